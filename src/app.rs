@@ -1,0 +1,74 @@
+//! The one place that wires things: settings → verb → report → exit status.
+
+use anyhow::{Result, bail};
+
+use crate::cli::{CommandLine, Verb};
+use crate::config::{Environment, Settings, SweepMode};
+use crate::pass::{self, Context};
+use crate::report::warning::Warning;
+use crate::report::words::Names;
+use crate::report::{self, Clock, Log, Report};
+use crate::vault::Client;
+
+/// The exit status of a usage or settings error.
+const USAGE: u8 = 2;
+
+/// Runs what the command line asks for and returns the exit status.
+pub(crate) fn run(command: &CommandLine, environment: &Environment, clock: Clock, host: &str) -> u8 {
+    // A value that is not UTF-8 cannot be the device and inode it would have to be.
+    let journal = environment.get("JOURNAL_STREAM").ok().flatten().map(|variable| variable.value);
+    match act(command, environment, clock, host, journal.as_deref()) {
+        Ok(status) => status,
+        Err(error) => {
+            report::usage_error(&error, journal.as_deref());
+            USAGE
+        }
+    }
+}
+
+fn act(
+    command: &CommandLine,
+    environment: &Environment,
+    clock: Clock,
+    host: &str,
+    journal: Option<&str>,
+) -> Result<u8> {
+    let (settings, connection) = Settings::resolve(&command.settings, environment)?;
+    if command.verb == Some(Verb::Sweep) && settings.sweep == SweepMode::Off {
+        bail!("the sweep is switched off in the settings; to sweep all the same: --sweep walk");
+    }
+    let names = Names {
+        home: &settings.home,
+        token_file: settings.token_file.path(),
+        named_config: settings.named_config.as_deref(),
+    };
+    let log = if command.mode.dry_run { Log::None } else { Log::File(settings.log_file.clone()) };
+    let report = Report::new(names, clock, log, journal);
+    for warning in &settings.warnings {
+        report.warn(&Warning::Settings(warning.clone()));
+    }
+    let client = Client::new(connection, settings.retry_for);
+    let context = Context {
+        settings: &settings,
+        client: &client,
+        host,
+        now: clock.seconds(),
+        warn: &|warning| report.warn(&warning),
+    };
+    let detailed = command.mode.detailed_exitcode;
+    Ok(if command.mode.dry_run {
+        let forecast = match command.verb {
+            None => pass::forecast(&context),
+            Some(Verb::Sweep) => pass::forecast_sweep(&context),
+        };
+        report.forecast(&forecast, &forecast.lines(&names, &settings.identity, settings.sweep));
+        if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() }
+    } else {
+        let outcome = match command.verb {
+            None => pass::run(&context),
+            Some(Verb::Sweep) => pass::sweep_now(&context),
+        };
+        report.outcome(&outcome);
+        if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() }
+    })
+}

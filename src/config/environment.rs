@@ -1,0 +1,94 @@
+//! The environment: the only place that reads it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+
+/// The variables of the process, or those a test hands in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+/// A value with the name of the variable it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Variable {
+    /// The variable.
+    pub(crate) name: String,
+    /// Its value; never empty.
+    pub(crate) value: String,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+    pub(crate) fn of_process() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+
+    /// A variable; set but empty is the same as not set.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<Variable>> {
+        let Some(value) = self.0.get(OsStr::new(name)).filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
+        let value = value.to_str().ok_or_else(|| anyhow!("{name}: not UTF-8"))?;
+        Ok(Some(Variable { name: name.to_owned(), value: value.to_owned() }))
+    }
+
+    /// A variable of the official command lines, without its prefix: `BAO_X` before `VAULT_X`. A `BAO_X`
+    /// that is set but empty hides `VAULT_X`, as it does in OpenBao.
+    pub(crate) fn official(&self, name: &str) -> Result<Option<Variable>> {
+        let bao = format!("BAO_{name}");
+        if self.0.contains_key(OsStr::new(&bao)) {
+            return self.get(&bao);
+        }
+        self.get(&format!("VAULT_{name}"))
+    }
+
+    /// The first of several variables that is set.
+    pub(crate) fn first(&self, names: &[&str]) -> Result<Option<Variable>> {
+        names.iter().find_map(|name| self.get(name).transpose()).transpose()
+    }
+
+    /// A directory that must be absolute to count, as the XDG base directory specification has it.
+    pub(crate) fn absolute_directory(&self, name: &str) -> Option<PathBuf> {
+        self.0.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Self {
+        Self(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(environment: &Environment, name: &str) -> Option<String> {
+        environment.official(name).unwrap().map(|variable| variable.value)
+    }
+
+    #[test]
+    fn bao_comes_before_vault_even_when_empty() {
+        let vault = Environment::from([("VAULT_ADDR", "v")]);
+        assert_eq!(value(&vault, "ADDR").as_deref(), Some("v"));
+        let both = Environment::from([("VAULT_ADDR", "v"), ("BAO_ADDR", "b")]);
+        assert_eq!(value(&both, "ADDR").as_deref(), Some("b"));
+        let hidden = Environment::from([("VAULT_ADDR", "v"), ("BAO_ADDR", "")]);
+        assert_eq!(value(&hidden, "ADDR"), None);
+        let empty = Environment::from([("VAULT_ADDR", "")]);
+        assert_eq!(value(&empty, "ADDR"), None);
+    }
+
+    #[test]
+    fn relative_xdg_directories_are_ignored() {
+        let environment = Environment::from([("A", "relative"), ("B", "/absolute"), ("C", "")]);
+        assert_eq!(environment.absolute_directory("A"), None);
+        assert_eq!(environment.absolute_directory("B"), Some(PathBuf::from("/absolute")));
+        assert_eq!(environment.absolute_directory("C"), None);
+        assert_eq!(environment.absolute_directory("D"), None);
+    }
+}

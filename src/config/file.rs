@@ -1,0 +1,177 @@
+//! The configuration file: TOML, with errors that name file, line and the nearest known key.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// The keys of the file, as they stand in it. Nothing is checked yet but the types.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileSettings {
+    pub(crate) address: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) token_file: Option<String>,
+    pub(crate) display_name: Option<String>,
+    pub(crate) policies: Option<Vec<String>>,
+    pub(crate) required_policy: Option<String>,
+    pub(crate) period: Option<DurationText>,
+    pub(crate) log_file: Option<String>,
+    pub(crate) retry_for: Option<DurationText>,
+    pub(crate) sweep: Option<String>,
+    pub(crate) sweep_concurrency: Option<u32>,
+}
+
+/// Every key, for suggestions.
+const KEYS: [&str; 11] = [
+    "address",
+    "namespace",
+    "token_file",
+    "display_name",
+    "policies",
+    "required_policy",
+    "period",
+    "log_file",
+    "retry_for",
+    "sweep",
+    "sweep_concurrency",
+];
+
+/// Keys less alike than this are not suggested.
+const ALIKE: f64 = 0.75;
+
+/// A duration, written as a string or as a bare number of seconds.
+#[derive(Debug)]
+pub(crate) struct DurationText(pub(crate) String);
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = DurationText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"768h\", or a number of seconds")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DurationText, E> {
+                Ok(DurationText(text.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<DurationText, E> {
+                Ok(DurationText(seconds.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(Text)
+    }
+}
+
+impl FileSettings {
+    /// Reads the file at `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).map_err(|error| anyhow!("{}:{error}", path.display()))
+    }
+
+    /// Reads the text of a file. The error begins with line and column.
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.get(..start).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let message = error.message();
+            let message = unknown_key(message).unwrap_or_else(|| message.replace('\n', ", "));
+            anyhow!("{line}:{column}: {message}")
+        })
+    }
+}
+
+/// A better message where the key is unknown: serde's would list all keys, and not say which was meant.
+fn unknown_key(message: &str) -> Option<String> {
+    let key = message.strip_prefix("unknown field `")?.split('`').next()?;
+    let (likeness, nearest) = KEYS
+        .iter()
+        .map(|known| (strsim::jaro_winkler(key, known), known))
+        .max_by(|one, other| one.0.total_cmp(&other.0))?;
+    Some(if likeness >= ALIKE {
+        format!("unknown key {key:?}; did you mean {nearest:?}?")
+    } else {
+        format!("unknown key {key:?}; known are {}", KEYS.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(text: &str) -> String {
+        FileSettings::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_key_is_understood() {
+        let text = r#"
+            address = "https://vault.example.org"
+            namespace = "team1"
+            token_file = "~/.vault-token-work"
+            display_name = "laptop-emo"
+            policies = ["reader", "writer"]
+            required_policy = "writer"
+            period = "768h"
+            log_file = "/var/log/x.log"
+            retry_for = 30
+            sweep = "remembered"
+            sweep_concurrency = 4
+        "#;
+        let settings = FileSettings::parse(text).unwrap();
+        assert_eq!(settings.period.unwrap().0, "768h");
+        assert_eq!(settings.retry_for.unwrap().0, "30");
+        assert_eq!(settings.sweep_concurrency, Some(4));
+        for key in KEYS {
+            assert!(text.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place_and_the_nearest_known() {
+        assert_eq!(refusal("\n\naddres = \"x\"\n"), "3:1: unknown key \"addres\"; did you mean \"address\"?");
+        assert_eq!(refusal("policy = []"), "1:1: unknown key \"policy\"; did you mean \"policies\"?");
+        assert_eq!(
+            refusal("period = 1\n  tokenfile = 1"),
+            "2:3: unknown key \"tokenfile\"; did you mean \"token_file\"?"
+        );
+        let error = refusal("xyzzy = 1");
+        assert!(error.starts_with("1:1: unknown key \"xyzzy\"; known are address, namespace"), "{error}");
+        assert!(refusal("[vault]\naddress = \"x\"").contains("unknown key \"vault\""));
+    }
+
+    #[test]
+    fn a_wrong_type_is_an_error_with_its_place() {
+        for (text, place) in [
+            ("address = 5", "1:11: invalid type: integer `5`, expected a string"),
+            ("\npolicies = \"a,b\"", "2:12: invalid type: string \"a,b\", expected a sequence"),
+            ("period = true", "1:10: invalid type: boolean `true`, expected a duration"),
+            ("sweep_concurrency = -1", "1:21: invalid value: integer `-1`, expected u32"),
+            ("address = ", "1:11: "),
+            ("address = \"a\"\naddress = \"b\"", "2:1: duplicate key"),
+        ] {
+            let error = refusal(text);
+            assert!(error.starts_with(place), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_configuration_or_a_refusal(text in "\\PC{0,80}", key in "[a-z_]{0,9}", rest in "[\\[\\]\"=\n a-z0-9.{}#']{0,40}") {
+            let _ = FileSettings::parse(&text);
+            let _ = FileSettings::parse(&format!("{key} = {rest}"));
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! Settings, in two stages: raw text from flag, environment, configuration file and default (in this order
+//! of precedence), then one validated [`Settings`] in which nonsense cannot be represented.
+//!
+//! Every error here is a usage error: it comes before anything is read from the token file or sent.
+
+mod duration;
+mod environment;
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::cli::SettingsFlags;
+use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
+use crate::local::token_file::TokenFile;
+use crate::vault::{
+    Address, ConnectionSettings, NoProxy, ProxyRules, TlsSettings, client_certificate, roots_from_directory,
+    roots_from_file, roots_from_pem,
+};
+pub(crate) use environment::Environment;
+use file::{DurationText, FileSettings};
+
+/// The server the official command line talks to when nothing is set.
+const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
+/// The identity of the machine this tool was designed for; see [`DEFAULT_POLICIES`].
+const DEFAULT_DISPLAY_NAME: &str = "devvm-wizard";
+/// What that identity may do. Somebody else sets name and policies, both.
+const DEFAULT_POLICIES: [&str; 2] = ["vault-admin", "sops-admin"];
+/// 32 days, Vault's default maximum.
+const DEFAULT_PERIOD: &str = "768h";
+/// Long enough for a restart of the server, short enough for a person who waits.
+const DEFAULT_RETRY_FOR: &str = "30s";
+/// The time-out of the official command line.
+const DEFAULT_CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Lookups side by side: enough to fill a line with long round trips, few enough for any server.
+const DEFAULT_CONCURRENCY: u32 = 16;
+/// More would only make the server's queue longer.
+const MOST_CONCURRENCY: u32 = 256;
+/// Waiting longer than a day makes no sense in a nightly run.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Variables of the official command lines that would change what this program does, and that it does not
+/// know how to obey. Ignoring them in silence would be worse than refusing to run.
+const UNSUPPORTED: [&str; 7] =
+    ["HEADERS", "MFA", "WRAP_TTL", "RATE_LIMIT", "MAX_RETRIES", "CLIENT_CERT_BYTES", "CLIENT_KEY_BYTES"];
+
+/// How stale tokens are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SweepMode {
+    /// Look at every token on the server.
+    Walk,
+    /// Look only at what this machine remembers having minted.
+    Remembered,
+    /// Not at all.
+    Off,
+}
+
+/// Something about the settings that a person should know and that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SettingsWarning {
+    /// This variable is set, and ignored.
+    TokenVariableIgnored(String),
+    /// This variable switched off the check of the server's certificate.
+    VerificationOff(String),
+}
+
+/// Everything a run needs to know, checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Whose token, and how it is minted.
+    pub(crate) identity: Identity,
+    /// Where it is kept.
+    pub(crate) token_file: TokenFile,
+    /// Where lines are appended to.
+    pub(crate) log_file: PathBuf,
+    /// Where lock and state are kept.
+    pub(crate) state_directory: PathBuf,
+    /// The budget for trying again.
+    pub(crate) retry_for: Duration,
+    /// How stale tokens are found.
+    pub(crate) sweep: SweepMode,
+    /// The configuration file, if it is not the default one; recovery commands have to name it.
+    pub(crate) named_config: Option<PathBuf>,
+    /// The home directory, to shorten paths for people.
+    pub(crate) home: PathBuf,
+    /// The user's name, for the notes on a minted token.
+    pub(crate) user: String,
+    /// What to warn of.
+    pub(crate) warnings: Vec<SettingsWarning>,
+}
+
+/// A value as text, with the place it comes from for errors.
+struct Given {
+    value: String,
+    source: String,
+}
+
+impl Given {
+    /// Adds the source to an error about the value.
+    fn check<T>(&self, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        parse(&self.value).with_context(|| self.source.clone())
+    }
+}
+
+/// The sources of settings, in which a value is looked for by precedence.
+struct Sources<'a> {
+    environment: &'a Environment,
+    file: FileSettings,
+    file_path: PathBuf,
+}
+
+impl Sources<'_> {
+    /// The value that counts: of the flag, else of the variable, else of the file.
+    fn given(
+        &self,
+        key: &str,
+        flag: Option<&String>,
+        variable: Option<environment::Variable>,
+        in_file: Option<&String>,
+    ) -> Option<Given> {
+        let flag =
+            flag.map(|value| Given { value: value.clone(), source: format!("--{}", key.replace('_', "-")) });
+        let variable = variable.map(|variable| Given { value: variable.value, source: variable.name });
+        let in_file = in_file.map(|value| Given {
+            value: value.clone(),
+            source: format!("{}: {key}", self.file_path.display()),
+        });
+        flag.or(variable).or(in_file)
+    }
+
+    /// The same for a setting whose variable is `VTR_` and the key in capitals.
+    fn own(&self, key: &str, flag: Option<&String>, in_file: Option<&String>) -> Result<Option<Given>> {
+        let variable = self.environment.get(&format!("VTR_{}", key.to_ascii_uppercase()))?;
+        Ok(self.given(key, flag, variable, in_file))
+    }
+}
+
+impl Settings {
+    /// Brings flags, environment, configuration file and defaults together.
+    pub(crate) fn resolve(
+        flags: &SettingsFlags,
+        environment: &Environment,
+    ) -> Result<(Self, ConnectionSettings)> {
+        let home = environment
+            .get("HOME")?
+            .map(|home| PathBuf::from(home.value))
+            .ok_or_else(|| anyhow!("HOME is not set; set it to your home directory"))?;
+        let config_home =
+            environment.absolute_directory("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+        let default_config = config_home.join("vault-token-renew/config.toml");
+        let (file_path, file) = match &flags.config {
+            Some(path) => (path.clone(), FileSettings::read(path)?),
+            None if default_config.exists() => (default_config.clone(), FileSettings::read(&default_config)?),
+            None => (default_config.clone(), FileSettings::default()),
+        };
+        let named_config = flags
+            .config
+            .as_ref()
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            .filter(|path| *path != default_config);
+        let sources = Sources { environment, file, file_path };
+        let state_home =
+            environment.absolute_directory("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state"));
+
+        let mut warnings = Vec::new();
+        for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
+            if environment.get(name)?.is_some() {
+                warnings.push(SettingsWarning::TokenVariableIgnored(name.to_owned()));
+            }
+        }
+        let connection = connection(flags, &sources, &mut warnings)?;
+
+        let token_path = environment.official("TOKEN_PATH")?;
+        let token_file = sources.given(
+            "token_file",
+            flags.token_file.as_ref(),
+            token_path,
+            sources.file.token_file.as_ref(),
+        );
+        let log_file = sources.own("log_file", flags.log_file.as_ref(), sources.file.log_file.as_ref())?;
+        let retry_for =
+            sources.own("retry_for", flags.retry_for.as_ref(), text(sources.file.retry_for.as_ref()))?;
+        let sweep = sources.own("sweep", flags.sweep.as_ref(), sources.file.sweep.as_ref())?;
+        let settings = Self {
+            identity: identity(flags, &sources)?,
+            token_file: TokenFile::new(path(token_file, &home)?.unwrap_or_else(|| home.join(".vault-token"))),
+            log_file: path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log")),
+            state_directory: state_home.join("vault-token-renew"),
+            retry_for: match retry_for {
+                Some(given) => given.check(wait)?,
+                None => duration::parse(DEFAULT_RETRY_FOR)?,
+            },
+            sweep: sweep.map_or(Ok(SweepMode::Walk), |given| given.check(sweep_mode))?,
+            named_config,
+            user: user(environment)?,
+            home,
+            warnings,
+        };
+        Ok((settings, connection))
+    }
+}
+
+/// Whose token it is and how it is minted.
+fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
+    let display_name =
+        sources.own("display_name", flags.display_name.as_ref(), sources.file.display_name.as_ref())?;
+    let policies = policies(flags, sources)?;
+    // Half an identity is the worst mistake there is: somebody's policies under another name, or another
+    // user's tokens swept.
+    let (display_name, (policies, policies_source)) = match (display_name, policies) {
+        (Some(name), Some(policies)) => (name.check(requested_name)?, policies),
+        (None, None) => {
+            let policies = DEFAULT_POLICIES.map(str::to_owned).to_vec();
+            (DEFAULT_DISPLAY_NAME.to_owned(), (policies, "default".to_owned()))
+        }
+        (Some(name), None) => bail!(
+            "{}: display_name is set but policies are not; set both (--policy, VTR_POLICIES or the key `policies`)",
+            name.source
+        ),
+        (None, Some((_, source))) => bail!(
+            "{source}: policies are set but display_name is not; set both (--display-name, VTR_DISPLAY_NAME or the key `display_name`)"
+        ),
+    };
+    let Some(first) = policies.first() else { bail!("{policies_source}: at least one policy is needed") };
+    let required = sources.own(
+        "required_policy",
+        flags.required_policy.as_ref(),
+        sources.file.required_policy.as_ref(),
+    )?;
+    let required_policy = match required {
+        Some(given) => given.check(policy)?,
+        None => first.clone(),
+    };
+    if required_policy == DEFAULT_POLICY {
+        bail!("required_policy must not be \"default\": every token has that policy");
+    }
+    if !policies.contains(&required_policy) {
+        bail!(
+            "required_policy {required_policy:?} is not among the policies ({}): a token minted with those would not be yours",
+            policies.join(", ")
+        );
+    }
+    let period = sources.own("period", flags.period.as_ref(), text(sources.file.period.as_ref()))?;
+    let period = match period {
+        Some(given) => given.check(whole_seconds)?,
+        None => whole_seconds(DEFAULT_PERIOD)?,
+    };
+    Ok(Identity {
+        display_name: stored_name(&display_name),
+        requested_name: display_name,
+        required_policy,
+        policies,
+        period,
+    })
+}
+
+/// The policies, if any source names some, with their source.
+fn policies(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<(Vec<String>, String)>> {
+    let (list, source) = if !flags.policies.is_empty() {
+        (flags.policies.clone(), "--policy".to_owned())
+    } else if let Some(variable) = sources.environment.get("VTR_POLICIES")? {
+        (variable.value.split(',').map(str::to_owned).collect(), variable.name)
+    } else if let Some(list) = &sources.file.policies {
+        (list.clone(), format!("{}: policies", sources.file_path.display()))
+    } else {
+        return Ok(None);
+    };
+    let mut policies: Vec<String> = Vec::new();
+    for name in &list {
+        let name = policy(name).with_context(|| source.clone())?;
+        if !policies.contains(&name) {
+            policies.push(name);
+        }
+    }
+    if policies.is_empty() {
+        bail!("{source}: at least one policy is needed");
+    }
+    Ok(Some((policies, source)))
+}
+
+/// A policy's name as Vault keeps it: trimmed and in lower case.
+fn policy(name: &str) -> Result<String> {
+    let name = name.trim().to_lowercase();
+    if name.is_empty() {
+        bail!("a policy without a name");
+    }
+    if name == ROOT_POLICY {
+        bail!("the policy \"root\" is never minted; name the policies your token needs");
+    }
+    if name.contains(|c: char| c.is_control() || c == ',') {
+        bail!("{name:?} is not the name of a policy");
+    }
+    Ok(name)
+}
+
+fn requested_name(name: &str) -> Result<String> {
+    let name = name.trim();
+    if name.is_empty() {
+        bail!("an empty display name");
+    }
+    if !name.contains(|c: char| c.is_ascii_alphanumeric()) {
+        bail!("{name:?}: Vault would store no letter of this name");
+    }
+    Ok(name.to_owned())
+}
+
+fn whole_seconds(text: &str) -> Result<u64> {
+    let duration = duration::parse(text)?;
+    if duration.subsec_nanos() != 0 || duration.is_zero() {
+        bail!("{text:?}: a period is one or more whole seconds");
+    }
+    Ok(duration.as_secs())
+}
+
+fn wait(text: &str) -> Result<Duration> {
+    let duration = duration::parse(text)?;
+    if duration > LONGEST_WAIT {
+        bail!("{text:?} is more than a day");
+    }
+    Ok(duration)
+}
+
+fn sweep_mode(text: &str) -> Result<SweepMode> {
+    match text {
+        "walk" => Ok(SweepMode::Walk),
+        "remembered" => Ok(SweepMode::Remembered),
+        "off" => Ok(SweepMode::Off),
+        other => bail!("{other:?} is not a way to sweep; choose walk, remembered or off"),
+    }
+}
+
+fn concurrency(text: &str) -> Result<u32> {
+    let number = text.trim().parse().ok().filter(|number| (1..=MOST_CONCURRENCY).contains(number));
+    number.ok_or_else(|| anyhow!("{text:?} is not a number from 1 to {MOST_CONCURRENCY}"))
+}
+
+/// A path; `~/` is the home, since neither TOML nor systemd replaces it as a shell would.
+fn path(given: Option<Given>, home: &Path) -> Result<Option<PathBuf>> {
+    let Some(given) = given else { return Ok(None) };
+    given
+        .check(|value| {
+            let path = match value.strip_prefix("~/") {
+                Some(rest) => home.join(rest),
+                None => PathBuf::from(value),
+            };
+            if value.is_empty() || value.ends_with('/') || path.file_name().is_none() {
+                bail!("{value:?} does not name a file");
+            }
+            std::path::absolute(&path).with_context(|| format!("{value:?} cannot be made absolute"))
+        })
+        .map(Some)
+}
+
+fn text(duration: Option<&DurationText>) -> Option<&String> {
+    duration.map(|text| &text.0)
+}
+
+/// The name of the user, else the number.
+fn user(environment: &Environment) -> Result<String> {
+    let named = environment.first(&["USER", "LOGNAME"])?.map(|user| user.value);
+    Ok(named.unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string()))
+}
+
+/// Everything about the way to the server: the part of the settings that is shared with the official
+/// command lines, by their variables and their rules.
+fn connection(
+    flags: &SettingsFlags,
+    sources: &Sources<'_>,
+    warnings: &mut Vec<SettingsWarning>,
+) -> Result<ConnectionSettings> {
+    let environment = sources.environment;
+    for name in UNSUPPORTED {
+        if let Some(variable) = environment.official(name)? {
+            bail!("{} is not supported; unset it for this program", variable.name);
+        }
+    }
+    if let Some(variable) = on(environment, "SRV_LOOKUP")? {
+        bail!("{variable} is not supported; give the address of a server");
+    }
+
+    // An agent's address beats the server's, as in the official command lines.
+    let in_environment = environment.official("AGENT_ADDR")?.or(environment.official("ADDR")?);
+    let address =
+        sources.given("address", flags.address.as_ref(), in_environment, sources.file.address.as_ref());
+    let in_environment = environment.official("NAMESPACE")?;
+    let namespace =
+        sources.given("namespace", flags.namespace.as_ref(), in_environment, sources.file.namespace.as_ref());
+    let timeout = environment.official("CLIENT_TIMEOUT")?;
+    let timeout = timeout.map(|variable| wait(&variable.value).context(variable.name)).transpose()?;
+    let in_file = sources.file.sweep_concurrency.map(|number| number.to_string());
+    let concurrent = sources.own("sweep_concurrency", flags.sweep_concurrency.as_ref(), in_file.as_ref())?;
+    let concurrent = concurrent.map_or(Ok(DEFAULT_CONCURRENCY), |given| given.check(concurrency))?;
+
+    Ok(ConnectionSettings {
+        address: match address {
+            Some(given) => given.check(|text| Address::parse(text).with_context(|| text.to_owned()))?,
+            None => Address::parse(DEFAULT_ADDRESS)?,
+        },
+        namespace: namespace.map(|given| given.check(canonical_namespace)).transpose()?.flatten(),
+        timeout: timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_CLIENT_TIMEOUT),
+        disable_redirects: on(environment, "DISABLE_REDIRECTS")?.is_some(),
+        concurrency: usize::try_from(concurrent)?,
+        tls: tls(environment, warnings)?,
+        proxies: proxies(environment)?,
+    })
+}
+
+/// A namespace without slashes around it; nothing left means none.
+fn canonical_namespace(text: &str) -> Result<Option<String>> {
+    let namespace = text.trim().trim_matches('/');
+    if !namespace.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!("{text:?} is not a namespace");
+    }
+    Ok((!namespace.is_empty()).then(|| namespace.to_owned()))
+}
+
+fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result<TlsSettings> {
+    // The order of precedence is Vault's.
+    let roots = if let Some(variable) = environment.official("CACERT")? {
+        Some(roots_from_file(Path::new(&variable.value)).context(variable.name)?)
+    } else if let Some(variable) = environment.official("CACERT_BYTES")? {
+        Some(roots_from_pem(variable.value.as_bytes()).context(variable.name)?)
+    } else if let Some(variable) = environment.official("CAPATH")? {
+        Some(roots_from_directory(Path::new(&variable.value)).context(variable.name)?)
+    } else {
+        None
+    };
+    let client = match (environment.official("CLIENT_CERT")?, environment.official("CLIENT_KEY")?) {
+        (Some(certificate), Some(key)) => {
+            let names = format!("{}, {}", certificate.name, key.name);
+            Some(client_certificate(Path::new(&certificate.value), Path::new(&key.value)).context(names)?)
+        }
+        (Some(one), None) | (None, Some(one)) => {
+            bail!("{} is set alone; certificate and key are both needed", one.name)
+        }
+        (None, None) => None,
+    };
+    let skip_verify = on(environment, "SKIP_VERIFY")?;
+    if let Some(name) = &skip_verify {
+        warnings.push(SettingsWarning::VerificationOff(name.clone()));
+    }
+    let server_name = environment.official("TLS_SERVER_NAME")?;
+    if let Some(variable) = &server_name {
+        Address::parse(&format!("https://{}", variable.value)).with_context(|| variable.name.clone())?;
+    }
+    Ok(TlsSettings {
+        roots,
+        client,
+        server_name: server_name.map(|variable| variable.value),
+        skip_verify: skip_verify.is_some(),
+    })
+}
+
+fn proxies(environment: &Environment) -> Result<ProxyRules> {
+    let parse = |variable: Option<environment::Variable>| {
+        variable.map(|variable| ProxyRules::parse(&variable.value).context(variable.name)).transpose()
+    };
+    if let Some(variable) = environment.official("PROXY_ADDR")?.or(environment.official("HTTP_PROXY")?) {
+        return Ok(ProxyRules { always: parse(Some(variable))?, ..ProxyRules::default() });
+    }
+    let exceptions = environment.first(&["NO_PROXY", "no_proxy"])?;
+    Ok(ProxyRules {
+        always: None,
+        http: parse(environment.first(&["HTTP_PROXY", "http_proxy"])?)?,
+        https: parse(environment.first(&["HTTPS_PROXY", "https_proxy"])?)?,
+        exceptions: exceptions.map(|list| NoProxy::parse(&list.value)).unwrap_or_default(),
+    })
+}
+
+/// The name of a switch of the official command lines, if it is on. Its values are those of Go's
+/// `strconv.ParseBool`; anything else is an error there too.
+fn on(environment: &Environment, name: &str) -> Result<Option<String>> {
+    let Some(variable) = environment.official(name)? else { return Ok(None) };
+    match variable.value.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(variable.name)),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(None),
+        other => bail!("{}: {other:?} is neither true nor false", variable.name),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,469 @@
+//! Pure judgement: is it ours, is it dying, is it stale. No clock, no I/O, no log.
+//!
+//! Everything here is decided from a [`TokenInfo`], that is, from an answer of Vault about a living
+//! token. An error of the network has no way in, so it can never become a verdict.
+
+use crate::token::{Accessor, TokenInfo};
+
+/// The policy that marks a token nothing may touch and nobody may be given.
+pub(crate) const ROOT_POLICY: &str = "root";
+
+/// The policy Vault adds to every token; it says nothing about whose the token is.
+pub(crate) const DEFAULT_POLICY: &str = "default";
+
+/// The prefix of the creation path of every token that came from the token store. Login tokens have the
+/// path of their login, so a login whose name happens to be ours is told apart by this.
+const TOKEN_STORE: &str = "auth/token/";
+
+/// What makes a token *ours*, and how ours is minted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The name as it is asked for in a mint.
+    pub(crate) requested_name: String,
+    /// The name as Vault stores and shows it; see [`stored_name`].
+    pub(crate) display_name: String,
+    /// The policy without which a token is not ours.
+    pub(crate) required_policy: String,
+    /// What ours is minted with. Never empty: an empty list would inherit the minting token's policies.
+    pub(crate) policies: Vec<String>,
+    /// Seconds between two renewals that ours survives.
+    pub(crate) period: u64,
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Verdict {
+    /// It bears our name and the required policy.
+    Ours,
+    /// Any other living token.
+    Foreign,
+}
+
+/// Whether a renewed (or soon to be renewed) token of ours lives for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Vitality {
+    /// Renewed nightly, it never ends.
+    Lasting,
+    /// It will end whatever we do.
+    Dying(Dying),
+}
+
+/// Why a token of ours will end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dying {
+    /// Vault says it cannot be renewed.
+    NotRenewable,
+    /// Vault answered the renewal without renewing anything, as it does for a login whose user is gone.
+    NotRenewed,
+    /// It has a hard end that is nearer than a period.
+    ExplicitMaximum,
+    /// It has no period, and renewals no longer reach one.
+    NoPeriod,
+}
+
+/// How a freshly minted token contradicts what was ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Contradiction {
+    /// It bears another name.
+    Name(String),
+    /// It lacks the required policy.
+    Policy,
+    /// It would die with the token that minted it.
+    NotOrphan,
+    /// It has another period, in seconds.
+    Period(u64),
+    /// It is of another type, `batch` for instance.
+    Type(String),
+    /// It has no accessor, so it could never be told from its twins.
+    NoAccessor,
+}
+
+/// What a sweep does with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Staleness {
+    /// A leftover of an earlier mint of ours.
+    Stale,
+    /// Not ours to revoke.
+    Spared,
+}
+
+impl Identity {
+    /// Ours means: exactly our name, and exactly the required policy among token and identity policies.
+    pub(crate) fn judge(&self, info: &TokenInfo) -> Verdict {
+        let named = info.display_name == self.display_name;
+        let able = info.all_policies().any(|policy| policy == self.required_policy);
+        if named && able { Verdict::Ours } else { Verdict::Foreign }
+    }
+
+    /// Judges a token of ours by what a renewal left it: `lease` seconds.
+    ///
+    /// Less than a period is no harm where the server's own maximum is below the period, since a nightly
+    /// run outlives that cap. It is the beginning of the end where the token itself has an end.
+    pub(crate) fn vitality(&self, info: &TokenInfo, lease: u64) -> Vitality {
+        if lease >= self.period {
+            Vitality::Lasting
+        } else if info.explicit_max_ttl > 0 {
+            Vitality::Dying(Dying::ExplicitMaximum)
+        } else if info.period.unwrap_or(0) == 0 {
+            Vitality::Dying(Dying::NoPeriod)
+        } else {
+            Vitality::Lasting
+        }
+    }
+
+    /// What a dry run expects of the renewal it must not send, judged by the lookup and `now` (seconds
+    /// since 1970, this machine's clock).
+    pub(crate) fn forecast(&self, info: &TokenInfo, now: u64) -> Vitality {
+        if info.renewable == Some(false) {
+            return Vitality::Dying(Dying::NotRenewable);
+        }
+        // Without a period a renewal can reach the server's maximum at most; what is left now is the only
+        // figure at hand.
+        let unbounded = info.period.filter(|&period| period > 0).unwrap_or(info.ttl);
+        let end = info
+            .creation_time
+            .map_or(info.ttl, |created| created.saturating_add(info.explicit_max_ttl).saturating_sub(now));
+        let lease = if info.explicit_max_ttl > 0 { unbounded.min(end) } else { unbounded };
+        self.vitality(info, lease)
+    }
+
+    /// Whether a minted token is what was ordered. What the server leaves out contradicts nothing.
+    pub(crate) fn check_minted(&self, info: &TokenInfo) -> Result<(), Contradiction> {
+        if info.display_name != self.display_name {
+            return Err(Contradiction::Name(info.display_name.clone()));
+        }
+        match self.judge(info) {
+            Verdict::Ours => {}
+            Verdict::Foreign => return Err(Contradiction::Policy),
+        }
+        if info.orphan == Some(false) {
+            return Err(Contradiction::NotOrphan);
+        }
+        if let Some(period) = info.period.filter(|&period| period != self.period) {
+            return Err(Contradiction::Period(period));
+        }
+        if let Some(kind) = info.kind.as_ref().filter(|kind| *kind != "service") {
+            return Err(Contradiction::Type(kind.clone()));
+        }
+        if info.accessor.is_none() {
+            return Err(Contradiction::NoAccessor);
+        }
+        Ok(())
+    }
+
+    /// Whether a token found on the server is a leftover of ours, given the one to `keep` and the name of
+    /// this `host`.
+    ///
+    /// Policies are not compared: whatever bears our name and is not our current token was minted earlier,
+    /// perhaps with an older set of policies. The exception is the root policy, which is never touched.
+    pub(crate) fn staleness(&self, info: &TokenInfo, keep: &Accessor, host: &str) -> Staleness {
+        let another = info.accessor.as_ref().is_some_and(|accessor| accessor != keep);
+        let named = info.display_name == self.display_name;
+        let root = info.all_policies().any(|policy| policy == ROOT_POLICY);
+        let minted = info.path.as_ref().is_none_or(|path| path.starts_with(TOKEN_STORE));
+        let here = info.meta_host.as_ref().is_none_or(|named| named == host);
+        if another && named && !root && minted && here { Staleness::Stale } else { Staleness::Spared }
+    }
+}
+
+/// The display name Vault stores for a requested one: `token-` in front, every character outside
+/// `[a-zA-Z0-9-]` turned into `-`, then one `-` cut off the end.
+///
+/// Source: OpenBao and Vault, `token_store.go`, `displayNameSanitize` and "Attach the given display name".
+pub(crate) fn stored_name(requested: &str) -> String {
+    let mut stored = String::from("token");
+    if !requested.is_empty() {
+        stored.push('-');
+    }
+    stored.extend(requested.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }));
+    if stored.ends_with('-') {
+        stored.pop();
+    }
+    stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DAY: u64 = 86_400;
+
+    fn wizard() -> Identity {
+        Identity {
+            requested_name: "devvm-wizard".to_owned(),
+            display_name: "token-devvm-wizard".to_owned(),
+            required_policy: "vault-admin".to_owned(),
+            policies: vec!["vault-admin".to_owned(), "sops-admin".to_owned()],
+            period: 32 * DAY,
+        }
+    }
+
+    fn accessor(text: &str) -> Accessor {
+        Accessor::new(text.to_owned()).unwrap()
+    }
+
+    fn strings(list: &[&str]) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+
+    fn ours() -> TokenInfo {
+        TokenInfo {
+            accessor: Some(accessor("one")),
+            display_name: "token-devvm-wizard".to_owned(),
+            policies: strings(&["default", "sops-admin", "vault-admin"]),
+            ttl: 32 * DAY,
+            period: Some(32 * DAY),
+            renewable: Some(true),
+            orphan: Some(true),
+            kind: Some("service".to_owned()),
+            path: Some("auth/token/create".to_owned()),
+            ..TokenInfo::default()
+        }
+    }
+
+    fn judged(name: &str, policies: &[&str], identity_policies: &[&str]) -> Verdict {
+        wizard().judge(&TokenInfo {
+            display_name: name.to_owned(),
+            policies: strings(policies),
+            identity_policies: strings(identity_policies),
+            ..ours()
+        })
+    }
+
+    #[test]
+    fn a_token_with_our_name_and_the_required_policy_is_ours() {
+        assert_eq!(wizard().judge(&ours()), Verdict::Ours);
+    }
+
+    #[test]
+    fn the_required_policy_may_stand_anywhere_in_the_list() {
+        for policies in [
+            &["vault-admin"][..],
+            &["vault-admin", "default"],
+            &["default", "vault-admin"],
+            &["a", "vault-admin", "z"],
+        ] {
+            assert_eq!(judged("token-devvm-wizard", policies, &[]), Verdict::Ours, "{policies:?}");
+        }
+    }
+
+    #[test]
+    fn our_name_without_the_policy_is_foreign() {
+        assert_eq!(judged("token-devvm-wizard", &["default", "sops-admin"], &[]), Verdict::Foreign);
+        assert_eq!(judged("token-devvm-wizard", &[], &[]), Verdict::Foreign);
+    }
+
+    #[test]
+    fn a_policy_that_merely_contains_the_required_one_does_not_count() {
+        for near in ["vault-admin-ro", "my-vault-admin", "vault-admi", "Vault-Admin", "vault-admin "] {
+            assert_eq!(judged("token-devvm-wizard", &[near], &[near]), Verdict::Foreign, "{near:?}");
+        }
+    }
+
+    #[test]
+    fn our_policies_under_another_name_are_foreign() {
+        for name in [
+            "oidc-vbarzin",
+            "token-devvm-wizard-2",
+            "devvm-wizard",
+            "token-devvm-emo",
+            "TOKEN-DEVVM-WIZARD",
+            "",
+        ] {
+            assert_eq!(judged(name, &["vault-admin", "sops-admin"], &[]), Verdict::Foreign, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn identity_policies_count_like_token_policies() {
+        assert_eq!(judged("token-devvm-wizard", &["default"], &["vault-admin"]), Verdict::Ours);
+        assert_eq!(judged("token-devvm-wizard", &[], &["x", "vault-admin"]), Verdict::Ours);
+        assert_eq!(judged("oidc-vbarzin", &["default"], &["vault-admin"]), Verdict::Foreign);
+    }
+
+    #[test]
+    fn a_renewal_to_the_full_period_lasts() {
+        assert_eq!(wizard().vitality(&ours(), 32 * DAY), Vitality::Lasting);
+    }
+
+    #[test]
+    fn a_cap_of_the_server_is_outlived_by_nightly_runs() {
+        assert_eq!(wizard().vitality(&ours(), 7 * DAY), Vitality::Lasting);
+    }
+
+    #[test]
+    fn a_hard_end_or_a_missing_period_is_the_beginning_of_the_end() {
+        let capped = TokenInfo { explicit_max_ttl: 40 * DAY, ..ours() };
+        assert_eq!(wizard().vitality(&capped, 7 * DAY), Vitality::Dying(Dying::ExplicitMaximum));
+        assert_eq!(wizard().vitality(&capped, 32 * DAY), Vitality::Lasting);
+        for period in [None, Some(0)] {
+            let plain = TokenInfo { period, ..ours() };
+            assert_eq!(wizard().vitality(&plain, 7 * DAY), Vitality::Dying(Dying::NoPeriod));
+            assert_eq!(wizard().vitality(&plain, 32 * DAY), Vitality::Lasting);
+        }
+    }
+
+    #[test]
+    fn the_forecast_of_a_dry_run_agrees_with_what_a_renewal_would_do() {
+        let now = 1_800_000_000;
+        let tell = |info: TokenInfo| wizard().forecast(&info, now);
+        assert_eq!(tell(TokenInfo { ttl: 3, ..ours() }), Vitality::Lasting);
+        assert_eq!(
+            tell(TokenInfo { renewable: Some(false), ..ours() }),
+            Vitality::Dying(Dying::NotRenewable)
+        );
+        assert_eq!(
+            tell(TokenInfo { explicit_max_ttl: 40 * DAY, creation_time: Some(now - 33 * DAY), ..ours() }),
+            Vitality::Dying(Dying::ExplicitMaximum)
+        );
+        let far = TokenInfo { explicit_max_ttl: 400 * DAY, creation_time: Some(now - 33 * DAY), ..ours() };
+        assert_eq!(tell(TokenInfo { ttl: 7 * DAY, ..far }), Vitality::Lasting);
+        assert_eq!(
+            tell(TokenInfo { period: None, ttl: 7 * DAY, ..ours() }),
+            Vitality::Dying(Dying::NoPeriod)
+        );
+    }
+
+    #[test]
+    fn a_minted_token_is_accepted_when_it_is_what_was_ordered() {
+        assert_eq!(wizard().check_minted(&ours()), Ok(()));
+    }
+
+    #[test]
+    fn what_the_server_leaves_out_contradicts_nothing() {
+        let terse =
+            TokenInfo { period: None, orphan: None, kind: None, renewable: None, path: None, ..ours() };
+        assert_eq!(wizard().check_minted(&terse), Ok(()));
+    }
+
+    #[test]
+    fn a_minted_token_that_contradicts_the_order_is_refused() {
+        let table = [
+            (
+                TokenInfo { display_name: "token".to_owned(), ..ours() },
+                Contradiction::Name("token".to_owned()),
+            ),
+            (TokenInfo { policies: strings(&["default"]), ..ours() }, Contradiction::Policy),
+            (TokenInfo { orphan: Some(false), ..ours() }, Contradiction::NotOrphan),
+            (TokenInfo { period: Some(60), ..ours() }, Contradiction::Period(60)),
+            (TokenInfo { period: Some(0), ..ours() }, Contradiction::Period(0)),
+            (TokenInfo { kind: Some("batch".to_owned()), ..ours() }, Contradiction::Type("batch".to_owned())),
+            (TokenInfo { accessor: None, ..ours() }, Contradiction::NoAccessor),
+        ];
+        for (info, expected) in table {
+            assert_eq!(wizard().check_minted(&info), Err(expected));
+        }
+    }
+
+    fn staleness(info: impl std::borrow::Borrow<TokenInfo>) -> Staleness {
+        wizard().staleness(info.borrow(), &accessor("kept"), "devvm")
+    }
+
+    #[test]
+    fn an_older_token_of_ours_is_stale() {
+        assert_eq!(staleness(ours()), Staleness::Stale);
+    }
+
+    #[test]
+    fn policies_do_not_save_a_leftover() {
+        assert_eq!(staleness(TokenInfo { policies: Vec::new(), ..ours() }), Staleness::Stale);
+        assert_eq!(
+            staleness(TokenInfo { policies: strings(&["retired-policy"]), ..ours() }),
+            Staleness::Stale
+        );
+    }
+
+    #[test]
+    fn the_token_we_keep_is_spared() {
+        assert_eq!(staleness(TokenInfo { accessor: Some(accessor("kept")), ..ours() }), Staleness::Spared);
+    }
+
+    #[test]
+    fn a_token_without_an_accessor_is_spared() {
+        assert_eq!(staleness(TokenInfo { accessor: None, ..ours() }), Staleness::Spared);
+    }
+
+    #[test]
+    fn tokens_of_other_names_are_spared() {
+        for name in ["oidc-vbarzin", "token-devvm-emo", "token-devvm-wizard-2", "token", "root", ""] {
+            assert_eq!(
+                staleness(TokenInfo { display_name: name.to_owned(), ..ours() }),
+                Staleness::Spared,
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_root_token_is_spared_whatever_its_name() {
+        for info in [
+            TokenInfo { policies: strings(&["root"]), ..ours() },
+            TokenInfo { identity_policies: strings(&["root"]), ..ours() },
+        ] {
+            assert_eq!(staleness(info), Staleness::Spared);
+        }
+    }
+
+    #[test]
+    fn a_login_token_that_happens_to_bear_our_name_is_spared() {
+        for path in ["auth/token-devvm/login/wizard", "auth/oidc/oidc/callback", ""] {
+            assert_eq!(
+                staleness(TokenInfo { path: Some(path.to_owned()), ..ours() }),
+                Staleness::Spared,
+                "{path:?}"
+            );
+        }
+        for path in
+            [None, Some("auth/token/create-orphan".to_owned()), Some("auth/token/create/r1".to_owned())]
+        {
+            assert_eq!(staleness(TokenInfo { path, ..ours() }), Staleness::Stale);
+        }
+    }
+
+    #[test]
+    fn another_hosts_token_is_spared() {
+        assert_eq!(
+            staleness(TokenInfo { meta_host: Some("laptop".to_owned()), ..ours() }),
+            Staleness::Spared
+        );
+        assert_eq!(staleness(TokenInfo { meta_host: Some("devvm".to_owned()), ..ours() }), Staleness::Stale);
+    }
+
+    #[test]
+    fn names_are_stored_as_the_servers_store_them() {
+        for (sent, stored) in [
+            ("devvm-wizard", "token-devvm-wizard"),
+            ("token-devvm-wizard", "token-token-devvm-wizard"),
+            ("devvm wizard", "token-devvm-wizard"),
+            ("devvm_wizard", "token-devvm-wizard"),
+            ("devvm-wizard-", "token-devvm-wizard"),
+            ("DevVM-Wizard", "token-DevVM-Wizard"),
+            ("devvm-wizard--", "token-devvm-wizard-"),
+            ("devvm-wizard!!", "token-devvm-wizard-"),
+            ("a/b@c", "token-a-b-c"),
+            ("é", "token-"),
+            ("", "token"),
+        ] {
+            assert_eq!(stored_name(sent), stored, "{sent:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_kept_or_named_otherwise_is_never_stale(name in ".{0,30}", id in "[a-z]{1,4}", keep in "[a-z]{1,4}") {
+            let info = TokenInfo { display_name: name.clone(), accessor: Accessor::new(id.clone()), ..ours() };
+            if name != "token-devvm-wizard" || id == keep {
+                prop_assert_eq!(wizard().staleness(&info, &accessor(&keep), "devvm"), Staleness::Spared);
+            }
+        }
+
+        #[test]
+        fn stored_names_hold_only_what_servers_store(name in "\\PC{0,40}") {
+            prop_assert!(stored_name(&name).chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+        }
+    }
+}

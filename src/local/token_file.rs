@@ -1,0 +1,314 @@
+//! The token file: reading it with suspicion, replacing it atomically.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
+use super::staged::{Committed, Staged};
+use crate::token::{NotAToken, Token};
+
+/// Larger than any token of any server; a file beyond this is something else.
+const LARGEST: u64 = 64 * 1024;
+
+/// Bits of a mode that let others than the owner in.
+const OTHERS: u32 = 0o077;
+
+/// The file that holds the token, by the name the user gave it.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenFile {
+    path: PathBuf,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// The token.
+    pub(crate) token: Token,
+    /// The mode others could use, if they could.
+    pub(crate) loose_mode: Option<LooseMode>,
+}
+
+/// A mode that let others in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LooseMode {
+    /// The mode that was found.
+    pub(crate) mode: u32,
+    /// Whether it is 0600 now.
+    pub(crate) tightened: bool,
+}
+
+/// What to do about a loose mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looseness {
+    /// Make it 0600.
+    Tighten,
+    /// Only tell, as a dry run does.
+    Tell,
+}
+
+/// Why no token could be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// There is no such file.
+    Missing,
+    /// Nothing in it but white space.
+    Empty,
+    /// A directory, a pipe, a device.
+    NotAFile,
+    /// Larger than any token.
+    TooLarge,
+    /// Bytes that no token has.
+    Unprintable,
+    /// It belongs to this other user.
+    Owner(u32),
+    /// The operating system says no.
+    Io(io::Error),
+}
+
+/// Why the token file was not replaced.
+#[derive(Debug)]
+pub(crate) struct ReplaceError {
+    /// What was tried.
+    pub(crate) step: ReplaceStep,
+    /// What the operating system said.
+    pub(crate) error: io::Error,
+}
+
+/// The steps of a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplaceStep {
+    /// Finding the file behind the name.
+    Resolve,
+    /// Writing the new file beside it.
+    Stage,
+    /// Putting it in place.
+    Rename,
+}
+
+/// A written and synced token, not yet in place.
+#[derive(Debug)]
+pub(crate) struct StagedToken {
+    staged: Staged,
+}
+
+impl TokenFile {
+    /// The token file of this name.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The name the user gave it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file behind the name: symbolic links are followed, so that replacing it keeps them. Where there
+    /// is no file yet, the place where it would be.
+    pub(crate) fn resolved(&self) -> io::Result<PathBuf> {
+        match fs::canonicalize(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.path.is_symlink() => {
+                let name = self.path.file_name().ok_or(error)?;
+                let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                Ok(fs::canonicalize(directory.unwrap_or(Path::new(".")))?.join(name))
+            }
+            resolved => resolved,
+        }
+    }
+
+    /// Reads the token. All checks are made on the opened file, so that nothing can be exchanged between
+    /// looking and reading; a pipe is not waited for.
+    pub(crate) fn read(&self, looseness: Looseness) -> Result<Reading, ReadError> {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let file = match options.open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Missing),
+            Err(error) => return Err(ReadError::Io(error)),
+        };
+        let metadata = file.metadata().map_err(ReadError::Io)?;
+        if !metadata.is_file() {
+            return Err(ReadError::NotAFile);
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(ReadError::Owner(metadata.uid()));
+        }
+        if metadata.len() > LARGEST {
+            return Err(ReadError::TooLarge);
+        }
+        let mut contents =
+            Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+        (&file).take(LARGEST + 1).read_to_end(&mut contents).map_err(ReadError::Io)?;
+        if contents.len() as u64 > LARGEST {
+            return Err(ReadError::TooLarge);
+        }
+        let token = Token::parse(&contents).map_err(|reason| match reason {
+            NotAToken::Empty => ReadError::Empty,
+            NotAToken::Unprintable => ReadError::Unprintable,
+        })?;
+        Ok(Reading { token, loose_mode: loose_mode(&file, metadata.mode(), looseness) })
+    }
+
+    /// Writes `token`, raw and without a newline, to a new file beside the real token file.
+    pub(crate) fn stage(&self, token: &Token) -> Result<StagedToken, ReplaceError> {
+        let failed = |step| move |error| ReplaceError { step, error };
+        let target = self.resolved().map_err(failed(ReplaceStep::Resolve))?;
+        // The only place where the secret is written to a disk.
+        let staged = Staged::write(&target, token.expose().as_bytes()).map_err(failed(ReplaceStep::Stage))?;
+        Ok(StagedToken { staged })
+    }
+}
+
+impl StagedToken {
+    /// Puts the new token in the place of the old one.
+    pub(crate) fn commit(self) -> Result<Committed, ReplaceError> {
+        self.staged.commit().map_err(|error| ReplaceError { step: ReplaceStep::Rename, error })
+    }
+}
+
+fn loose_mode(file: &File, mode: u32, looseness: Looseness) -> Option<LooseMode> {
+    let mode = mode & 0o7777;
+    if mode & OTHERS == 0 {
+        return None;
+    }
+    let tightened = match looseness {
+        Looseness::Tighten => file.set_permissions(fs::Permissions::from_mode(0o600)).is_ok(),
+        Looseness::Tell => false,
+    };
+    Some(LooseMode { mode, tightened })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::unix::fs::symlink;
+
+    struct Home {
+        directory: tempfile::TempDir,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            Self { directory: tempfile::tempdir().unwrap() }
+        }
+
+        fn file(&self) -> TokenFile {
+            TokenFile::new(self.directory.path().join(".vault-token"))
+        }
+
+        fn holding(contents: &[u8], mode: u32) -> Self {
+            let home = Self::new();
+            let mut file = File::create(home.file().path()).unwrap();
+            file.write_all(contents).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+            home
+        }
+
+        fn mode(&self) -> u32 {
+            fs::metadata(self.file().path()).unwrap().mode() & 0o7777
+        }
+    }
+
+    fn replace(file: &TokenFile, token: &str) {
+        let staged = file.stage(&Token::parse(token.as_bytes()).unwrap()).unwrap();
+        assert!(matches!(staged.commit().unwrap(), Committed::Durably));
+    }
+
+    #[test]
+    fn a_token_is_read_without_the_white_space_around_it() {
+        let home = Home::holding(b" s.abc\n", 0o600);
+        let reading = home.file().read(Looseness::Tighten).unwrap();
+        assert_eq!(reading.token, Token::parse(b"s.abc").unwrap());
+        assert_eq!(reading.loose_mode, None);
+    }
+
+    #[test]
+    fn what_is_no_token_file_is_named_and_left_alone() {
+        let missing = Home::new();
+        assert!(matches!(missing.file().read(Looseness::Tighten), Err(ReadError::Missing)));
+        for (contents, expected) in [
+            (&b""[..], "Empty"),
+            (b" \n\t\n", "Empty"),
+            (b"\xff\xfe\x00", "Unprintable"),
+            (b"hello world", "Unprintable"),
+            (b"s.a\x1b[31m", "Unprintable"),
+        ] {
+            let home = Home::holding(contents, 0o644);
+            let error = home.file().read(Looseness::Tighten).unwrap_err();
+            assert_eq!(format!("{error:?}"), expected, "{contents:?}");
+            assert_eq!(fs::read(home.file().path()).unwrap(), contents);
+            assert_eq!(home.mode(), 0o644);
+        }
+        let large = Home::holding(&vec![b'x'; 64 * 1024 + 1], 0o600);
+        assert!(matches!(large.file().read(Looseness::Tighten), Err(ReadError::TooLarge)));
+        let directory = Home::new();
+        fs::create_dir(directory.file().path()).unwrap();
+        assert!(matches!(directory.file().read(Looseness::Tighten), Err(ReadError::NotAFile)));
+        let circle = Home::new();
+        symlink(circle.file().path(), circle.file().path()).unwrap();
+        assert!(matches!(circle.file().read(Looseness::Tighten), Err(ReadError::Io(_))));
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let home = Home::new();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            home.file().path(),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert!(matches!(home.file().read(Looseness::Tighten), Err(ReadError::NotAFile)));
+    }
+
+    #[test]
+    fn a_loose_mode_is_tightened_or_only_told() {
+        for mode in [0o644, 0o640, 0o604, 0o666] {
+            let home = Home::holding(b"s.abc", mode);
+            let told = home.file().read(Looseness::Tell).unwrap();
+            assert_eq!(told.loose_mode, Some(LooseMode { mode, tightened: false }));
+            assert_eq!(home.mode(), mode);
+            let tightened = home.file().read(Looseness::Tighten).unwrap();
+            assert_eq!(tightened.loose_mode, Some(LooseMode { mode, tightened: true }));
+            assert_eq!(home.mode(), 0o600);
+        }
+        assert_eq!(Home::holding(b"s.abc", 0o400).file().read(Looseness::Tighten).unwrap().loose_mode, None);
+    }
+
+    #[test]
+    fn a_replaced_file_holds_the_raw_token_and_mode_0600() {
+        let home = Home::holding(b"old", 0o600);
+        replace(&home.file(), "s.new");
+        assert_eq!(fs::read(home.file().path()).unwrap(), b"s.new");
+        assert_eq!(home.mode(), 0o600);
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_and_its_target_is_replaced() {
+        let home = Home::new();
+        let real = home.directory.path().join("elsewhere");
+        fs::create_dir(&real).unwrap();
+        File::create(real.join("token")).unwrap().write_all(b"old").unwrap();
+        symlink("elsewhere/token", home.file().path()).unwrap();
+        replace(&home.file(), "s.new");
+        assert!(home.file().path().is_symlink());
+        assert_eq!(fs::read(real.join("token")).unwrap(), b"s.new");
+        assert_eq!(fs::read_dir(&real).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_into_the_void_cannot_be_replaced() {
+        let home = Home::new();
+        symlink("nowhere/token", home.file().path()).unwrap();
+        let error = home.file().stage(&Token::parse(b"s.new").unwrap()).unwrap_err();
+        assert_eq!(error.step, ReplaceStep::Resolve);
+        assert!(home.file().path().is_symlink());
+    }
+}

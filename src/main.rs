@@ -1,0 +1,35 @@
+//! Keeps the Vault or OpenBao token in `~/.vault-token` alive, and turns a login's token back into yours.
+//!
+//! Parse, run, exit status; everything else is in the modules, of which each says in its first line what it
+//! is for.
+
+mod app;
+mod cli;
+mod config;
+mod identity;
+mod local;
+mod pass;
+mod report;
+mod token;
+mod vault;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // No core dump and no debugger of the same user may find the token in our memory. Where the kernel
+    // refuses this, the program is no worse off than any other.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let command = match cli::CommandLine::try_parse() {
+        Ok(command) => command,
+        Err(answer) => {
+            // Help and version come this way too; a closed pipe is nobody's error.
+            let _ = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        }
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let clock = report::Clock::local();
+    ExitCode::from(app::run(&command, &config::Environment::of_process(), clock, &host))
+}

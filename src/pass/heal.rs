@@ -1,0 +1,181 @@
+//! Mint, check, swap, sweep: a foreign or dying token turned back into ours with its own authority.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{Context, Interruption, holds, note, sweep, sweeps};
+use crate::identity::Dying;
+use crate::local::plain;
+use crate::local::staged::Committed;
+use crate::local::state::State;
+use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
+use crate::report::warning::Warning;
+use crate::token::{Accessor, Token, TokenInfo};
+use crate::vault::{Call, Error, ErrorKind, Meta, MintOrder, Minted, No, Revocation};
+
+/// The name this program leaves on what it mints.
+const MANAGED_BY: &str = "vault-token-renew";
+
+/// How often a minted token is looked up before a denial is believed: a standby may not know it yet.
+const CHECKS: u32 = 4;
+
+/// The pause between these lookups.
+const CHECK_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is to be healed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    /// Somebody else's token.
+    Foreign,
+    /// Our own, which will end.
+    Dying {
+        /// Why.
+        dying: Dying,
+        /// In how many seconds.
+        seconds_left: u64,
+    },
+}
+
+/// Heals the token file, which holds `current`.
+pub(super) fn heal(
+    context: &Context<'_>,
+    state: &mut State,
+    current: &Token,
+    info: &TokenInfo,
+    origin: Origin,
+) -> Result<Outcome, Interruption> {
+    let display_name = info.display_name.clone();
+    let minted = match mint(context, current)? {
+        Ok(minted) => minted,
+        Err(refusal) => {
+            return match origin {
+                Origin::Foreign => Ok(Outcome::Drift { display_name, refusal }),
+                Origin::Dying { dying, seconds_left } => {
+                    Err(Failure::Dying { display_name, dying, seconds_left, refusal }.into())
+                }
+            };
+        }
+    };
+    if let Some(accessor) = &minted.accessor {
+        note(context, state.note_mint(accessor));
+    }
+    for warning in &minted.warnings {
+        (context.warn)(Warning::Server(warning.clone()));
+    }
+    let ours = match adopt(context, state, current, &minted) {
+        Ok(ours) => ours,
+        Err(interruption) => {
+            discard(context, state, current, &minted);
+            return Err(interruption);
+        }
+    };
+    let from = match origin {
+        Origin::Foreign => HealedFrom::Foreign,
+        Origin::Dying { .. } => HealedFrom::Dying,
+    };
+    let report = sweep(context, state, &minted.token, &ours);
+    Ok(Outcome::Healed { from, display_name, report })
+}
+
+/// Mints by whichever of the two calls is granted. Vault's answer is the only judge; an outage is none.
+fn mint(context: &Context<'_>, current: &Token) -> Result<Result<Minted, Refusal>, Failure> {
+    let settings = context.settings;
+    let order = MintOrder {
+        policies: &settings.identity.policies,
+        period: settings.identity.period,
+        display_name: &settings.identity.requested_name,
+        no_parent: true,
+        renewable: true,
+        r#type: "service",
+        meta: Meta { managed_by: MANAGED_BY, host: context.host, user: &settings.user },
+    };
+    let create = match context.client.mint(Call::Create, current, &order) {
+        Ok(minted) => return Ok(Ok(minted)),
+        Err(error) => refused(error)?,
+    };
+    // A refusal has minted nothing, so asking on the other path cannot make a second token.
+    match context.client.mint(Call::CreateOrphan, current, &order) {
+        Ok(minted) => Ok(Ok(minted)),
+        Err(error) => Ok(Err(Refusal { create, create_orphan: refused(error)? })),
+    }
+}
+
+/// Tells a refusal from everything else that can go wrong with a mint.
+fn refused(error: Error) -> Result<RefusedMint, Failure> {
+    match error.kind.no() {
+        Some((No::Denied, message)) => Ok(RefusedMint { status: 403, message: message.to_owned() }),
+        Some((No::Refused, message)) => Ok(RefusedMint { status: 400, message: message.to_owned() }),
+        Some((No::NotFound, _)) | None => Err(Failure::Vault(error)),
+    }
+}
+
+/// Checks the minted token and puts it into the token file. On any failure the file is as it was, and the
+/// minted token is the caller's to discard.
+fn adopt(
+    context: &Context<'_>,
+    state: &mut State,
+    current: &Token,
+    minted: &Minted,
+) -> Result<TokenInfo, Interruption> {
+    let info = check(context, &minted.token)?;
+    let token_file = &context.settings.token_file;
+    let staged = token_file.stage(&minted.token).map_err(Failure::Replace)?;
+    if let Some(keep) = info.accessor.as_ref().filter(|_| sweeps(context.settings)) {
+        note(context, state.note_sweep_due(keep));
+    }
+    // The last look at the file, as late as it can be: whoever logged in meanwhile must not lose that login.
+    if !holds(context, current) {
+        return Err(Interruption::FileChanged);
+    }
+    match staged.commit() {
+        Ok(Committed::Durably) => {}
+        Ok(Committed::Unsynced(error)) => {
+            (context.warn)(Warning::DirectoryUnsynced { reason: plain(&error) });
+        }
+        // Some network file systems report a failure of a rename that has happened. Were the minted token
+        // revoked then, the file would hold a dead one.
+        Err(_) if holds(context, &minted.token) => {}
+        Err(error) => return Err(Failure::Replace(error).into()),
+    }
+    Ok(info)
+}
+
+/// Looks the minted token up with itself, and holds the answer against the order.
+fn check(context: &Context<'_>, minted: &Token) -> Result<TokenInfo, Failure> {
+    let mut checks = 1;
+    let lookup = loop {
+        match context.client.lookup_self(minted) {
+            Err(Error { kind: ErrorKind::Denied { .. }, .. }) if checks < CHECKS => {
+                thread::sleep(CHECK_PAUSE);
+                checks += 1;
+            }
+            answer => break answer.map_err(Failure::Unchecked)?,
+        }
+    };
+    if !lookup.confirmed {
+        (context.warn)(Warning::Unconfirmed);
+    }
+    let checked = context.settings.identity.check_minted(&lookup.info);
+    checked.map(|()| lookup.info).map_err(Failure::Contradiction)
+}
+
+/// Revokes a minted token that cannot be kept: with itself, or else with the token that minted it.
+fn discard(context: &Context<'_>, state: &mut State, current: &Token, minted: &Minted) {
+    let revoked = context.client.revoke_self(&minted.token).or_else(|error| match &minted.accessor {
+        Some(accessor) => context.client.revoke_accessor(current, accessor).map(gone).map_err(|_| error),
+        None => Err(error),
+    });
+    match revoked {
+        Ok(()) => {
+            let gone: Vec<Accessor> = minted.accessor.iter().cloned().collect();
+            note(context, state.note_swept(state.is_sweep_due(), &gone));
+        }
+        Err(error) => (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error }),
+    }
+}
+
+fn gone(revocation: Revocation) {
+    match revocation {
+        Revocation::Revoked | Revocation::AlreadyGone => {}
+    }
+}

@@ -1,0 +1,202 @@
+//! What a dry run found out, in plain words.
+
+use super::outcome::{Failure, SweepEnd, SweepReport};
+use super::words::{self, Names, Quoted, Shown};
+use crate::config::SweepMode;
+use crate::identity::{Dying, Identity};
+
+/// What a run would do.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Forecast {
+    /// Renew our token.
+    Renew {
+        /// Its name.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+        /// The sweep an earlier run could not finish, if one is due.
+        sweep: Option<SweepReport>,
+    },
+    /// Mint ours.
+    Heal {
+        /// The name of the token in the file.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+        /// Why it will end, if it is ours.
+        dying: Option<Dying>,
+        /// Where it may mint.
+        authority: Authority,
+        /// What the sweep would find.
+        sweep: SweepReport,
+    },
+    /// Fail for want of authority.
+    Denied {
+        /// The name of the token in the file.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+        /// Why it will end, if it is ours.
+        dying: Option<Dying>,
+        /// What it lacks.
+        reason: NoAuthority,
+    },
+    /// Sweep, as the verb does.
+    Sweep(SweepReport),
+    /// Fail for another reason.
+    Failed(Failure),
+}
+
+/// Where a token may mint ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Authority {
+    /// On this path.
+    On(&'static str),
+    /// It may not even ask.
+    Unknown,
+}
+
+/// Why a token may not mint ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoAuthority {
+    /// Batch tokens never mint.
+    Batch,
+    /// Tokens with a limited number of uses never mint.
+    UseLimited,
+    /// It lacks `update` and `sudo` on both paths; these it has.
+    Capabilities([(&'static str, Vec<String>); 2]),
+}
+
+impl Forecast {
+    /// The lines of a dry run.
+    pub(crate) fn lines(&self, names: &Names<'_>, identity: &Identity, mode: SweepMode) -> Vec<String> {
+        let file = names.token_file();
+        match self {
+            Self::Renew { display_name, ttl, sweep } => {
+                let mut lines = vec![
+                    format!("{file} holds our token (dn={} ttl={ttl}s)", Shown(display_name)),
+                    "would renew it; would leave the file as it is".to_owned(),
+                ];
+                if let Some(report) = sweep {
+                    lines.push("would finish the sweep that an earlier run could not".to_owned());
+                    lines.extend(sweep_lines(report, mode));
+                }
+                lines
+            }
+            Self::Heal { display_name, ttl, dying, authority, sweep } => {
+                let mut lines = vec![in_the_file(&file, display_name, *ttl, *dying)];
+                lines.push(format!(
+                    "would mint {} (policies {}; period {}s; orphan): {}",
+                    identity.display_name,
+                    Shown(&identity.policies.join(", ")),
+                    identity.period,
+                    match authority {
+                        Authority::On(path) => format!("the token has update and sudo on {path}"),
+                        Authority::Unknown => "whether the token may, Vault does not tell it".to_owned(),
+                    }
+                ));
+                lines.push(match dying {
+                    Some(_) => format!("would replace {file}"),
+                    None => format!("would replace {file}, and leave the foreign token alive"),
+                });
+                lines.extend(sweep_lines(sweep, mode));
+                lines
+            }
+            Self::Denied { display_name, ttl, dying, reason } => {
+                let why = match reason {
+                    NoAuthority::Batch => "batch tokens cannot mint".to_owned(),
+                    NoAuthority::UseLimited => "tokens with a limited number of uses cannot mint".to_owned(),
+                    NoAuthority::Capabilities(found) => {
+                        let found = found.iter().map(|(path, list)| format!("{path}: {}", list.join(", ")));
+                        Shown(&found.collect::<Vec<_>>().join("; ")).to_string()
+                    }
+                };
+                let kind = if dying.is_some() { "token" } else { "foreign token" };
+                vec![
+                    in_the_file(&file, display_name, *ttl, *dying),
+                    format!("would fail: heal denied, {kind} lacks create authority ({why})"),
+                    names.recovery(),
+                ]
+            }
+            Self::Sweep(report) => sweep_lines(report, mode),
+            Self::Failed(failure) => vec![format!("FAIL: {}", words::failure(failure, names))],
+        }
+    }
+
+    /// What to do about it, where the lines do not say.
+    pub(crate) fn remedy(&self, names: &Names<'_>) -> Option<String> {
+        match self {
+            Self::Failed(failure) => words::remedy(failure, names),
+            Self::Renew { .. } | Self::Heal { .. } | Self::Denied { .. } | Self::Sweep(_) => None,
+        }
+    }
+
+    /// Whether the real run would end well.
+    pub(crate) fn is_good(&self) -> bool {
+        match self {
+            Self::Renew { .. } | Self::Heal { .. } => true,
+            Self::Sweep(report) => report.is_full(),
+            Self::Denied { .. } | Self::Failed(_) => false,
+        }
+    }
+
+    /// The exit status the real run would have.
+    pub(crate) fn exit_status(&self) -> u8 {
+        u8::from(!self.is_good())
+    }
+
+    /// The exit status the real run would have with `--detailed-exitcode`.
+    pub(crate) fn detailed_exit_status(&self) -> u8 {
+        match self {
+            Self::Renew { .. } => 10,
+            Self::Heal { .. } => 11,
+            Self::Denied { dying: None, .. } => 3,
+            Self::Denied { dying: Some(_), .. } => 5,
+            Self::Sweep(report) => report.detailed_exit_status(),
+            Self::Failed(failure) => failure.detailed_exit_status(),
+        }
+    }
+}
+
+fn in_the_file(file: &str, display_name: &str, ttl: u64, dying: Option<Dying>) -> String {
+    match dying {
+        Some(dying) => format!(
+            "{file} holds our token (dn={} ttl={ttl}s), which is dying: {}",
+            Quoted(display_name),
+            words::dying(dying)
+        ),
+        None => format!("{file} holds a foreign token (dn={} ttl={ttl}s)", Quoted(display_name)),
+    }
+}
+
+fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
+    let mut lines = Vec::new();
+    let looked = match report.end {
+        SweepEnd::Off => false,
+        SweepEnd::Complete
+        | SweepEnd::ListDenied
+        | SweepEnd::LookupDenied
+        | SweepEnd::NothingToKeep
+        | SweepEnd::CutShort { .. } => true,
+    };
+    if !looked {
+        return vec!["would not sweep: it is switched off".to_owned()];
+    }
+    lines.push(format!(
+        "would revoke {} stale periodic token(s){}",
+        report.stale.len(),
+        words::accessors(&report.stale)
+    ));
+    match mode {
+        SweepMode::Remembered => {
+            lines.push("would look only at what this machine remembers minting".to_owned());
+        }
+        SweepMode::Walk | SweepMode::Off => {}
+    }
+    let reason = report.end.reason();
+    if !reason.is_empty() {
+        lines.push(format!("cannot see all tokens with this token ({reason})"));
+    }
+    lines
+}

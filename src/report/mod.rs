@@ -1,0 +1,206 @@
+//! Every word that leaves the program: where it goes, and in what form.
+//!
+//! One line per run and the warnings before it go to the log file with a time stamp; the same text goes to
+//! standard output or standard error. Where a stream is the journal, its lines bear a priority instead of a
+//! time stamp. A closed stream and an unwritable log file are survived.
+
+pub(crate) mod forecast;
+pub(crate) mod outcome;
+pub(crate) mod warning;
+pub(crate) mod words;
+
+use std::cell::Cell;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use time::format_description::FormatItem;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
+
+use crate::local::plain;
+use forecast::Forecast;
+use outcome::{Level, Outcome};
+use warning::Warning;
+use words::Names;
+
+/// RFC 3339 with seconds and a numeric offset, as `date -Is` writes it.
+const STAMP: &[FormatItem<'_>] = format_description!(
+    "[year]-[month]-[day]T[hour]:[minute]:[second][offset_hour sign:mandatory]:[offset_minute]"
+);
+
+/// The clock of the lines, with the local offset as it was at the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    offset: UtcOffset,
+}
+
+impl Clock {
+    /// The clock of this machine. Where the offset cannot be told, it is zero and says so.
+    pub(crate) fn local() -> Self {
+        Self { offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC) }
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn seconds(self) -> u64 {
+        u64::try_from(self.now().unix_timestamp()).unwrap_or(0)
+    }
+
+    fn now(self) -> OffsetDateTime {
+        OffsetDateTime::now_utc().to_offset(self.offset)
+    }
+
+    fn stamp(self) -> String {
+        self.now().format(STAMP).unwrap_or_default()
+    }
+}
+
+/// One of the two streams of the process.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// Whether the log file is written to.
+#[derive(Debug)]
+pub(crate) enum Log {
+    /// Every line is appended to this file.
+    File(PathBuf),
+    /// A dry run leaves no trace.
+    None,
+}
+
+/// The place where all lines go through.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    names: Names<'a>,
+    clock: Clock,
+    log: Log,
+    log_failed: Cell<bool>,
+    journal: Option<&'a str>,
+}
+
+impl<'a> Report<'a> {
+    /// A report. `journal` is the value of `JOURNAL_STREAM`, by which a service recognises its streams.
+    pub(crate) fn new(names: Names<'a>, clock: Clock, log: Log, journal: Option<&'a str>) -> Self {
+        Self { names, clock, log, log_failed: Cell::new(false), journal }
+    }
+
+    /// A warning, as it arises.
+    pub(crate) fn warn(&self, warning: &Warning) {
+        self.event(Level::Warning, &warning.line(&self.names));
+    }
+
+    /// The end of a run.
+    pub(crate) fn outcome(&self, outcome: &Outcome) {
+        self.event(outcome.level(), &outcome.line(&self.names));
+        if let Some(remedy) = outcome.remedy(&self.names) {
+            self.hint(&remedy);
+        }
+    }
+
+    /// The end of a dry run, in the words of `lines`.
+    pub(crate) fn forecast(&self, forecast: &Forecast, lines: &[String]) {
+        let stream = if forecast.is_good() { Stream::Out } else { Stream::Err };
+        for line in lines {
+            print(stream, line);
+        }
+        if let Some(remedy) = forecast.remedy(&self.names) {
+            self.hint(&remedy);
+        }
+    }
+
+    /// What to do. For whoever reads a terminal: in the log and in the journal one event is one line.
+    fn hint(&self, text: &str) {
+        if !is_journal(Stream::Err, self.journal) {
+            print(Stream::Err, &format!("hint: {text}"));
+        }
+    }
+
+    fn event(&self, level: Level, text: &str) {
+        let stamp = self.clock.stamp();
+        self.append_to_log(&stamp, text);
+        let stream = match level {
+            Level::Info => Stream::Out,
+            Level::Warning | Level::Error => Stream::Err,
+        };
+        if is_journal(stream, self.journal) {
+            print(stream, &format!("<{}>{text}", priority(level)));
+        } else {
+            print(stream, &format!("{stamp} {text}"));
+        }
+    }
+
+    fn append_to_log(&self, stamp: &str, text: &str) {
+        let Log::File(path) = &self.log else { return };
+        if self.log_failed.get() {
+            return;
+        }
+        if let Err(error) = append(path, &format!("{stamp} {text}\n")) {
+            self.log_failed.set(true);
+            self.warn(&Warning::LogUnwritable { path: path.clone(), reason: plain(&error) });
+        }
+    }
+}
+
+/// A usage or settings error, before there is a report.
+pub(crate) fn usage_error(error: &anyhow::Error, journal: Option<&str>) {
+    // The alternate form joins the chain of causes with colons, on one line.
+    let text = words::one_line(&format!("{error:#}"));
+    let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
+    print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
+}
+
+/// The priorities of the journal: information, warning, error.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Info => 6,
+        Level::Warning => 4,
+        Level::Error => 3,
+    }
+}
+
+/// One write per line, so that lines of runs side by side do not mix. An error is not reported: whoever
+/// closed the stream does not want to hear of it.
+fn print(stream: Stream, line: &str) {
+    let bytes = format!("{line}\n");
+    let _ = match stream {
+        Stream::Out => io::stdout().lock().write_all(bytes.as_bytes()),
+        Stream::Err => io::stderr().lock().write_all(bytes.as_bytes()),
+    };
+}
+
+/// Whether a stream is the one systemd named in `JOURNAL_STREAM`, by device and inode.
+fn is_journal(stream: Stream, journal: Option<&str>) -> bool {
+    let descriptor = match stream {
+        Stream::Out => io::stdout().as_fd().try_clone_to_owned(),
+        Stream::Err => io::stderr().as_fd().try_clone_to_owned(),
+    };
+    journal.is_some_and(|journal| descriptor.is_ok_and(|descriptor| is_stream(descriptor, journal)))
+}
+
+fn is_stream(descriptor: OwnedFd, journal: &str) -> bool {
+    File::from(descriptor).metadata().is_ok_and(|data| journal == format!("{}:{}", data.dev(), data.ino()))
+}
+
+/// Appends to the log, which is made with mode 0600 if it is not there. A pipe is not waited for.
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?
+        .write_all(line.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

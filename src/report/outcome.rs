@@ -1,0 +1,389 @@
+//! How a run ended, its line, and its exit status.
+//!
+//! The lines are a contract: people search their logs for `OK`, `HEALED`, `DRIFT`, `FAIL`, `heal denied`
+//! and `revoked N stale periodic token(s)`.
+
+use std::collections::BTreeSet;
+
+use super::words::{self, Names, Quoted, Shown};
+use crate::identity::{Contradiction, Dying};
+use crate::local::token_file::{ReadError, ReplaceError};
+use crate::token::Accessor;
+use crate::vault::{Call, Error};
+
+/// How a run ended.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Outcome {
+    /// Our token was renewed.
+    Renewed {
+        /// Its name.
+        display_name: String,
+        /// Seconds it has to live now.
+        ttl: u64,
+        /// The sweep an earlier run could not finish, if one was due.
+        finished: Option<SweepReport>,
+    },
+    /// The token file holds ours again.
+    Healed {
+        /// What was in it before.
+        from: HealedFrom,
+        /// The name of what was in it.
+        display_name: String,
+        /// What the sweep did.
+        report: SweepReport,
+    },
+    /// The verb `sweep` did its work.
+    Swept(SweepReport),
+    /// The token is foreign, and too weak to mint ours.
+    Drift {
+        /// Its name.
+        display_name: String,
+        /// Vault's refusals.
+        refusal: Refusal,
+    },
+    /// Anything else.
+    Failed(Failure),
+}
+
+/// What a heal began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HealedFrom {
+    /// Somebody else's token.
+    Foreign,
+    /// Our own, which would have ended.
+    Dying,
+}
+
+/// How a mint was refused on one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefusedMint {
+    /// 403 or 400.
+    pub(crate) status: u16,
+    /// Vault's words.
+    pub(crate) message: String,
+}
+
+/// How a mint was refused on both paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// On `auth/token/create`.
+    pub(crate) create: RefusedMint,
+    /// On `auth/token/create-orphan`.
+    pub(crate) create_orphan: RefusedMint,
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// No token could be read.
+    TokenFile(ReadError),
+    /// Another run held the lock all the time.
+    LockBusy,
+    /// Vault refused to look the token up: it is dead, or blocked.
+    Dead {
+        /// Where.
+        url: String,
+        /// Vault's words.
+        message: String,
+    },
+    /// A call did not succeed.
+    Vault(Error),
+    /// The token is ours, will end, and may not mint its successor.
+    Dying {
+        /// Its name.
+        display_name: String,
+        /// Why it will end.
+        dying: Dying,
+        /// In how many seconds.
+        seconds_left: u64,
+        /// Vault's refusals.
+        refusal: Refusal,
+    },
+    /// The minted token could not be looked up.
+    Unchecked(Error),
+    /// The minted token is not what was ordered.
+    Contradiction(Contradiction),
+    /// The token file could not be replaced.
+    Replace(ReplaceError),
+    /// Logins kept landing.
+    FileKeepsChanging,
+    /// The verb `sweep` needs a token of ours, and this is none.
+    NotOurs {
+        /// Its name.
+        display_name: String,
+    },
+}
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub(crate) struct SweepReport {
+    /// Stale tokens: revoked, or only found in a dry run.
+    pub(crate) stale: Vec<Accessor>,
+    /// Accessors that turned out to name nothing.
+    pub(crate) gone: BTreeSet<String>,
+    /// Stale tokens whose revocation Vault forbids.
+    pub(crate) kept: Vec<Accessor>,
+    /// Vault's words about the first of them.
+    pub(crate) kept_because: Option<String>,
+    /// How it ended.
+    pub(crate) end: SweepEnd,
+}
+
+/// How a sweep ended.
+#[derive(Debug, Default)]
+pub(crate) enum SweepEnd {
+    /// Everything was looked at.
+    #[default]
+    Complete,
+    /// It is switched off.
+    Off,
+    /// Accessors may not be listed; only remembered ones were looked at.
+    ListDenied,
+    /// Accessors may not be looked up; only remembered ones were tried.
+    LookupDenied,
+    /// The server does not know the token that is to be kept, so nothing was revoked.
+    NothingToKeep,
+    /// It did not get to the end.
+    CutShort {
+        /// How many accessors were dealt with.
+        examined: usize,
+        /// How many there are; 0 if not even that is known.
+        total: usize,
+        /// Why.
+        cause: CutCause,
+    },
+}
+
+/// Why a sweep was cut short.
+#[derive(Debug)]
+pub(crate) enum CutCause {
+    /// A call did not succeed.
+    Error(Error),
+    /// It took too long.
+    TimeIsUp,
+}
+
+impl SweepReport {
+    /// The report of a sweep that had nothing to keep and therefore did nothing.
+    pub(crate) fn nothing_to_keep() -> Self {
+        Self { end: SweepEnd::NothingToKeep, ..Self::default() }
+    }
+
+    /// Whether the next pass has to go on with it.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match self.end {
+            SweepEnd::CutShort { .. } => true,
+            SweepEnd::Complete
+            | SweepEnd::Off
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::NothingToKeep => false,
+        }
+    }
+
+    /// Whether `accessor` need not be remembered any longer.
+    pub(crate) fn is_gone(&self, accessor: &Accessor) -> bool {
+        let found_gone = self.stale.contains(accessor) || self.gone.contains(accessor.as_str());
+        match self.end {
+            // Everything was seen, so what is not among the kept is either gone or not ours to revoke.
+            SweepEnd::Complete => !self.kept.contains(accessor),
+            SweepEnd::Off
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::NothingToKeep
+            | SweepEnd::CutShort { .. } => found_gone,
+        }
+    }
+
+    /// `revoked 2 stale periodic token(s)`, and what else there is to say.
+    fn words(&self) -> String {
+        let mut parts = Vec::new();
+        let revoked = format!("revoked {} stale periodic token(s)", self.stale.len());
+        match &self.end {
+            SweepEnd::Complete => parts.push(revoked),
+            SweepEnd::Off => parts.push("accessor sweep off".to_owned()),
+            SweepEnd::ListDenied | SweepEnd::LookupDenied | SweepEnd::NothingToKeep => {
+                parts.push(format!("accessor sweep skipped ({})", self.end.reason()));
+                if !self.stale.is_empty() {
+                    parts.push(revoked);
+                }
+            }
+            SweepEnd::CutShort { .. } => {
+                parts.push(revoked);
+                parts.push(format!("accessor sweep cut short {}", self.end.reason()));
+            }
+        }
+        if let Some(message) = &self.kept_because {
+            parts.push(format!("{} may not be revoked (403: {})", self.kept.len(), Shown(message)));
+        }
+        parts.join("; ")
+    }
+}
+
+impl SweepEnd {
+    /// Why a sweep did not do all its work; empty if it did.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Complete | Self::Off => String::new(),
+            Self::ListDenied => "list denied".to_owned(),
+            Self::LookupDenied => "lookup denied".to_owned(),
+            Self::NothingToKeep => "the server does not know the token to keep".to_owned(),
+            Self::CutShort { examined, total, cause } => {
+                let cause = match cause {
+                    CutCause::Error(error) => words::error(error),
+                    CutCause::TimeIsUp => "time is up".to_owned(),
+                };
+                format!("after {examined} of {total} accessors: {cause}")
+            }
+        }
+    }
+}
+
+/// How loud a line is; the numbers are those of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// All is well.
+    Info,
+    /// Somebody should look some time.
+    Warning,
+    /// Somebody should look now.
+    Error,
+}
+
+impl Outcome {
+    /// How loud it is.
+    pub(crate) fn level(&self) -> Level {
+        match self {
+            Self::Renewed { .. } | Self::Healed { .. } => Level::Info,
+            Self::Swept(report) if report.is_full() => Level::Info,
+            Self::Swept(_) | Self::Drift { .. } | Self::Failed(_) => Level::Error,
+        }
+    }
+
+    /// The one line of a run, without its time stamp.
+    pub(crate) fn line(&self, names: &Names<'_>) -> String {
+        match self {
+            Self::Renewed { display_name, ttl, finished } => {
+                let swept = finished
+                    .as_ref()
+                    .map(|report| format!("; finished an earlier sweep ({})", report.words()));
+                format!("OK renewed (dn={} ttl={ttl}s){}", Shown(display_name), swept.unwrap_or_default())
+            }
+            Self::Healed { from, display_name, report } => {
+                let from = match from {
+                    HealedFrom::Foreign => "foreign",
+                    HealedFrom::Dying => "dying",
+                };
+                format!(
+                    "HEALED: re-minted periodic token from {from} dn={} ({})",
+                    Quoted(display_name),
+                    report.words()
+                )
+            }
+            Self::Swept(report) if report.is_full() => {
+                format!("OK {}{}", report.words(), words::accessors(&report.stale))
+            }
+            Self::Swept(report) => {
+                format!("FAIL: sweep: {}{}", report.words(), words::accessors(&report.stale))
+            }
+            Self::Drift { display_name, refusal } => format!(
+                "DRIFT: {} is dn={} — heal denied, foreign token lacks create authority ({}); investigate what wrote it. {}",
+                names.token_file(),
+                Quoted(display_name),
+                words::refusal(refusal),
+                names.recovery()
+            ),
+            Self::Failed(failure) => format!("FAIL: {}", words::failure(failure, names)),
+        }
+    }
+
+    /// What to do about it, where the line does not say.
+    pub(crate) fn remedy(&self, names: &Names<'_>) -> Option<String> {
+        match self {
+            Self::Failed(failure) => words::remedy(failure, names),
+            Self::Renewed { .. } | Self::Healed { .. } | Self::Swept(_) | Self::Drift { .. } => None,
+        }
+    }
+
+    /// The exit status: 0 or 1.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self.level() {
+            Level::Info => 0,
+            Level::Warning | Level::Error => 1,
+        }
+    }
+
+    /// The exit status with `--detailed-exitcode`.
+    pub(crate) fn detailed_exit_status(&self) -> u8 {
+        match self {
+            Self::Renewed { .. } => 10,
+            Self::Healed { .. } => 11,
+            Self::Swept(report) => report.detailed_exit_status(),
+            Self::Drift { .. } => 3,
+            Self::Failed(failure) => failure.detailed_exit_status(),
+        }
+    }
+}
+
+impl SweepReport {
+    /// Whether it did all that was asked of it.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self.end, SweepEnd::Complete) && self.kept.is_empty()
+    }
+
+    /// The exit status of the verb `sweep` with `--detailed-exitcode`.
+    pub(super) fn detailed_exit_status(&self) -> u8 {
+        match &self.end {
+            SweepEnd::CutShort { cause: CutCause::Error(error), .. } if error.kind.is_temporary() => {
+                TEMPORARY
+            }
+            SweepEnd::CutShort { .. }
+            | SweepEnd::Complete
+            | SweepEnd::Off
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::NothingToKeep => u8::from(!self.is_full()),
+        }
+    }
+}
+
+/// `EX_TEMPFAIL` of sysexits: try again later.
+const TEMPORARY: u8 = 75;
+
+impl Failure {
+    /// The exit status with `--detailed-exitcode`.
+    pub(super) fn detailed_exit_status(&self) -> u8 {
+        match self {
+            Self::TokenFile(ReadError::Missing | ReadError::Empty) | Self::Dead { .. } => 4,
+            Self::Dying { .. } => 5,
+            Self::LockBusy => TEMPORARY,
+            Self::Vault(error) | Self::Unchecked(error) if error.kind.is_temporary() => TEMPORARY,
+            Self::NotOurs { .. } => 3,
+            Self::TokenFile(_)
+            | Self::Vault(_)
+            | Self::Unchecked(_)
+            | Self::Contradiction(_)
+            | Self::Replace(_)
+            | Self::FileKeepsChanging => 1,
+        }
+    }
+
+    /// Whether the server may hold a token of ours that nobody knows.
+    pub(super) fn lost_mint(&self) -> bool {
+        match self {
+            Self::Vault(error) => {
+                matches!(error.call, Call::Create | Call::CreateOrphan) && error.kind.may_have_acted()
+            }
+            Self::TokenFile(_)
+            | Self::LockBusy
+            | Self::Dead { .. }
+            | Self::Dying { .. }
+            | Self::Unchecked(_)
+            | Self::Contradiction(_)
+            | Self::Replace(_)
+            | Self::FileKeepsChanging
+            | Self::NotOurs { .. } => false,
+        }
+    }
+}

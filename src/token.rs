@@ -1,0 +1,189 @@
+//! The secret and what is known about it.
+//!
+//! A [`Token`] cannot be printed. It leaves this type at two places only: the request header
+//! (`vault/http.rs`) and the write of the token file (`local/token_file.rs`). Both call
+//! [`Token::expose`], so that a search for that word finds every use.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
+
+/// A Vault token: opaque, printable ASCII without blanks. Its copies are wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(Zeroizing<String>);
+
+/// Why some text is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotAToken {
+    /// Nothing but white space.
+    Empty,
+    /// A blank, a control character or a byte outside ASCII. Such a value can neither be sent in a
+    /// header nor have come from Vault.
+    Unprintable,
+}
+
+impl Token {
+    /// Takes the token out of `text`, trimming white space around it as the official command line does.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, NotAToken> {
+        let trimmed = text.trim_ascii();
+        if trimmed.is_empty() {
+            return Err(NotAToken::Empty);
+        }
+        if !trimmed.iter().all(u8::is_ascii_graphic) {
+            return Err(NotAToken::Unprintable);
+        }
+        let text = str::from_utf8(trimmed).map_err(|_| NotAToken::Unprintable)?;
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// `text` with the secret blanked out, should somebody have put it there: a proxy's error page that
+    /// repeats the request, for instance.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        text.replace(self.0.as_str(), "(token)")
+    }
+
+    /// The secret itself.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        // The reason is given without the value: an error message is no place for a secret.
+        Self::parse(text.as_bytes()).map_err(|_| serde::de::Error::custom("not a token"))
+    }
+}
+
+/// The handle by which a token can be looked up and revoked without knowing it. Not secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Accessor(String);
+
+/// How much of an accessor is shown to people: enough to find it again, short enough to read.
+const SHORT_ACCESSOR: usize = 8;
+
+impl Accessor {
+    /// An accessor as the server spells it; `None` for the empty one that batch tokens have.
+    pub(crate) fn new(text: String) -> Option<Self> {
+        (!text.is_empty()).then_some(Self(text))
+    }
+
+    /// The whole accessor, for the server.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first characters, for lines meant for people.
+    pub(crate) fn short(&self) -> String {
+        if self.0.chars().count() <= SHORT_ACCESSOR {
+            return self.0.clone();
+        }
+        self.0.chars().take(SHORT_ACCESSOR).chain(['…']).collect()
+    }
+}
+
+/// What a lookup says about a token. Times are whole seconds, lengths and not points in time.
+///
+/// Every field but the first four may be left out by some server or agent; `None` then means "not said",
+/// which contradicts nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TokenInfo {
+    /// Absent for batch tokens.
+    pub(crate) accessor: Option<Accessor>,
+    /// What the login method or the mint called it; `token-NAME` for a minted one.
+    pub(crate) display_name: String,
+    /// Policies of the token itself.
+    pub(crate) policies: Vec<String>,
+    /// Seconds left; 0 for a root token that never ends.
+    pub(crate) ttl: u64,
+    /// Policies that come from the entity behind a login.
+    pub(crate) identity_policies: Vec<String>,
+    /// Seconds; 0 when the token is not periodic.
+    pub(crate) period: Option<u64>,
+    /// Seconds; 0 when there is no hard end.
+    pub(crate) explicit_max_ttl: u64,
+    /// Seconds since 1970, the server's clock.
+    pub(crate) creation_time: Option<u64>,
+    /// Whether Vault would renew it.
+    pub(crate) renewable: Option<bool>,
+    /// Whether it outlives the token that minted it.
+    pub(crate) orphan: Option<bool>,
+    /// `service` or `batch`.
+    pub(crate) kind: Option<String>,
+    /// Where it was made, for instance `auth/token/create` or `auth/oidc/oidc/callback`.
+    pub(crate) path: Option<String>,
+    /// The host its `meta` names.
+    pub(crate) meta_host: Option<String>,
+    /// Uses left; 0 for a token without that limit.
+    pub(crate) num_uses: i64,
+}
+
+impl TokenInfo {
+    /// Token and identity policies together: what the token may do is the union of both.
+    pub(crate) fn all_policies(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().chain(&self.identity_policies).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn white_space_around_a_token_is_trimmed() {
+        assert_eq!(Token::parse(b"  s.abc\r\n").unwrap().expose(), "s.abc");
+    }
+
+    #[test]
+    fn what_no_server_could_have_issued_is_no_token() {
+        assert_eq!(Token::parse(b" \n\t").unwrap_err(), NotAToken::Empty);
+        for bytes in [&b"s.a b"[..], b"s.a\nb", b"s.\x07", "s.ä".as_bytes(), b"\xff\xfe", b"a\0b"] {
+            assert_eq!(Token::parse(bytes).unwrap_err(), NotAToken::Unprintable, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_holds_the_secret() {
+        let token = Token::parse(b"s.very-secret").unwrap();
+        assert_eq!(format!("{token:?} {:?}", Some(&token)), "Token(redacted) Some(Token(redacted))");
+    }
+
+    #[test]
+    fn the_secret_is_blanked_out_of_what_others_say() {
+        let token = Token::parse(b"s.very-secret").unwrap();
+        assert_eq!(token.redact("bad token s.very-secret!"), "bad token (token)!");
+    }
+
+    #[test]
+    fn a_deserialisation_error_never_holds_the_secret() {
+        let error = serde_json::from_str::<Token>("\"s.secret with blank\"").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn accessors_are_shortened_for_people() {
+        let accessor = Accessor::new("Fg08GkI6o1AyUJjoVLGBhFQd".to_owned()).unwrap();
+        assert_eq!(accessor.short(), "Fg08GkI6…");
+        assert_eq!(Accessor::new("short".to_owned()).unwrap().short(), "short");
+        assert_eq!(Accessor::new(String::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_token_or_a_refusal(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(token) = Token::parse(&bytes) {
+                prop_assert!(token.expose().bytes().all(|b| b.is_ascii_graphic()));
+            }
+        }
+    }
+}

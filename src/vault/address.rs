@@ -1,0 +1,110 @@
+//! The address of a server.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, anyhow, bail};
+use ureq::http::Uri;
+
+/// Where the server is: scheme, host, port and an optional path prefix, without a trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address(String);
+
+impl Address {
+    /// Reads an address as the official command line does, and refuses what that would misread: no scheme,
+    /// another scheme than http and https, credentials, a query.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.starts_with("unix:") {
+            bail!("unix sockets are not supported; give an http:// or https:// address");
+        }
+        if !text.contains("://") {
+            bail!("it has no scheme; did you mean https://{text}?");
+        }
+        let uri: Uri = text.parse().map_err(|error| anyhow!("not an address: {error}"))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            bail!("only http:// and https:// are supported");
+        }
+        let authority = uri.authority().ok_or_else(|| anyhow!("it names no host"))?;
+        if authority.as_str().contains('@') {
+            bail!("it must not hold a user name or password");
+        }
+        if authority.host().is_empty() {
+            bail!("it names no host");
+        }
+        if authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'))
+            && authority.port_u16().is_none()
+        {
+            bail!("its port is not a number between 0 and 65535");
+        }
+        if uri.query().is_some() || text.contains('#') {
+            bail!("it must not hold a query or fragment");
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+
+    /// The full address of a path below `/v1/`.
+    pub(super) fn join(&self, path: &str) -> String {
+        format!("{}/v1/{path}", self.0)
+    }
+}
+
+/// Whether a host, as it stands in an address, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
+}
+
+/// The host as an IP address, if it is one; brackets around IPv6 are taken off.
+pub(super) fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn slashes_at_the_end_do_no_harm_and_prefixes_are_kept() {
+        let url = |text: &str| Address::parse(text).unwrap().join("auth/token/create");
+        assert_eq!(url("http://h:8200/"), "http://h:8200/v1/auth/token/create");
+        assert_eq!(url("https://h/prefix//"), "https://h/prefix/v1/auth/token/create");
+        assert_eq!(url(" https://[::1]:8200\n"), "https://[::1]:8200/v1/auth/token/create");
+    }
+
+    #[test]
+    fn addresses_that_would_be_misread_are_refused() {
+        for (text, part) in [
+            ("127.0.0.1:8200", "did you mean https://127.0.0.1:8200?"),
+            ("", "no scheme"),
+            ("ftp://h", "only http"),
+            ("unix:///run/vault.sock", "unix sockets are not supported"),
+            ("https://me:secret@h", "user name or password"),
+            ("https://h?x=1", "query"),
+            ("https://h/#x", "query or fragment"),
+            ("https://", "not an address"),
+            ("https://h:99999", "port"),
+            ("https://h h", "not an address"),
+        ] {
+            let error = Address::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text:?}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_recognised_by_name_and_number() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]", "::1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example.org", "10.0.0.1", "127.0.0.1.example.org", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_or_a_refusal(text in "\\PC{0,60}", prefix in "(https?://)?") {
+            let _ = Address::parse(&format!("{prefix}{text}"));
+        }
+    }
+}

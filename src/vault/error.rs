@@ -1,0 +1,247 @@
+//! What can go wrong between us and the server, in the words decisions are made of.
+//!
+//! Nothing here is a verdict on a token. [`ErrorKind::Denied`] and [`ErrorKind::Refused`] are the only two
+//! that say the *server* answered no; all the others say that there was no believable answer.
+
+use super::Call;
+
+/// A call that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Error {
+    /// What was asked.
+    pub(crate) call: Call,
+    /// Where it was asked, whole and without any secret.
+    pub(crate) url: String,
+    /// What happened.
+    pub(crate) kind: ErrorKind,
+}
+
+/// What happened to a call.
+#[derive(Debug)]
+pub(crate) enum ErrorKind {
+    /// No connection came about, so the request cannot have reached the server.
+    Unreachable(Unreachable),
+    /// The connection broke or fell silent; the server may or may not have acted.
+    Interrupted(Interrupted),
+    /// 403 from Vault.
+    Denied {
+        /// Vault's own words.
+        message: String,
+    },
+    /// 400 from Vault.
+    Refused {
+        /// Vault's own words.
+        message: String,
+    },
+    /// 404 from Vault: no such mount, path or namespace.
+    NotFound {
+        /// Vault's own words.
+        message: String,
+    },
+    /// 503 from Vault: sealed or not yet initialised.
+    Sealed,
+    /// 429: a rate limit.
+    Throttled {
+        /// What came with it.
+        said: Said,
+    },
+    /// 412 or 5xx, from Vault or from something in front of it.
+    Server {
+        /// The status.
+        status: u16,
+        /// What came with it.
+        said: Said,
+    },
+    /// Any other status that means no.
+    Unexpected {
+        /// The status.
+        status: u16,
+        /// What came with it.
+        said: Said,
+    },
+    /// An answer that Vault would not give: a login page, half a body, the wrong shape.
+    NotVault {
+        /// The status.
+        status: u16,
+        /// What was wrong with it.
+        oddity: Oddity,
+    },
+    /// A redirect that must not be, or could not be, followed.
+    Redirect {
+        /// The status.
+        status: u16,
+        /// Why not.
+        reason: RedirectRefusal,
+    },
+    /// The answer speaks of another token than the one that was sent, as an agent's does that substitutes
+    /// its own.
+    AnotherToken,
+}
+
+/// Why no connection came about.
+#[derive(Debug)]
+pub(crate) enum Unreachable {
+    /// The name could not be resolved.
+    Name(String),
+    /// Nobody listens there.
+    Refused,
+    /// Nobody answered in time.
+    TimedOut,
+    /// The proxy did not let us through.
+    Proxy(String),
+    /// No TLS connection could be agreed upon; more attempts will not help.
+    Tls(TlsTrouble),
+    /// Any other reason of the operating system.
+    Other(String),
+}
+
+/// Why TLS failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TlsTrouble {
+    /// Signed by nobody we trust.
+    UnknownIssuer,
+    /// A self-signed certificate that claims to be an authority, used as the server's own.
+    AuthorityAsServer,
+    /// The certificate is for other names, or for none.
+    WrongName,
+    /// Expired, or not valid yet.
+    Expired,
+    /// The other side does not speak TLS.
+    PlainServer,
+    /// Anything else, in the TLS library's words.
+    Other(String),
+}
+
+/// How a call broke off.
+#[derive(Debug)]
+pub(crate) enum Interrupted {
+    /// The time-out of the request ended.
+    TimedOut,
+    /// The other side closed or reset the connection.
+    Closed,
+    /// Any other reason.
+    Other(String),
+}
+
+/// What a status came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Vault's `errors`, joined.
+    Errors(String),
+    /// Something that is not Vault's.
+    Foreign(Oddity),
+}
+
+/// How an answer differs from Vault's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Oddity {
+    /// Not JSON.
+    NotJson {
+        /// The content type it claimed, if any.
+        content_type: String,
+        /// How it begins.
+        start: String,
+    },
+    /// JSON without the fields it must have.
+    Shape(String),
+    /// No body at all.
+    Empty,
+    /// Longer than any answer to this call.
+    TooLong,
+}
+
+/// Why a redirect was not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RedirectRefusal {
+    /// The environment forbids it.
+    Disabled,
+    /// It is the second one.
+    Twice,
+    /// No usable target, or one of a kind that never is.
+    NoTarget,
+    /// From https to http.
+    Downgrade(String),
+    /// To another host without encryption.
+    PlainHost(String),
+}
+
+/// How Vault itself said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum No {
+    /// 403: the token may not, or is none.
+    Denied,
+    /// 400: not like this.
+    Refused,
+    /// 404: no such thing.
+    NotFound,
+}
+
+impl ErrorKind {
+    /// Vault's own no, with its words. `None` means that there was no believable answer, which must never
+    /// be taken for one.
+    pub(crate) fn no(&self) -> Option<(No, &str)> {
+        match self {
+            Self::Denied { message } => Some((No::Denied, message)),
+            Self::Refused { message } => Some((No::Refused, message)),
+            Self::NotFound { message } => Some((No::NotFound, message)),
+            Self::Unreachable(_)
+            | Self::Interrupted(_)
+            | Self::Sealed
+            | Self::Throttled { .. }
+            | Self::Server { .. }
+            | Self::Unexpected { .. }
+            | Self::NotVault { .. }
+            | Self::Redirect { .. }
+            | Self::AnotherToken => None,
+        }
+    }
+
+    /// Whether the request cannot have reached the server, so that even a mint may be repeated.
+    pub(crate) fn cannot_have_arrived(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Interrupted(_)
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::NotFound { .. }
+            | Self::Sealed
+            | Self::Throttled { .. }
+            | Self::Server { .. }
+            | Self::Unexpected { .. }
+            | Self::NotVault { .. }
+            | Self::Redirect { .. }
+            | Self::AnotherToken => false,
+        }
+    }
+
+    /// Whether the server may have done what it was asked, although no believable answer says so.
+    pub(crate) fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Interrupted(_) | Self::Server { .. } | Self::NotVault { .. } => true,
+            Self::Unreachable(_)
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::NotFound { .. }
+            | Self::Sealed
+            | Self::Throttled { .. }
+            | Self::Unexpected { .. }
+            | Self::Redirect { .. }
+            | Self::AnotherToken => false,
+        }
+    }
+
+    /// Whether it may pass by itself, so that trying again makes sense.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable(reason) => !matches!(reason, Unreachable::Tls(_)),
+            Self::Interrupted(_) | Self::Sealed | Self::Throttled { .. } | Self::Server { .. } => true,
+            Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::NotFound { .. }
+            | Self::Unexpected { .. }
+            | Self::NotVault { .. }
+            | Self::Redirect { .. }
+            | Self::AnotherToken => false,
+        }
+    }
+}

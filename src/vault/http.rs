@@ -1,0 +1,535 @@
+//! The only user of ureq: connections, time-outs, retries, the one redirect hop.
+//!
+//! ureq would send `X-Vault-Token` along on any redirect it follows, to any host. So it follows none
+//! (`max_redirects(0)`), and [`Http::attempt`] makes the single hop by hand, by the rules of the official
+//! client, tightened where a token could travel unencrypted.
+
+use std::io;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use ureq::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use ureq::http::uri::Authority;
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector,
+    Transport,
+};
+use ureq::{Agent, AsSendBody, SendBody, Timeout, config::Config};
+use zeroize::Zeroizing;
+
+use super::address::{Address, ip, is_loopback};
+use super::error::{ErrorKind, Interrupted, Oddity, RedirectRefusal, TlsTrouble, Unreachable};
+use super::proxy::{ProxyRules, Route};
+use super::tls::TlsSettings;
+use crate::local::plain;
+use crate::token::Token;
+
+/// How long a connection may take to come about. Shorter than a request's time-out, so that a host behind
+/// a silent firewall is tried more than once within the retry budget.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause before the first repetition is drawn from nothing to this, and the range doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// No pause is drawn from a longer range than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// No pause is shorter than this, so that bad luck with the dice never makes a hot loop.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of request and response headers kept in memory per connection. ureq's own 128 KiB would cost a
+/// sweep over 16 connections 4 MiB.
+const BUFFER: usize = 16 * 1024;
+
+/// A pooled connection is not used again after this long: servers and balancers close idle ones, and a
+/// mint must not be written into a connection that is being closed.
+const IDLE_AGE: Duration = Duration::from_secs(10);
+
+/// Everything the connections need to know.
+#[derive(Debug)]
+pub(crate) struct ConnectionSettings {
+    /// The server.
+    pub(crate) address: Address,
+    /// The namespace to work in, without slashes around it.
+    pub(crate) namespace: Option<String>,
+    /// The time a single request may take, its body included.
+    pub(crate) timeout: Duration,
+    /// Whether the one redirect hop is forbidden.
+    pub(crate) disable_redirects: bool,
+    /// How many requests run side by side at most.
+    pub(crate) concurrency: usize,
+    /// Certificates.
+    pub(crate) tls: TlsSettings,
+    /// Proxies.
+    pub(crate) proxies: ProxyRules,
+}
+
+/// What is sent.
+pub(super) struct Question<'a> {
+    /// GET or POST.
+    pub(super) method: Method,
+    /// Below `/v1/`, query included.
+    pub(super) path: &'a str,
+    /// Who asks.
+    pub(super) token: &'a Token,
+    /// JSON, or nothing.
+    pub(super) body: Option<Vec<u8>>,
+    /// The longest body of an answer that is read, in bytes.
+    pub(super) limit: u64,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    /// The status; never a redirect.
+    pub(super) status: u16,
+    /// The content type, if it named one.
+    pub(super) content_type: String,
+    /// How long the server asks us to wait.
+    pub(super) retry_after: Option<Duration>,
+    /// The body; it may hold a token.
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// The connections to one server.
+pub(super) struct Http {
+    settings: ConnectionSettings,
+    agents: [(Route, OnceLock<Agent>); 4],
+}
+
+impl Http {
+    /// Prepares connections; none is opened yet.
+    pub(super) fn new(settings: ConnectionSettings) -> Self {
+        let agents = [Route::Direct, Route::Always, Route::Http, Route::Https];
+        Self { settings, agents: agents.map(|route| (route, OnceLock::new())) }
+    }
+
+    /// What it was made of.
+    pub(super) fn settings(&self) -> &ConnectionSettings {
+        &self.settings
+    }
+
+    /// One attempt: a request, and one more where the answer is a redirect that may be followed.
+    pub(super) fn attempt(&self, question: &Question<'_>) -> Result<Answer, ErrorKind> {
+        let first: Uri = self
+            .settings
+            .address
+            .join(question.path)
+            .parse()
+            .map_err(|_| ErrorKind::Unreachable(Unreachable::Other("not an address".to_owned())))?;
+        let (answer, headers) = self.exchange(question, &first)?;
+        if !is_redirect(answer.status) {
+            return Ok(answer);
+        }
+        let status = answer.status;
+        let refuse = |reason| ErrorKind::Redirect { status, reason };
+        if self.settings.disable_redirects {
+            return Err(refuse(RedirectRefusal::Disabled));
+        }
+        let second = redirect_target(status, &headers, &first).map_err(refuse)?;
+        let (answer, _) = self.exchange(question, &second)?;
+        if is_redirect(answer.status) {
+            return Err(ErrorKind::Redirect { status: answer.status, reason: RedirectRefusal::Twice });
+        }
+        Ok(answer)
+    }
+
+    fn exchange(&self, question: &Question<'_>, uri: &Uri) -> Result<(Answer, HeaderMap), ErrorKind> {
+        match &question.body {
+            Some(body) => self.send(question, uri, body.as_slice()),
+            None => self.send(question, uri, SendBody::none()),
+        }
+    }
+
+    fn send(
+        &self,
+        question: &Question<'_>,
+        uri: &Uri,
+        body: impl AsSendBody,
+    ) -> Result<(Answer, HeaderMap), ErrorKind> {
+        let unsendable = |_| ErrorKind::Unreachable(Unreachable::Other("not a valid request".to_owned()));
+        // The only place where the secret enters a request.
+        let mut token = HeaderValue::from_str(question.token.expose())
+            .map_err(|_| ErrorKind::Unreachable(Unreachable::Other("not a valid token".to_owned())))?;
+        token.set_sensitive(true);
+        let mut request = Request::builder()
+            .method(&question.method)
+            .uri(uri)
+            .header("X-Vault-Token", token)
+            .header("X-Vault-Request", "true");
+        if let Some(namespace) = &self.settings.namespace {
+            request = request.header("X-Vault-Namespace", namespace.as_str());
+        }
+        if question.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(body).map_err(unsendable)?;
+        let response = self.agent(uri).run(request).map_err(classify)?;
+        let (parts, mut body) = response.into_parts();
+        let bytes = match body.with_config().limit(question.limit).read_to_vec() {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(ureq::Error::BodyExceedsLimit(_)) => {
+                return Err(ErrorKind::NotVault { status: parts.status.as_u16(), oddity: Oddity::TooLong });
+            }
+            Err(error) => return Err(after_sending(classify(error))),
+        };
+        let answer = Answer {
+            status: parts.status.as_u16(),
+            content_type: text_header(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default(),
+            retry_after: text_header(&parts.headers, RETRY_AFTER.as_str())
+                .and_then(|seconds| seconds.trim().parse().ok())
+                .map(Duration::from_secs),
+            body: bytes,
+        };
+        Ok((answer, parts.headers))
+    }
+
+    /// The pool of connections for the route to `uri`, made when first needed.
+    fn agent(&self, uri: &Uri) -> &Agent {
+        let route = self.settings.proxies.route(uri);
+        let [(_, direct), rest @ ..] = &self.agents;
+        let cell = rest.iter().find(|(name, _)| *name == route).map_or(direct, |(_, cell)| cell);
+        cell.get_or_init(|| self.new_agent(route))
+    }
+
+    fn new_agent(&self, route: Route) -> Agent {
+        let settings = &self.settings;
+        let proxy = settings.proxies.proxy(route);
+        let proxy_authority = proxy.as_ref().and_then(|proxy| proxy.uri().authority().cloned());
+        let config = Config::builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(proxy)
+            .tls_config(settings.tls.to_ureq())
+            .timeout_global(Some(settings.timeout))
+            .timeout_resolve(Some(CONNECT_TIMEOUT.min(settings.timeout)))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(settings.timeout)))
+            .user_agent(concat!("vault-token-renew/", env!("CARGO_PKG_VERSION")))
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .max_idle_connections(settings.concurrency)
+            .max_idle_connections_per_host(settings.concurrency)
+            .max_idle_age(IDLE_AGE)
+            .build();
+        let tls = NamedTls {
+            inner: RustlsConnector::default(),
+            server_name: settings
+                .tls
+                .server_name
+                .as_deref()
+                .and_then(|name| format!("https://{name}").parse().ok()),
+            proxy_authority,
+        };
+        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
+        Agent::with_parts(config, connector, LiteralResolver(DefaultResolver::default()))
+    }
+}
+
+fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn is_redirect(status: u16) -> bool {
+    (300..400).contains(&status)
+}
+
+/// Where a redirect leads, if it may be followed: 301, 302, 307 and 308 only, never from https to http,
+/// and never to another host over plain http unless that host is this machine.
+fn redirect_target(status: u16, headers: &HeaderMap, from: &Uri) -> Result<Uri, RedirectRefusal> {
+    const FOLLOWED: [StatusCode; 4] = [
+        StatusCode::MOVED_PERMANENTLY,
+        StatusCode::FOUND,
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ];
+    if !FOLLOWED.iter().any(|followed| *followed == status) {
+        return Err(RedirectRefusal::NoTarget);
+    }
+    let location = text_header(headers, LOCATION.as_str()).ok_or(RedirectRefusal::NoTarget)?;
+    let (Some(scheme), Some(authority)) = (from.scheme_str(), from.authority()) else {
+        return Err(RedirectRefusal::NoTarget);
+    };
+    let absolute = if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{location}")
+    } else {
+        location
+    };
+    let target: Uri = absolute.parse().map_err(|_| RedirectRefusal::NoTarget)?;
+    let (Some(host), Some(place)) = (target.host(), target.authority()) else {
+        return Err(RedirectRefusal::NoTarget);
+    };
+    if place.as_str().contains('@') {
+        return Err(RedirectRefusal::NoTarget);
+    }
+    match target.scheme_str() {
+        Some("https") => Ok(target),
+        Some("http") if scheme == "https" => Err(RedirectRefusal::Downgrade(place.to_string())),
+        Some("http") if from.host() == Some(host) || is_loopback(host) => Ok(target),
+        Some("http") => Err(RedirectRefusal::PlainHost(place.to_string())),
+        _ => Err(RedirectRefusal::NoTarget),
+    }
+}
+
+/// The TLS step, with the server's name exchanged for the one in `VAULT_TLS_SERVER_NAME`. ureq has no
+/// setting for that and takes the name from the address.
+#[derive(Debug)]
+struct NamedTls {
+    inner: RustlsConnector,
+    server_name: Option<Uri>,
+    /// A proxy that speaks TLS is reached through this same step, and keeps its own name.
+    proxy_authority: Option<Authority>,
+}
+
+impl<In: Transport> Connector<In> for NamedTls {
+    type Out = <RustlsConnector as Connector<In>>::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let to_proxy =
+            self.proxy_authority.is_some() && details.uri.authority() == self.proxy_authority.as_ref();
+        match &self.server_name {
+            Some(server_name) if details.needs_tls() && !to_proxy => {
+                let named = ConnectionDetails {
+                    uri: server_name,
+                    addrs: details.addrs.clone(),
+                    config: details.config,
+                    request_level: details.request_level,
+                    resolver: details.resolver,
+                    now: details.now,
+                    timeout: details.timeout,
+                    current_time: details.current_time.clone(),
+                    run_connector: details.run_connector.clone(),
+                    register_shutdown: details.register_shutdown.clone(),
+                };
+                self.inner.connect(&named, chained)
+            }
+            _ => self.inner.connect(details, chained),
+        }
+    }
+}
+
+/// Resolves addresses that are numbers already without the thread that ureq starts for every name.
+#[derive(Debug)]
+struct LiteralResolver(DefaultResolver);
+
+impl Resolver for LiteralResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        match uri.host().and_then(ip) {
+            Some(ip) => {
+                let mut addresses = self.empty();
+                addresses.push((ip, uri.port_u16().unwrap_or(default_port)).into());
+                Ok(addresses)
+            }
+            None => self.0.resolve(uri, config, timeout),
+        }
+    }
+}
+
+/// Turns an error of ureq into one of ours, by whether the request can have reached the server.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "ureq may add errors at any time; they all mean that there was no answer"
+)]
+fn classify(error: ureq::Error) -> ErrorKind {
+    match error {
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+            ErrorKind::Unreachable(Unreachable::TimedOut)
+        }
+        ureq::Error::Timeout(_) => ErrorKind::Interrupted(Interrupted::TimedOut),
+        ureq::Error::HostNotFound => {
+            ErrorKind::Unreachable(Unreachable::Name("no address for this name".to_owned()))
+        }
+        ureq::Error::ConnectionFailed => {
+            ErrorKind::Unreachable(Unreachable::Other("connection failed".to_owned()))
+        }
+        ureq::Error::ConnectProxyFailed(reason) => ErrorKind::Unreachable(Unreachable::Proxy(reason)),
+        ureq::Error::Rustls(error) => ErrorKind::Unreachable(Unreachable::Tls(tls_trouble(&error))),
+        ureq::Error::Tls(reason) => {
+            ErrorKind::Unreachable(Unreachable::Tls(TlsTrouble::Other(reason.to_owned())))
+        }
+        ureq::Error::Io(error) => classify_io(&error),
+        ureq::Error::Protocol(_) => {
+            ErrorKind::Interrupted(Interrupted::Other("the answer is not HTTP".to_owned()))
+        }
+        other => ErrorKind::Interrupted(Interrupted::Other(other.to_string())),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "std may add kinds at any time; they all mean that there was no answer"
+)]
+fn classify_io(error: &io::Error) -> ErrorKind {
+    if let Some(inner) = error.get_ref()
+        && let Some(tls) = inner.downcast_ref::<rustls::Error>()
+    {
+        return ErrorKind::Unreachable(Unreachable::Tls(tls_trouble(tls)));
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorKind::Unreachable(Unreachable::Refused),
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => ErrorKind::Unreachable(Unreachable::Other(plain(error))),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => ErrorKind::Interrupted(Interrupted::Closed),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ErrorKind::Interrupted(Interrupted::TimedOut),
+        // A name that does not resolve comes as an error without a kind and without a number.
+        _ if error.raw_os_error().is_none() && error.to_string().contains("lookup address") => {
+            let text = error.to_string();
+            let reason = text.rsplit(": ").next().unwrap_or_default();
+            ErrorKind::Unreachable(Unreachable::Name(reason.to_owned()))
+        }
+        _ => ErrorKind::Interrupted(Interrupted::Other(plain(error))),
+    }
+}
+
+/// Once headers have come back, whatever breaks broke after the request had arrived.
+fn after_sending(kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Unreachable(Unreachable::TimedOut) => ErrorKind::Interrupted(Interrupted::TimedOut),
+        ErrorKind::Unreachable(_) => ErrorKind::Interrupted(Interrupted::Closed),
+        other @ (ErrorKind::Interrupted(_)
+        | ErrorKind::Denied { .. }
+        | ErrorKind::Refused { .. }
+        | ErrorKind::NotFound { .. }
+        | ErrorKind::Sealed
+        | ErrorKind::Throttled { .. }
+        | ErrorKind::Server { .. }
+        | ErrorKind::Unexpected { .. }
+        | ErrorKind::NotVault { .. }
+        | ErrorKind::Redirect { .. }
+        | ErrorKind::AnotherToken) => other,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors at any time; it words them itself")]
+fn tls_trouble(error: &rustls::Error) -> TlsTrouble {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            Bad::UnknownIssuer => TlsTrouble::UnknownIssuer,
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => TlsTrouble::WrongName,
+            Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                TlsTrouble::Expired
+            }
+            other if format!("{other:?}").contains("CaUsedAsEndEntity") => TlsTrouble::AuthorityAsServer,
+            other => TlsTrouble::Other(other.to_string()),
+        },
+        rustls::Error::InvalidMessage(_) => TlsTrouble::PlainServer,
+        other => TlsTrouble::Other(other.to_string()),
+    }
+}
+
+/// The time a pass may spend on trying again: one for all its requests, however many run side by side.
+///
+/// The clock starts with the first failure, so that a long sweep does not use it up by being long.
+#[derive(Debug)]
+pub(super) struct RetryBudget {
+    allowed: Duration,
+    deadline: OnceLock<Instant>,
+}
+
+impl RetryBudget {
+    pub(super) fn new(allowed: Duration) -> Self {
+        Self { allowed, deadline: OnceLock::new() }
+    }
+
+    /// How long to wait before repetition number `attempt` (from 0), or `None` when the budget does not
+    /// reach that far. What the server asked for in `Retry-After` is the least to wait.
+    pub(super) fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
+        let deadline = self.deadline.get_or_init(|| Instant::now() + self.allowed);
+        let pause = backoff(attempt, fastrand::f64()).max(retry_after.unwrap_or_default());
+        let left = deadline.saturating_duration_since(Instant::now());
+        (pause < left).then_some(pause)
+    }
+}
+
+/// Full jitter: anything between nothing and a range that doubles, kept within sane bounds. `dice` is from
+/// 0 to 1.
+fn backoff(attempt: u32, dice: f64) -> Duration {
+    let range = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE);
+    range.mul_f64(dice).max(SHORTEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(status: u16, from: &str, location: &str) -> Result<String, RedirectRefusal> {
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, HeaderValue::from_str(location).unwrap());
+        redirect_target(status, &headers, &from.parse().unwrap()).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn redirects_of_a_cluster_are_followed() {
+        let from = "https://standby:8200/v1/auth/token/lookup-self";
+        for status in [301, 302, 307, 308] {
+            assert_eq!(target(status, from, "https://active:8200/v1/x").unwrap(), "https://active:8200/v1/x");
+            assert_eq!(target(status, from, "/v1/x").unwrap(), "https://standby:8200/v1/x");
+            assert_eq!(target(status, from, "//active/v1/x").unwrap(), "https://active/v1/x");
+        }
+        assert_eq!(
+            target(307, "http://127.0.0.1:1/v1/x", "http://localhost:2/v1/x").unwrap(),
+            "http://localhost:2/v1/x"
+        );
+        assert_eq!(target(307, "http://a:1/v1/x", "http://a:2/v1/x").unwrap(), "http://a:2/v1/x");
+        assert_eq!(target(307, "http://a/v1/x", "https://b/v1/x").unwrap(), "https://b/v1/x");
+    }
+
+    #[test]
+    fn redirects_that_could_leak_the_token_are_refused() {
+        let https = "https://vault/v1/x";
+        assert_eq!(
+            target(307, https, "http://vault/v1/x"),
+            Err(RedirectRefusal::Downgrade("vault".to_owned()))
+        );
+        assert_eq!(
+            target(307, https, "http://127.0.0.1/v1/x"),
+            Err(RedirectRefusal::Downgrade("127.0.0.1".to_owned()))
+        );
+        assert_eq!(
+            target(307, "http://vault/v1/x", "http://elsewhere/v1/x"),
+            Err(RedirectRefusal::PlainHost("elsewhere".to_owned()))
+        );
+        for location in ["https://me@vault/v1/x", "ftp://vault/v1/x", "nonsense", "", "https://"] {
+            assert_eq!(target(307, https, location), Err(RedirectRefusal::NoTarget), "{location:?}");
+        }
+        for status in [300, 303, 304, 305] {
+            assert_eq!(target(status, https, "https://vault/v1/x"), Err(RedirectRefusal::NoTarget));
+        }
+    }
+
+    #[test]
+    fn pauses_grow_but_stay_within_bounds() {
+        assert_eq!(backoff(0, 1.0), FIRST_PAUSE);
+        assert_eq!(backoff(1, 1.0), FIRST_PAUSE * 2);
+        assert_eq!(backoff(0, 0.0), SHORTEST_PAUSE);
+        assert_eq!(backoff(u32::MAX, 1.0), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn the_budget_ends() {
+        assert_eq!(RetryBudget::new(Duration::ZERO).pause(0, None), None);
+        let budget = RetryBudget::new(Duration::from_secs(30));
+        assert!(budget.pause(0, None).unwrap() <= FIRST_PAUSE);
+        assert_eq!(budget.pause(0, Some(Duration::from_secs(7))).unwrap(), Duration::from_secs(7));
+        assert_eq!(budget.pause(0, Some(Duration::from_secs(31))), None);
+    }
+}

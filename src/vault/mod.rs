@@ -1,0 +1,465 @@
+//! The server, typed: one method per call, each answer believed only if it has Vault's shape.
+
+mod address;
+mod error;
+mod http;
+mod proxy;
+mod tls;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use ureq::http::Method;
+
+pub(crate) use address::Address;
+pub(crate) use error::{
+    Error, ErrorKind, Interrupted, No, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+};
+pub(crate) use http::ConnectionSettings;
+pub(crate) use proxy::{NoProxy, ProxyRules};
+pub(crate) use tls::{
+    TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
+};
+pub(crate) use wire::{Meta, MintOrder};
+
+use crate::token::{Accessor, Token, TokenInfo};
+use http::{Answer, Http, Question, RetryBudget};
+use wire::{ByAccessor, ByPaths, Empty, Envelope, Errors, Keys, LookupData, MintAuth, RenewAuth};
+
+/// The longest ordinary answer that is read. A lookup is about 1 KiB; policies and metadata may add to it.
+const ANSWER_LIMIT: u64 = 1024 * 1024;
+
+/// The longest listing of accessors that is read: at 27 bytes each, about nine million.
+const LISTING_LIMIT: u64 = 256 * 1024 * 1024;
+
+/// The body of a GET.
+const NO_BODY: Option<&Empty> = None;
+
+/// How much of a strange answer is quoted.
+const QUOTED_START: usize = 60;
+
+/// The calls this program makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `GET auth/token/lookup-self`; not POST, which the `default` policy forbids.
+    LookupSelf,
+    /// `POST auth/token/renew-self`
+    RenewSelf,
+    /// `POST auth/token/create`
+    Create,
+    /// `POST auth/token/create-orphan`
+    CreateOrphan,
+    /// `GET auth/token/accessors?list=true`: the same as `LIST`, and passed by every proxy.
+    Accessors,
+    /// `POST auth/token/lookup-accessor`
+    LookupAccessor,
+    /// `POST auth/token/revoke-accessor`
+    RevokeAccessor,
+    /// `POST auth/token/revoke-self`
+    RevokeSelf,
+    /// `POST sys/capabilities-self`
+    Capabilities,
+}
+
+impl Call {
+    /// The method and the path below `/v1/`.
+    fn route(self) -> (Method, &'static str) {
+        match self {
+            Self::LookupSelf => (Method::GET, "auth/token/lookup-self"),
+            Self::RenewSelf => (Method::POST, "auth/token/renew-self"),
+            Self::Create => (Method::POST, CREATE_PATH),
+            Self::CreateOrphan => (Method::POST, CREATE_ORPHAN_PATH),
+            // The trailing slash is what the access rules are checked against.
+            Self::Accessors => (Method::GET, "auth/token/accessors/?list=true"),
+            Self::LookupAccessor => (Method::POST, "auth/token/lookup-accessor"),
+            Self::RevokeAccessor => (Method::POST, "auth/token/revoke-accessor"),
+            Self::RevokeSelf => (Method::POST, "auth/token/revoke-self"),
+            Self::Capabilities => (Method::POST, "sys/capabilities-self"),
+        }
+    }
+
+    /// Whether sending it twice does no more than sending it once. A second mint makes a second token.
+    fn is_repeatable(self) -> bool {
+        match self {
+            Self::Create | Self::CreateOrphan => false,
+            Self::LookupSelf
+            | Self::RenewSelf
+            | Self::Accessors
+            | Self::LookupAccessor
+            | Self::RevokeAccessor
+            | Self::RevokeSelf
+            | Self::Capabilities => true,
+        }
+    }
+}
+
+/// The path of [`Call::Create`], for [`Client::capabilities`].
+pub(crate) const CREATE_PATH: &str = "auth/token/create";
+/// The path of [`Call::CreateOrphan`], for [`Client::capabilities`].
+pub(crate) const CREATE_ORPHAN_PATH: &str = "auth/token/create-orphan";
+/// A lookup of the token that asked.
+#[derive(Debug)]
+pub(crate) struct SelfLookup {
+    /// What it says.
+    pub(crate) info: TokenInfo,
+    /// Whether the answer named the token it speaks of. An agent that substitutes its own token leaves
+    /// that out.
+    pub(crate) confirmed: bool,
+}
+
+/// What a renewal did.
+#[derive(Debug)]
+pub(crate) enum Renewal {
+    /// The token has this many seconds to live now.
+    Renewed {
+        /// Seconds.
+        lease: u64,
+        /// `false` says that this was the last time.
+        renewable: Option<bool>,
+        /// Vault's warnings, for instance about a cap.
+        warnings: Vec<String>,
+    },
+    /// Vault answered 204: nothing was renewed.
+    NothingDone,
+}
+
+/// A minted token, not yet checked.
+#[derive(Debug)]
+pub(crate) struct Minted {
+    /// The secret.
+    pub(crate) token: Token,
+    /// Its handle.
+    pub(crate) accessor: Option<Accessor>,
+    /// Vault's warnings, for instance about a policy that does not exist.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What a revocation by accessor found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    /// A living token, dead now.
+    Revoked,
+    /// No such token (any more).
+    AlreadyGone,
+}
+
+/// A client of one server, with one retry budget for its whole life: make a new one for each pass.
+pub(crate) struct Client {
+    http: Http,
+    budget: RetryBudget,
+}
+
+impl Client {
+    /// A client that spends at most `retry_for` on trying again.
+    pub(crate) fn new(settings: ConnectionSettings, retry_for: Duration) -> Self {
+        Self { http: Http::new(settings), budget: RetryBudget::new(retry_for) }
+    }
+
+    /// How many requests may run side by side.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.http.settings().concurrency
+    }
+
+    /// Looks up the token that asks. An answer about another token is an error, not a lookup.
+    pub(crate) fn lookup_self(&self, token: &Token) -> Result<SelfLookup, Error> {
+        let call = Call::LookupSelf;
+        let answer = self.ask(call, token, NO_BODY)?;
+        let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer, token)?;
+        let data = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
+        match &data.id {
+            Some(id) if id != token => Err(self.error(call, ErrorKind::AnotherToken)),
+            id => {
+                let confirmed = id.is_some();
+                let mut info = TokenInfo::from(data);
+                info.display_name = token.redact(&info.display_name);
+                Ok(SelfLookup { info, confirmed })
+            }
+        }
+    }
+
+    /// Renews the token that asks. No increment is sent: it would shorten the life of a token without a
+    /// period.
+    pub(crate) fn renew_self(&self, token: &Token) -> Result<Renewal, Error> {
+        let call = Call::RenewSelf;
+        let answer = self.ask(call, token, Some(&Empty {}))?;
+        if answer.status == 204 {
+            return Ok(Renewal::NothingDone);
+        }
+        let envelope: Envelope<IgnoredAny, RenewAuth> = self.read(call, &answer, token)?;
+        let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
+        Ok(Renewal::Renewed {
+            lease: auth.lease_duration,
+            renewable: auth.renewable,
+            warnings: redacted(envelope.warnings, token),
+        })
+    }
+
+    /// Mints by [`Call::Create`] or [`Call::CreateOrphan`].
+    ///
+    /// Repeated only while no connection comes about. After any other failure but a refusal the server may
+    /// hold a token nobody knows.
+    pub(crate) fn mint(&self, call: Call, token: &Token, order: &MintOrder<'_>) -> Result<Minted, Error> {
+        let answer = self.ask(call, token, Some(order))?;
+        let envelope: Envelope<IgnoredAny, MintAuth> = self.read(call, &answer, token)?;
+        let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
+        Ok(Minted {
+            warnings: redacted(envelope.warnings, &auth.client_token),
+            token: auth.client_token,
+            accessor: auth.accessor.and_then(Accessor::new),
+        })
+    }
+
+    /// The accessors of all tokens in the namespace.
+    pub(crate) fn accessors(&self, token: &Token) -> Result<Vec<Accessor>, Error> {
+        let call = Call::Accessors;
+        let answer = match self.ask(call, token, NO_BODY) {
+            // An empty listing is a 404 without a word.
+            Err(Error { kind: ErrorKind::NotFound { message }, .. }) if message.is_empty() => {
+                return Ok(Vec::new());
+            }
+            answer => answer?,
+        };
+        let envelope: Envelope<Keys, IgnoredAny> = self.read(call, &answer, token)?;
+        envelope.data.map(|data| data.keys).ok_or_else(|| self.shape(call, &answer, "no data"))
+    }
+
+    /// Looks up a token by its accessor.
+    pub(crate) fn lookup_accessor(&self, token: &Token, accessor: &Accessor) -> Result<TokenInfo, Error> {
+        let call = Call::LookupAccessor;
+        let answer = self.ask(call, token, Some(&ByAccessor { accessor: accessor.as_str() }))?;
+        let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer, token)?;
+        envelope.data.map(TokenInfo::from).ok_or_else(|| self.shape(call, &answer, "no data"))
+    }
+
+    /// Revokes a token by its accessor.
+    pub(crate) fn revoke_accessor(&self, token: &Token, accessor: &Accessor) -> Result<Revocation, Error> {
+        let call = Call::RevokeAccessor;
+        match self.ask(call, token, Some(&ByAccessor { accessor: accessor.as_str() })) {
+            Ok(answer) if answer.status == 204 => Ok(Revocation::Revoked),
+            // 200 with a warning: no token with this accessor.
+            Ok(answer) => {
+                let _: Envelope<IgnoredAny, IgnoredAny> = self.read(call, &answer, token)?;
+                Ok(Revocation::AlreadyGone)
+            }
+            // 400: gone between the index and the token (or on Vault before 1.10, just gone).
+            Err(Error { kind: ErrorKind::Refused { .. } | ErrorKind::NotFound { .. }, .. }) => {
+                Ok(Revocation::AlreadyGone)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Revokes the token that asks.
+    pub(crate) fn revoke_self(&self, token: &Token) -> Result<(), Error> {
+        self.ask(Call::RevokeSelf, token, Some(&Empty {})).map(|_| ())
+    }
+
+    /// What the token may do on each of `paths`, in Vault's words: `update`, `sudo`, `deny`, `root`, …
+    pub(crate) fn capabilities(
+        &self,
+        token: &Token,
+        paths: &[&str],
+    ) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let call = Call::Capabilities;
+        let answer = self.ask(call, token, Some(&ByPaths { paths }))?;
+        let envelope: Envelope<BTreeMap<String, Vec<String>>, IgnoredAny> =
+            self.read(call, &answer, token)?;
+        envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))
+    }
+
+    /// Sends, and sends again within the budget whatever is safe to repeat.
+    fn ask(&self, call: Call, token: &Token, body: Option<&impl Serialize>) -> Result<Answer, Error> {
+        let (method, path) = call.route();
+        let body = match body.map(serde_json::to_vec).transpose() {
+            Ok(body) => body,
+            Err(error) => {
+                let kind = ErrorKind::Unreachable(Unreachable::Other(error.to_string()));
+                return Err(self.error(call, kind));
+            }
+        };
+        let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
+        let question = Question { method, path, token, body, limit };
+        let mut attempt = 0;
+        loop {
+            let (kind, retry_after) = match self.http.attempt(&question) {
+                Ok(answer) if matches!(answer.status, 200 | 204) => return Ok(answer),
+                Ok(answer) => (refusal(&answer, token), answer.retry_after),
+                Err(kind) => (kind, None),
+            };
+            let repeatable = call.is_repeatable() || kind.cannot_have_arrived();
+            let pause = (repeatable && kind.is_temporary()).then(|| self.budget.pause(attempt, retry_after));
+            match pause.flatten() {
+                Some(pause) => thread::sleep(pause),
+                None => return Err(self.error(call, kind)),
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Reads a good answer; anything but JSON of the expected shape is an error.
+    fn read<Body: DeserializeOwned>(
+        &self,
+        call: Call,
+        answer: &Answer,
+        token: &Token,
+    ) -> Result<Body, Error> {
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            let oddity = if answer.body.is_empty() {
+                Oddity::Empty
+            } else if error.is_data() && !looks_like_html(answer) {
+                // serde names a value it did not expect, and that value could be a secret.
+                Oddity::Shape(format!("unexpected JSON at line {}, column {}", error.line(), error.column()))
+            } else {
+                not_json(answer, token)
+            };
+            self.error(call, ErrorKind::NotVault { status: answer.status, oddity })
+        })
+    }
+
+    fn shape(&self, call: Call, answer: &Answer, what: &str) -> Error {
+        let oddity = Oddity::Shape(what.to_owned());
+        self.error(call, ErrorKind::NotVault { status: answer.status, oddity })
+    }
+
+    fn error(&self, call: Call, kind: ErrorKind) -> Error {
+        Error { call, url: self.http.settings().address.join(call.route().1), kind }
+    }
+}
+
+/// What a status other than 200 and 204 means.
+fn refusal(answer: &Answer, token: &Token) -> ErrorKind {
+    let status = answer.status;
+    let said = match serde_json::from_slice::<Errors>(&answer.body) {
+        Ok(body) => Said::Errors(token.redact(&joined(&body.errors))),
+        Err(_) if answer.body.is_empty() => Said::Foreign(Oddity::Empty),
+        Err(_) => Said::Foreign(not_json(answer, token)),
+    };
+    match (status, said) {
+        (403, Said::Errors(message)) => ErrorKind::Denied { message },
+        (400, Said::Errors(message)) => ErrorKind::Refused { message },
+        (404, Said::Errors(message)) => ErrorKind::NotFound { message },
+        (400 | 403 | 404, Said::Foreign(oddity)) => ErrorKind::NotVault { status, oddity },
+        (503, Said::Errors(message)) if message.contains("sealed") => ErrorKind::Sealed,
+        (429, said) => ErrorKind::Throttled { said },
+        (501, said) => ErrorKind::Unexpected { status, said },
+        (412 | 500..=599, said) => ErrorKind::Server { status, said },
+        (_, said) => ErrorKind::Unexpected { status, said },
+    }
+}
+
+/// Vault's errors on one line: multi-line lists lose their bullets and their count.
+fn joined(errors: &[String]) -> String {
+    let words = |error: &String| {
+        error
+            .lines()
+            .map(|line| line.trim().trim_start_matches("* ").trim())
+            .filter(|line| !line.is_empty() && !line.ends_with("occurred:"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    errors.iter().map(words).filter(|error| !error.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// Warnings without the token, should one repeat it.
+fn redacted(warnings: Option<Vec<String>>, token: &Token) -> Vec<String> {
+    warnings.unwrap_or_default().iter().map(|warning| token.redact(warning)).collect()
+}
+
+fn looks_like_html(answer: &Answer) -> bool {
+    answer.content_type.contains("html")
+}
+
+/// A strange answer, as far as it may be shown. JSON is not quoted: it could hold a token.
+fn not_json(answer: &Answer, token: &Token) -> Oddity {
+    let text = token.redact(&String::from_utf8_lossy(&answer.body));
+    let text = text.trim_start();
+    let start = if text.starts_with(['{', '[', '"']) {
+        String::new()
+    } else {
+        text.chars().take(QUOTED_START).collect()
+    };
+    Oddity::NotJson { content_type: answer.content_type.clone(), start }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(answer: &Answer) -> ErrorKind {
+        super::refusal(answer, &Token::parse(b"s.sent").unwrap())
+    }
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            content_type: "application/json".to_owned(),
+            retry_after: None,
+            body: body.as_bytes().to_vec().into(),
+        }
+    }
+
+    #[test]
+    fn errors_are_joined_into_one_line() {
+        let join = |errors: &[&str]| joined(&errors.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(join(&["1 error occurred:\n\t* permission denied\n\n"]), "permission denied");
+        assert_eq!(
+            join(&["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]),
+            "permission denied, invalid token"
+        );
+        assert_eq!(join(&["a", "b"]), "a; b");
+        assert_eq!(join(&[]), "");
+    }
+
+    #[test]
+    fn only_vaults_own_words_are_a_denial() {
+        let denied = r#"{"errors":["permission denied"]}"#;
+        assert!(matches!(refusal(&answer(403, denied)), ErrorKind::Denied { .. }));
+        assert!(matches!(refusal(&answer(400, denied)), ErrorKind::Refused { .. }));
+        for body in
+            ["<html>Forbidden</html>", "", "null", "{}", "[]", r#"{"errors":"x"}"#, r#"{"errors":[1]}"#]
+        {
+            for status in [400, 403, 404] {
+                assert!(
+                    matches!(refusal(&answer(status, body)), ErrorKind::NotVault { .. }),
+                    "{status} {body}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_outage_is_temporary_and_a_denial_is_not() {
+        for status in [412, 429, 500, 502, 503, 504] {
+            for body in [r#"{"errors":["x"]}"#, "<html>", ""] {
+                assert!(refusal(&answer(status, body)).is_temporary(), "{status} {body}");
+            }
+        }
+        assert!(matches!(refusal(&answer(503, r#"{"errors":["Vault is sealed"]}"#)), ErrorKind::Sealed));
+        for status in [201, 400, 403, 404, 405, 413, 501] {
+            assert!(!refusal(&answer(status, r#"{"errors":["x"]}"#)).is_temporary(), "{status}");
+        }
+    }
+
+    #[test]
+    fn json_that_could_hold_a_token_is_not_quoted() {
+        let sent = Token::parse(b"s.secret").unwrap();
+        let oddity = not_json(&answer(200, r#"{"auth":{"client_token":"s.another-secret"}"#), &sent);
+        assert!(!format!("{oddity:?}").contains("secret"));
+        let oddity = not_json(&answer(502, "<html>Bad Gateway: s.secret</html>"), &sent);
+        assert!(format!("{oddity:?}").contains("Bad Gateway: (token)"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_parsers_panic(body in proptest::collection::vec(any::<u8>(), 0..300), status in 100u16..600) {
+            let answer = Answer { status, content_type: String::new(), retry_after: None, body: body.into() };
+            let _ = refusal(&answer);
+            let _ = serde_json::from_slice::<Envelope<LookupData, MintAuth>>(&answer.body);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Certificates and keys, read and checked before the first request.
+//!
+//! ureq ignores roots it cannot parse and panics on a client certificate that does not fit its key. So
+//! everything is tried here with rustls first, and what does not work is an error that names the file.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+/// What the connections are encrypted and checked with.
+#[derive(Debug, Default)]
+pub(crate) struct TlsSettings {
+    /// The authorities to trust; none means the system's own.
+    pub(crate) roots: Option<Vec<Certificate<'static>>>,
+    /// What we prove ourselves with, where the server asks for it.
+    pub(crate) client: Option<ClientCert>,
+    /// The name to ask for and to check, where it is not the one in the address.
+    pub(crate) server_name: Option<String>,
+    /// Whether the server's certificate is not checked at all.
+    pub(crate) skip_verify: bool,
+}
+
+impl TlsSettings {
+    /// The same for ureq.
+    pub(super) fn to_ureq(&self) -> TlsConfig {
+        let roots = match &self.roots {
+            Some(certificates) => RootCerts::new_with_certs(certificates),
+            None => RootCerts::PlatformVerifier,
+        };
+        TlsConfig::builder()
+            .root_certs(roots)
+            .client_cert(self.client.clone())
+            .disable_verification(self.skip_verify)
+            .build()
+    }
+}
+
+/// The authorities in a PEM file.
+pub(crate) fn roots_from_file(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    roots_from_pem(&pem).with_context(|| path.display().to_string())
+}
+
+/// The authorities in all files of a directory, subdirectories included.
+pub(crate) fn roots_from_directory(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let mut roots = Vec::new();
+    let mut pending = vec![path.to_owned()];
+    while let Some(directory) = pending.pop() {
+        let entries =
+            fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
+        for entry in entries {
+            let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
+            // A symbolic link to a directory is not followed: it could lead in a circle.
+            if path.is_dir() && !path.is_symlink() {
+                pending.push(path);
+            } else if path.is_file() {
+                roots.extend(roots_from_file(&path)?);
+            }
+        }
+    }
+    if roots.is_empty() {
+        bail!("{}: no certificate in this directory", path.display());
+    }
+    Ok(roots)
+}
+
+/// The authorities in PEM text. Each is parsed, and there is at least one.
+pub(crate) fn roots_from_pem(pem: &[u8]) -> Result<Vec<Certificate<'static>>> {
+    let mut store = RootCertStore::empty();
+    let mut roots = Vec::new();
+    for item in parse_pem(pem) {
+        if let PemItem::Certificate(certificate) = item.context("not a PEM certificate")? {
+            store.add(CertificateDer::from(certificate.der())).context("a certificate cannot be parsed")?;
+            roots.push(certificate);
+        }
+    }
+    if roots.is_empty() {
+        bail!("no PEM certificate in it");
+    }
+    Ok(roots)
+}
+
+/// A client certificate with its key, known to belong together.
+pub(crate) fn client_certificate(certificate_file: &Path, key_file: &Path) -> Result<ClientCert> {
+    let certificate_pem =
+        fs::read(certificate_file).with_context(|| format!("cannot read {}", certificate_file.display()))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&certificate_pem)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{}: not a PEM certificate", certificate_file.display()))?;
+    if chain.is_empty() {
+        bail!("{}: no PEM certificate in it", certificate_file.display());
+    }
+    let key_pem = zeroize::Zeroizing::new(
+        fs::read(key_file).with_context(|| format!("cannot read {}", key_file.display()))?,
+    );
+    let text = String::from_utf8_lossy(&key_pem);
+    if text.contains("ENCRYPTED") {
+        bail!(
+            "{}: the key is encrypted, which is not supported; decrypt it with `openssl pkey -in FILE -out FILE`",
+            key_file.display()
+        );
+    }
+    let key = PrivateKeyDer::from_pem_slice(&key_pem)
+        .with_context(|| format!("{}: no PEM private key in it", key_file.display()))?;
+    CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::ring::default_provider()).with_context(
+        || format!("{} and {} do not fit together", certificate_file.display(), key_file.display()),
+    )?;
+    let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let key = PrivateKey::from_pem(&key_pem)
+        .with_context(|| format!("{}: no PEM private key in it", key_file.display()))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
+}

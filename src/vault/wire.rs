@@ -1,0 +1,138 @@
+//! Request and response bodies, as they stand on the wire.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::token::{Accessor, Token, TokenInfo};
+
+/// What a mint asks for, in the fields `vault token create -orphan` sends.
+#[derive(Debug, Serialize)]
+pub(crate) struct MintOrder<'a> {
+    /// Never empty: Vault would let the new token inherit the policies of the minting one.
+    pub(crate) policies: &'a [String],
+    /// Seconds.
+    pub(crate) period: u64,
+    /// As asked for; Vault puts `token-` in front.
+    pub(crate) display_name: &'a str,
+    /// Orphan: it outlives the token that minted it.
+    pub(crate) no_parent: bool,
+    /// Always true.
+    pub(crate) renewable: bool,
+    /// Always `service`.
+    pub(crate) r#type: &'a str,
+    /// Who minted it, and where.
+    pub(crate) meta: Meta<'a>,
+}
+
+/// The notes a mint leaves on the token.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Meta<'a> {
+    /// This tool.
+    pub(crate) managed_by: &'a str,
+    /// The machine; a sweep elsewhere leaves the token alone.
+    pub(crate) host: &'a str,
+    /// The user.
+    pub(crate) user: &'a str,
+}
+
+/// A body with nothing in it: `{}`.
+#[derive(Serialize)]
+pub(super) struct Empty {}
+
+/// A body that names an accessor.
+#[derive(Serialize)]
+pub(super) struct ByAccessor<'a> {
+    pub(super) accessor: &'a str,
+}
+
+/// A body that names paths.
+#[derive(Serialize)]
+pub(super) struct ByPaths<'a> {
+    pub(super) paths: &'a [&'a str],
+}
+
+/// The errors of a refusal.
+#[derive(Deserialize)]
+pub(super) struct Errors {
+    pub(super) errors: Vec<String>,
+}
+
+/// The frame around every answer; what a call does not need is [`serde::de::IgnoredAny`]. Unknown fields
+/// are passed over.
+#[derive(Deserialize)]
+pub(super) struct Envelope<Data, Auth> {
+    pub(super) data: Option<Data>,
+    pub(super) auth: Option<Auth>,
+    pub(super) warnings: Option<Vec<String>>,
+}
+
+/// A lookup's `data`, in which even a field the documentation promises may be `null`.
+#[derive(Deserialize)]
+pub(super) struct LookupData {
+    #[serde(default, deserialize_with = "token_or_nothing")]
+    pub(super) id: Option<Token>,
+    accessor: Option<String>,
+    display_name: String,
+    policies: Option<Vec<String>>,
+    ttl: u64,
+    identity_policies: Option<Vec<String>>,
+    period: Option<u64>,
+    explicit_max_ttl: Option<u64>,
+    creation_time: Option<u64>,
+    renewable: Option<bool>,
+    orphan: Option<bool>,
+    r#type: Option<String>,
+    path: Option<String>,
+    meta: Option<BTreeMap<String, serde_json::Value>>,
+    num_uses: Option<i64>,
+}
+
+impl From<LookupData> for TokenInfo {
+    fn from(data: LookupData) -> Self {
+        let host = data.meta.as_ref().and_then(|meta| meta.get("host"));
+        Self {
+            accessor: data.accessor.and_then(Accessor::new),
+            display_name: data.display_name,
+            policies: data.policies.unwrap_or_default(),
+            ttl: data.ttl,
+            identity_policies: data.identity_policies.unwrap_or_default(),
+            period: data.period,
+            explicit_max_ttl: data.explicit_max_ttl.unwrap_or(0),
+            creation_time: data.creation_time,
+            renewable: data.renewable,
+            orphan: data.orphan,
+            kind: data.r#type,
+            path: data.path,
+            meta_host: host.and_then(serde_json::Value::as_str).map(str::to_owned),
+            num_uses: data.num_uses.unwrap_or(0),
+        }
+    }
+}
+
+/// The `id` of a lookup: absent, null and empty (as in a lookup by accessor) all mean "not said".
+fn token_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.map(zeroize::Zeroizing::new);
+    Ok(text.and_then(|text| Token::parse(text.as_bytes()).ok()))
+}
+
+/// The `auth` of a mint.
+#[derive(Deserialize)]
+pub(super) struct MintAuth {
+    pub(super) client_token: Token,
+    pub(super) accessor: Option<String>,
+}
+
+/// The `auth` of a renewal.
+#[derive(Deserialize)]
+pub(super) struct RenewAuth {
+    /// Seconds.
+    pub(super) lease_duration: u64,
+    pub(super) renewable: Option<bool>,
+}
+
+/// The `data` of a listing.
+#[derive(Deserialize)]
+pub(super) struct Keys {
+    pub(super) keys: Vec<Accessor>,
+}
