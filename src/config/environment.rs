@@ -57,8 +57,8 @@ impl Environment {
 }
 
 #[cfg(test)]
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(variables: [(&str, &str); N]) -> Self {
+impl From<&[(&str, &str)]> for Environment {
+    fn from(variables: &[(&str, &str)]) -> Self {
         Self(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
@@ -73,19 +73,19 @@ mod tests {
 
     #[test]
     fn bao_comes_before_vault_even_when_empty() {
-        let vault = Environment::from([("VAULT_ADDR", "v")]);
+        let vault = Environment::from(&[("VAULT_ADDR", "v")][..]);
         assert_eq!(value(&vault, "ADDR").as_deref(), Some("v"));
-        let both = Environment::from([("VAULT_ADDR", "v"), ("BAO_ADDR", "b")]);
+        let both = Environment::from(&[("VAULT_ADDR", "v"), ("BAO_ADDR", "b")][..]);
         assert_eq!(value(&both, "ADDR").as_deref(), Some("b"));
-        let hidden = Environment::from([("VAULT_ADDR", "v"), ("BAO_ADDR", "")]);
+        let hidden = Environment::from(&[("VAULT_ADDR", "v"), ("BAO_ADDR", "")][..]);
         assert_eq!(value(&hidden, "ADDR"), None);
-        let empty = Environment::from([("VAULT_ADDR", "")]);
+        let empty = Environment::from(&[("VAULT_ADDR", "")][..]);
         assert_eq!(value(&empty, "ADDR"), None);
     }
 
     #[test]
     fn relative_xdg_directories_are_ignored() {
-        let environment = Environment::from([("A", "relative"), ("B", "/absolute"), ("C", "")]);
+        let environment = Environment::from(&[("A", "relative"), ("B", "/absolute"), ("C", "")][..]);
         assert_eq!(environment.absolute_directory("A"), None);
         assert_eq!(environment.absolute_directory("B"), Some(PathBuf::from("/absolute")));
         assert_eq!(environment.absolute_directory("C"), None);

@@ -395,7 +395,7 @@ fn connection(
 
     Ok(ConnectionSettings {
         address: match address {
-            Some(given) => given.check(|text| Address::parse(text).with_context(|| text.to_owned()))?,
+            Some(given) => given.check(Address::parse)?,
             None => Address::parse(DEFAULT_ADDRESS)?,
         },
         namespace: namespace.map(|given| given.check(canonical_namespace)).transpose()?.flatten(),

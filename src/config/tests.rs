@@ -1,1 +1,377 @@
+use std::fs;
 
+use super::*;
+
+/// A home with nothing in it but what a test puts there.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test may write a file as it likes")]
+    fn write(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn configured(contents: &str) -> Self {
+        let home = Self::new();
+        home.write(".config/vault-token-renew/config.toml", contents);
+        home
+    }
+
+    fn resolve(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<(Settings, ConnectionSettings)> {
+        use clap::Parser as _;
+        let command = ["vault-token-renew"].iter().chain(arguments).map(ToString::to_string);
+        let command = crate::cli::CommandLine::try_parse_from(command).unwrap();
+        let home = self.path().to_str().unwrap();
+        let variables: Vec<(&str, &str)> = [("HOME", home)].iter().chain(variables).copied().collect();
+        Settings::resolve(&command.settings, &Environment::from(variables.as_slice()))
+    }
+
+    fn settings(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Settings {
+        self.resolve(arguments, variables).unwrap().0
+    }
+
+    fn connection(&self, arguments: &[&str], variables: &[(&str, &str)]) -> ConnectionSettings {
+        self.resolve(arguments, variables).unwrap().1
+    }
+
+    fn refusal(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+        format!("{:#}", self.resolve(arguments, variables).map(|_| ()).unwrap_err())
+    }
+}
+
+#[test]
+fn without_any_setting_the_defaults_count() {
+    let home = Home::new();
+    let (settings, connection) = home.resolve(&[], &[("USER", "wizard")]).unwrap();
+    assert_eq!(
+        settings.identity,
+        Identity {
+            requested_name: "devvm-wizard".to_owned(),
+            display_name: "token-devvm-wizard".to_owned(),
+            required_policy: "vault-admin".to_owned(),
+            policies: vec!["vault-admin".to_owned(), "sops-admin".to_owned()],
+            period: 2_764_800,
+        }
+    );
+    assert_eq!(settings.token_file.path(), home.path().join(".vault-token"));
+    assert_eq!(settings.log_file, home.path().join(".local/state/vault-token-renew.log"));
+    assert_eq!(settings.state_directory, home.path().join(".local/state/vault-token-renew"));
+    assert_eq!(settings.retry_for, Duration::from_secs(30));
+    assert_eq!(settings.sweep, SweepMode::Walk);
+    assert_eq!(settings.named_config, None);
+    assert_eq!(settings.user, "wizard");
+    assert_eq!(settings.warnings, []);
+    assert_eq!(connection.address, Address::parse("https://127.0.0.1:8200").unwrap());
+    assert_eq!(connection.namespace, None);
+    assert_eq!(connection.timeout, Duration::from_secs(60));
+    assert_eq!(connection.concurrency, 16);
+    assert!(!connection.disable_redirects);
+    assert!(!connection.tls.skip_verify);
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let file = "period = \"3h\"\naddress = \"https://file\"";
+    let home = Home::configured(file);
+    let period = |arguments: &[&str], variables: &[(&str, &str)]| {
+        home.settings(arguments, variables).identity.period / 3600
+    };
+    assert_eq!(period(&["--period", "1h"], &[("VTR_PERIOD", "2h")]), 1);
+    assert_eq!(period(&[], &[("VTR_PERIOD", "2h")]), 2);
+    assert_eq!(period(&[], &[]), 3);
+    assert_eq!(period(&[], &[("VTR_PERIOD", "")]), 3);
+    let address =
+        |arguments: &[&str], variables: &[(&str, &str)]| home.connection(arguments, variables).address;
+    let https = |host: &str| Address::parse(&format!("https://{host}")).unwrap();
+    assert_eq!(address(&["--address", "https://flag"], &[("VAULT_ADDR", "https://variable")]), https("flag"));
+    assert_eq!(address(&[], &[("VAULT_ADDR", "https://variable")]), https("variable"));
+    assert_eq!(address(&[], &[]), https("file"));
+    assert_eq!(address(&[], &[("BAO_ADDR", ""), ("VAULT_ADDR", "https://hidden")]), https("file"));
+    let agent = [("VAULT_AGENT_ADDR", "https://agent"), ("VAULT_ADDR", "https://variable")];
+    assert_eq!(address(&[], &agent), https("agent"));
+}
+
+#[test]
+fn every_setting_is_heard_from_each_of_its_sources() {
+    let file = r#"
+        namespace = "/team1/"
+        token_file = "~/work-token"
+        display_name = "laptop-emo"
+        policies = ["reader", "Writer", "reader"]
+        required_policy = "writer"
+        period = 86400
+        log_file = "~/log"
+        retry_for = "5m"
+        sweep = "off"
+        sweep_concurrency = 4
+    "#;
+    let in_file = Home::configured(file);
+    let by_variable = [
+        ("BAO_NAMESPACE", "team1"),
+        ("VAULT_TOKEN_PATH", "~/work-token"),
+        ("VTR_DISPLAY_NAME", "laptop-emo"),
+        ("VTR_POLICIES", "reader, writer"),
+        ("VTR_REQUIRED_POLICY", "writer"),
+        ("VTR_PERIOD", "24h"),
+        ("VTR_LOG_FILE", "~/log"),
+        ("VTR_RETRY_FOR", "300"),
+        ("VTR_SWEEP", "off"),
+        ("VTR_SWEEP_CONCURRENCY", "4"),
+    ];
+    let bare = Home::new();
+    let token_file = bare.path().join("work-token");
+    let log_file = bare.path().join("log");
+    let by_flag = [
+        "--namespace=team1/",
+        "--token-file",
+        token_file.to_str().unwrap(),
+        "--display-name=laptop-emo",
+        "--policy=reader",
+        "--policy=writer",
+        "--required-policy=writer",
+        "--period=1d",
+        "--log-file",
+        log_file.to_str().unwrap(),
+        "--retry-for=5m0s",
+        "--sweep=off",
+        "--sweep-concurrency=4",
+    ];
+    for (home, arguments, variables) in
+        [(&in_file, &[][..], &[][..]), (&bare, &[], &by_variable), (&bare, &by_flag, &[])]
+    {
+        let (settings, connection) = home.resolve(arguments, variables).unwrap();
+        assert_eq!(connection.namespace.as_deref(), Some("team1"));
+        assert_eq!(connection.concurrency, 4);
+        assert_eq!(settings.token_file.path(), home.path().join("work-token"));
+        assert_eq!(settings.log_file, home.path().join("log"));
+        assert_eq!(settings.retry_for, Duration::from_secs(300));
+        assert_eq!(settings.sweep, SweepMode::Off);
+        let identity = settings.identity;
+        assert_eq!(identity.display_name, "token-laptop-emo");
+        assert_eq!(identity.policies, ["reader", "writer"]);
+        assert_eq!(identity.required_policy, "writer");
+        assert_eq!(identity.period, 86_400);
+    }
+}
+
+#[test]
+fn half_an_identity_is_refused_wherever_it_comes_from() {
+    let home = Home::new();
+    for (arguments, variables, source) in [
+        (&["--display-name", "emo"][..], &[][..], "--display-name: display_name is set but policies are not"),
+        (&[], &[("VTR_DISPLAY_NAME", "emo")], "VTR_DISPLAY_NAME: display_name is set but policies are not"),
+        (&["--policy", "reader"], &[], "--policy: policies are set but display_name is not"),
+        (&[], &[("VTR_POLICIES", "reader")], "VTR_POLICIES: policies are set but display_name is not"),
+    ] {
+        let error = home.refusal(arguments, variables);
+        assert!(error.starts_with(source), "{error}");
+        assert!(error.contains("set both"), "{error}");
+    }
+    let error = Home::configured("policies = [\"a\"]").refusal(&[], &[]);
+    assert!(error.contains("config.toml: policies: policies are set but display_name is not"), "{error}");
+    // One from each source makes a whole.
+    let home = Home::configured("policies = [\"reader\"]");
+    assert_eq!(home.settings(&["--display-name", "emo"], &[]).identity.required_policy, "reader");
+}
+
+#[test]
+fn identities_that_would_do_harm_are_refused() {
+    let home = Home::new();
+    let named = |policies: &[&'static str]| {
+        let mut arguments = vec!["--display-name", "emo"];
+        for policy in policies {
+            arguments.extend(["--policy", policy]);
+        }
+        arguments
+    };
+    for (arguments, reason) in [
+        (named(&["root"]), "--policy: the policy \"root\" is never minted"),
+        (named(&["a", " ROOT "]), "--policy: the policy \"root\" is never minted"),
+        (named(&["default"]), "required_policy must not be \"default\""),
+        (named(&[""]), "--policy: a policy without a name"),
+        (named(&["a,b"]), "is not the name of a policy"),
+        (vec!["--required-policy", "default"], "required_policy must not be \"default\""),
+        (vec!["--required-policy", "other"], "\"other\" is not among the policies (vault-admin, sops-admin)"),
+        (vec!["--required-policy", "root"], "--required-policy: the policy \"root\""),
+        (vec!["--display-name", "", "--policy", "a"], "--display-name: an empty display name"),
+        (vec!["--display-name", "!!", "--policy", "a"], "would store no letter"),
+        (vec!["--period", "0"], "--period: \"0\": a period is one or more whole seconds"),
+        (vec!["--period", "1500ms"], "whole seconds"),
+        (vec!["--period", "soon"], "--period: \"soon\" is not a duration"),
+    ] {
+        let error = home.refusal(&arguments, &[]);
+        assert!(error.contains(reason), "{arguments:?}: {error}");
+    }
+    assert!(
+        home.refusal(&[], &[("VTR_POLICIES", " , "), ("VTR_DISPLAY_NAME", "emo")]).contains("without a name")
+    );
+    assert!(
+        Home::configured("display_name = \"emo\"\npolicies = []")
+            .refusal(&[], &[])
+            .contains("at least one policy")
+    );
+    assert_eq!(
+        home.settings(&["--required-policy", "sops-admin"], &[]).identity.required_policy,
+        "sops-admin"
+    );
+}
+
+#[test]
+fn other_nonsense_is_refused_with_its_source() {
+    let home = Home::new();
+    for (arguments, variables, reason) in [
+        (&["--sweep", "maybe"][..], &[][..], "--sweep: \"maybe\" is not a way to sweep"),
+        (&["--sweep-concurrency", "0"], &[], "--sweep-concurrency: \"0\" is not a number from 1 to 256"),
+        (&["--sweep-concurrency", "257"], &[], "from 1 to 256"),
+        (&["--retry-for", "2d"], &[], "--retry-for: \"2d\" is more than a day"),
+        (
+            &["--address", "127.0.0.1:8200"],
+            &[],
+            "--address: it has no scheme; did you mean https://127.0.0.1:8200?",
+        ),
+        (&["--token-file", "/"], &[], "--token-file: \"/\" does not name a file"),
+        (&["--token-file", ""], &[], "does not name a file"),
+        (&["--namespace", "a b"], &[], "--namespace: \"a b\" is not a namespace"),
+        (&[], &[("VAULT_ADDR", "nonsense")], "VAULT_ADDR: it has no scheme"),
+        (&[], &[("VAULT_SKIP_VERIFY", "yes")], "VAULT_SKIP_VERIFY: \"yes\" is neither true nor false"),
+        (&[], &[("VAULT_CLIENT_TIMEOUT", "x")], "VAULT_CLIENT_TIMEOUT: \"x\" is not a duration"),
+        (&[], &[("BAO_CLIENT_CERT", "/c.pem")], "BAO_CLIENT_CERT is set alone"),
+        (&[], &[("VAULT_CACERT", "/nowhere/ca.pem")], "VAULT_CACERT: cannot read /nowhere/ca.pem"),
+        (&[], &[("VAULT_CAPATH", "/nowhere")], "VAULT_CAPATH: cannot read /nowhere"),
+        (&[], &[("VAULT_CACERT_BYTES", "junk")], "VAULT_CACERT_BYTES: no PEM certificate in it"),
+        (&[], &[("VAULT_TLS_SERVER_NAME", "a b")], "VAULT_TLS_SERVER_NAME: not an address"),
+        (&[], &[("VAULT_PROXY_ADDR", "socks5://p")], "VAULT_PROXY_ADDR: only http:// and https:// proxies"),
+        (&[], &[("HTTPS_PROXY", "ftp://p")], "HTTPS_PROXY: only http:// and https:// proxies"),
+        (&["--config", "/nowhere/config.toml"], &[], "cannot read /nowhere/config.toml"),
+    ] {
+        let error = home.refusal(arguments, variables);
+        assert!(error.contains(reason), "{arguments:?} {variables:?}: {error}");
+    }
+    let error =
+        format!("{:#}", Settings::resolve(&SettingsFlags::default(), &Environment::default()).unwrap_err());
+    assert!(error.contains("HOME is not set"), "{error}");
+}
+
+#[test]
+fn what_is_not_supported_is_named_and_never_ignored() {
+    let home = Home::new();
+    for name in [
+        "HEADERS",
+        "MFA",
+        "WRAP_TTL",
+        "RATE_LIMIT",
+        "MAX_RETRIES",
+        "CLIENT_CERT_BYTES",
+        "CLIENT_KEY_BYTES",
+        "SRV_LOOKUP",
+    ] {
+        for prefix in ["VAULT", "BAO"] {
+            let variable = format!("{prefix}_{name}");
+            let error = home.refusal(&[], &[(&variable, "1")]);
+            assert!(error.starts_with(&format!("{variable} is not supported")), "{error}");
+            assert!(home.resolve(&[], &[(&variable, "")]).is_ok());
+        }
+    }
+    assert!(home.resolve(&[], &[("VAULT_SRV_LOOKUP", "false")]).is_ok());
+    assert!(
+        home.refusal(&["--address", "unix:///run/vault.sock"], &[])
+            .contains("unix sockets are not supported")
+    );
+}
+
+#[test]
+fn a_token_variable_is_ignored_with_a_warning() {
+    let warnings = Home::new().settings(&[], &[("VAULT_TOKEN", "s.x"), ("BAO_TOKEN", "")]).warnings;
+    assert_eq!(warnings, [SettingsWarning::TokenVariableIgnored("VAULT_TOKEN".to_owned())]);
+}
+
+#[test]
+fn switching_verification_off_is_warned_of() {
+    let (settings, connection) = Home::new().resolve(&[], &[("BAO_SKIP_VERIFY", "T")]).unwrap();
+    assert_eq!(settings.warnings, [SettingsWarning::VerificationOff("BAO_SKIP_VERIFY".to_owned())]);
+    assert!(connection.tls.skip_verify);
+    let (settings, connection) = Home::new().resolve(&[], &[("VAULT_SKIP_VERIFY", "False")]).unwrap();
+    assert_eq!(settings.warnings, []);
+    assert!(!connection.tls.skip_verify);
+}
+
+#[test]
+fn the_other_variables_of_the_official_command_lines_are_obeyed() {
+    let connection = Home::new().connection(
+        &[],
+        &[
+            ("VAULT_CLIENT_TIMEOUT", "5"),
+            ("VAULT_DISABLE_REDIRECTS", "true"),
+            ("VAULT_TLS_SERVER_NAME", "vault.example.org"),
+            ("VAULT_PROXY_ADDR", "http://proxy:3128"),
+            ("HTTPS_PROXY", "http://other:3128"),
+        ],
+    );
+    assert_eq!(connection.timeout, Duration::from_secs(5));
+    assert!(connection.disable_redirects);
+    assert_eq!(connection.tls.server_name.as_deref(), Some("vault.example.org"));
+    assert_eq!(connection.proxies.always.unwrap().host(), "proxy");
+    let connection = Home::new().connection(
+        &[],
+        &[
+            ("VAULT_CLIENT_TIMEOUT", "0"),
+            ("https_proxy", "p1:1"),
+            ("HTTP_PROXY", "p2:2"),
+            ("http_proxy", "p3:3"),
+        ],
+    );
+    assert_eq!(connection.timeout, Duration::from_secs(60));
+    assert_eq!(connection.proxies.https.unwrap().host(), "p1");
+    assert_eq!(connection.proxies.http.unwrap().host(), "p2");
+}
+
+#[test]
+fn xdg_directories_are_obeyed_when_absolute() {
+    let home = Home::new();
+    let state = home.path().join("state");
+    let settings = home.settings(&[], &[("XDG_STATE_HOME", state.to_str().unwrap())]);
+    assert_eq!(settings.log_file, state.join("vault-token-renew.log"));
+    assert_eq!(settings.state_directory, state.join("vault-token-renew"));
+    let settings = home.settings(&[], &[("XDG_STATE_HOME", "relative")]);
+    assert_eq!(settings.log_file, home.path().join(".local/state/vault-token-renew.log"));
+    home.write("config/vault-token-renew/config.toml", "sweep = \"off\"");
+    let config = home.path().join("config");
+    let settings = home.settings(&[], &[("XDG_CONFIG_HOME", config.to_str().unwrap())]);
+    assert_eq!(settings.sweep, SweepMode::Off);
+}
+
+#[test]
+fn a_configuration_file_other_than_the_default_is_remembered_for_recovery_commands() {
+    let home = Home::configured("");
+    let other = home.write("work.toml", "period = \"1h\"");
+    let settings = home.settings(&["--config", other.to_str().unwrap()], &[]);
+    assert_eq!(settings.named_config, Some(other));
+    assert_eq!(settings.identity.period, 3600);
+    let default = home.path().join(".config/vault-token-renew/config.toml");
+    assert_eq!(home.settings(&["--config", default.to_str().unwrap()], &[]).named_config, None);
+}
+
+#[test]
+fn an_error_in_the_file_names_file_line_and_key() {
+    let error = Home::configured("\nadress = \"https://h\"").refusal(&[], &[]);
+    assert!(error.ends_with("config.toml:2:1: unknown key \"adress\"; did you mean \"address\"?"), "{error}");
+    let error = Home::configured("period = \"x\"").refusal(&[], &[]);
+    assert!(error.contains("config.toml: period: \"x\" is not a duration"), "{error}");
+}

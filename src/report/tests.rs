@@ -1,1 +1,386 @@
+use std::fs;
 
+use super::outcome::{CutCause, Failure, HealedFrom, Outcome, Refusal, RefusedMint, SweepEnd, SweepReport};
+use super::*;
+use crate::identity::{Contradiction, Dying};
+use crate::local::token_file::{LooseMode, ReadError, ReplaceError, ReplaceStep};
+use crate::token::Accessor;
+use crate::vault::{
+    Call, Error, ErrorKind, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+};
+
+fn names() -> Names<'static> {
+    Names {
+        home: Path::new("/home/wizard"),
+        token_file: Path::new("/home/wizard/.vault-token"),
+        named_config: None,
+    }
+}
+
+fn accessor(text: &str) -> Accessor {
+    Accessor::new(text.to_owned()).unwrap()
+}
+
+fn swept(count: usize) -> SweepReport {
+    let stale = (0..count).map(|number| accessor(&format!("accessor-{number}"))).collect();
+    SweepReport { stale, ..SweepReport::default() }
+}
+
+fn ended(end: SweepEnd) -> SweepReport {
+    SweepReport { end, ..SweepReport::default() }
+}
+
+fn failed(kind: ErrorKind) -> Error {
+    let url = "https://vault.example.org/v1/auth/token/lookup-self".to_owned();
+    Error { call: Call::LookupSelf, url, kind }
+}
+
+fn denied() -> RefusedMint {
+    RefusedMint { status: 403, message: "permission denied".to_owned() }
+}
+
+fn line(outcome: &Outcome) -> String {
+    outcome.line(&names())
+}
+
+fn healed(from: HealedFrom, name: &str, report: SweepReport) -> Outcome {
+    Outcome::Healed { from, display_name: name.to_owned(), report }
+}
+
+fn drift(name: &str) -> Outcome {
+    let refusal = Refusal { create: denied(), create_orphan: denied() };
+    Outcome::Drift { display_name: name.to_owned(), refusal }
+}
+
+#[test]
+fn the_lines_of_the_contract_stand_word_for_word() {
+    let renewed =
+        Outcome::Renewed { display_name: "token-devvm-wizard".to_owned(), ttl: 2_764_800, finished: None };
+    assert_eq!(line(&renewed), "OK renewed (dn=token-devvm-wizard ttl=2764800s)");
+    assert_eq!(
+        line(&healed(HealedFrom::Foreign, "oidc-vbarzin", swept(2))),
+        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 2 stale periodic token(s))"
+    );
+    assert_eq!(
+        line(&healed(HealedFrom::Foreign, "oidc-vbarzin", ended(SweepEnd::ListDenied))),
+        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (accessor sweep skipped (list denied))"
+    );
+    assert_eq!(
+        line(&healed(HealedFrom::Dying, "token-devvm-wizard", swept(1))),
+        "HEALED: re-minted periodic token from dying dn=\"token-devvm-wizard\" (revoked 1 stale periodic token(s))"
+    );
+    assert_eq!(
+        line(&drift("kubernetes-woodpecker-default")),
+        "DRIFT: ~/.vault-token is dn=\"kubernetes-woodpecker-default\" — heal denied, foreign token lacks create authority (403: permission denied); investigate what wrote it. Manual re-mint: vault login -method=oidc && vault-token-renew"
+    );
+    assert_eq!(
+        line(&Outcome::Failed(Failure::Vault(failed(ErrorKind::Unreachable(Unreachable::Refused))))),
+        "FAIL: token lookup: https://vault.example.org: connection refused"
+    );
+}
+
+#[test]
+fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
+    let cut = |examined, total, cause| SweepReport {
+        end: SweepEnd::CutShort { examined, total, cause },
+        ..swept(2)
+    };
+    let words = |report| line(&healed(HealedFrom::Foreign, "x", report));
+    let sealed = CutCause::Error(failed(ErrorKind::Sealed));
+    assert!(words(cut(120, 5000, sealed)).ends_with(
+        "(revoked 2 stale periodic token(s); accessor sweep cut short after 120 of 5000 accessors: token lookup: https://vault.example.org: 503: Vault is sealed)"
+    ));
+    assert!(
+        words(cut(9, 10, CutCause::TimeIsUp)).ends_with("cut short after 9 of 10 accessors: time is up)")
+    );
+    assert!(words(ended(SweepEnd::Off)).ends_with("(accessor sweep off)"));
+    assert!(words(ended(SweepEnd::LookupDenied)).ends_with("(accessor sweep skipped (lookup denied))"));
+    assert!(
+        words(SweepReport { end: SweepEnd::ListDenied, ..swept(1) })
+            .ends_with("(accessor sweep skipped (list denied); revoked 1 stale periodic token(s))")
+    );
+    let kept = SweepReport {
+        kept: vec![accessor("a")],
+        kept_because: Some("permission denied".to_owned()),
+        ..swept(1)
+    };
+    assert!(
+        words(kept)
+            .ends_with("(revoked 1 stale periodic token(s); 1 may not be revoked (403: permission denied))")
+    );
+    let finished = Outcome::Renewed { display_name: "t".to_owned(), ttl: 1, finished: Some(swept(3)) };
+    assert_eq!(
+        line(&finished),
+        "OK renewed (dn=t ttl=1s); finished an earlier sweep (revoked 3 stale periodic token(s))"
+    );
+}
+
+#[test]
+fn the_verb_sweep_names_the_accessors_it_revoked() {
+    assert_eq!(line(&Outcome::Swept(swept(2))), "OK revoked 2 stale periodic token(s): accessor…, accessor…");
+    assert_eq!(line(&Outcome::Swept(swept(0))), "OK revoked 0 stale periodic token(s)");
+    assert_eq!(
+        line(&Outcome::Swept(ended(SweepEnd::ListDenied))),
+        "FAIL: sweep: accessor sweep skipped (list denied)"
+    );
+}
+
+#[test]
+fn two_different_refusals_are_both_told() {
+    let create = RefusedMint { status: 400, message: "child policies must be subset of parent".to_owned() };
+    let refusal = Refusal { create, create_orphan: denied() };
+    let text = line(&Outcome::Drift { display_name: "x".to_owned(), refusal });
+    assert!(
+        text.contains(
+            "(400: child policies must be subset of parent; on create-orphan 403: permission denied)"
+        )
+    );
+}
+
+#[test]
+fn one_event_is_one_line_whatever_the_display_name_holds() {
+    let long = "😀".repeat(2_500);
+    for name in [
+        "quo\"te",
+        "line\nbreak",
+        "carriage\rreturn",
+        "\u{1b}[31mred\u{1b}[0m",
+        "nul\0",
+        "tab\t",
+        "\u{202e}turned",
+        "\u{2028}separator",
+        "back\\slash",
+        "",
+        &long,
+    ] {
+        for outcome in [drift(name), healed(HealedFrom::Foreign, name, swept(0))] {
+            let text = line(&outcome);
+            assert!(!text.contains(|c: char| c.is_control() || "\u{2028}\u{202e}".contains(c)), "{text:?}");
+            assert!(text.chars().count() < 700, "{}", text.len());
+            let (_, rest) = text.split_once("dn=\"").unwrap();
+            let end = rest.replace("\\\\", "--").replace("\\\"", "--").find('"').unwrap();
+            assert!(rest[end..].starts_with("\" — heal") || rest[end..].starts_with("\" (revoked"), "{text}");
+        }
+    }
+    assert!(line(&drift("quo\"te\n")).contains(r#"dn="quo\"te\n""#));
+}
+
+#[test]
+fn the_recovery_names_a_configuration_file_that_is_not_the_default() {
+    let with = |config: &'static str| {
+        let names = Names { named_config: Some(Path::new(config)), ..names() };
+        drift("x").line(&names)
+    };
+    assert!(with("/etc/work.toml").ends_with("&& vault-token-renew --config /etc/work.toml"));
+    assert!(with("/a b/it's.toml").ends_with(r"&& vault-token-renew --config '/a b/it'\''s.toml'"));
+}
+
+#[test]
+fn no_line_prints_the_recipe_that_empties_the_file() {
+    for outcome in [drift("x"), Outcome::Failed(Failure::Dead { url: String::new(), message: String::new() })]
+    {
+        assert!(!line(&outcome).contains("> ~/.vault-token"));
+        assert!(line(&outcome).contains("vault login -method=oidc && vault-token-renew"));
+    }
+}
+
+#[test]
+fn failures_say_what_on_which_object_and_why() {
+    let table = [
+        (Failure::TokenFile(ReadError::Missing), "FAIL: token file: ~/.vault-token: no such file"),
+        (Failure::TokenFile(ReadError::Empty), "FAIL: token file: ~/.vault-token: empty"),
+        (Failure::TokenFile(ReadError::NotAFile), "FAIL: token file: ~/.vault-token: not a regular file"),
+        (
+            Failure::TokenFile(ReadError::Owner(1001)),
+            "FAIL: token file: ~/.vault-token: it belongs to another user (uid 1001)",
+        ),
+        (
+            Failure::Dead {
+                url: "https://h/v1/auth/token/lookup-self".to_owned(),
+                message: "permission denied".to_owned(),
+            },
+            "FAIL: token lookup: https://h/v1/auth/token/lookup-self: the token in ~/.vault-token is dead or blocked (403: permission denied); log in again: vault login -method=oidc && vault-token-renew",
+        ),
+        (
+            Failure::Dying {
+                display_name: "token-devvm-wizard".to_owned(),
+                dying: Dying::NotRenewable,
+                seconds_left: 3599,
+                refusal: Refusal { create: denied(), create_orphan: denied() },
+            },
+            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it is not renewable) and may not mint its successor (403: permission denied); 3599s left, rotate it before they end: vault login -method=oidc && vault-token-renew",
+        ),
+        (
+            Failure::Contradiction(Contradiction::Period(60)),
+            "FAIL: check of the minted token: its period is 60s; it was not put into ~/.vault-token",
+        ),
+        (
+            Failure::Replace(ReplaceError {
+                step: ReplaceStep::Rename,
+                error: io::Error::from_raw_os_error(16),
+            }),
+            "FAIL: token file: ~/.vault-token: cannot replace it: device or resource busy; it is as it was",
+        ),
+        (
+            Failure::NotOurs { display_name: "oidc-x".to_owned() },
+            "FAIL: sweep: ~/.vault-token is dn=\"oidc-x\", not our token; without ours to keep nothing is revoked",
+        ),
+    ];
+    for (failure, expected) in table {
+        assert_eq!(line(&Outcome::Failed(failure)), expected);
+    }
+}
+
+#[test]
+fn answers_that_are_none_name_url_status_and_what_was_wrong() {
+    let url = "https://vault.example.org/v1/auth/token/lookup-self";
+    let html =
+        || Oddity::NotJson { content_type: "text/html".to_owned(), start: "<html>\n\"Sign in\"".to_owned() };
+    let table = [
+        (
+            ErrorKind::NotVault { status: 200, oddity: html() },
+            format!(r#"{url}: 200: not an answer of Vault (text/html, "<html>\n\"Sign in\"")"#),
+        ),
+        (
+            ErrorKind::Server { status: 502, said: Said::Foreign(html()) },
+            format!(r#"{url}: 502: not an answer of Vault (text/html, "<html>\n\"Sign in\"")"#),
+        ),
+        (
+            ErrorKind::NotVault { status: 200, oddity: Oddity::Shape("no data".to_owned()) },
+            format!("{url}: 200: not an answer of Vault (no data)"),
+        ),
+        (
+            ErrorKind::NotVault { status: 200, oddity: Oddity::Empty },
+            format!("{url}: 200: not an answer of Vault (empty body)"),
+        ),
+        (
+            ErrorKind::Redirect { status: 307, reason: RedirectRefusal::Downgrade("h".to_owned()) },
+            format!("{url}: 307: a redirect from https to http (h) is not followed"),
+        ),
+        (
+            ErrorKind::Throttled { said: Said::Errors("quota exceeded".to_owned()) },
+            format!("{url}: 429: quota exceeded"),
+        ),
+        (
+            ErrorKind::Interrupted(Interrupted::TimedOut),
+            "https://vault.example.org: no answer in time".to_owned(),
+        ),
+        (ErrorKind::Sealed, "https://vault.example.org: 503: Vault is sealed".to_owned()),
+        (
+            ErrorKind::Unreachable(Unreachable::Tls(TlsTrouble::UnknownIssuer)),
+            "https://vault.example.org: TLS: the certificate is signed by an unknown authority".to_owned(),
+        ),
+    ];
+    for (kind, expected) in table {
+        let text = line(&Outcome::Failed(Failure::Vault(failed(kind))));
+        assert_eq!(text, format!("FAIL: token lookup: {expected}"));
+    }
+}
+
+#[test]
+fn a_mint_whose_answer_was_lost_says_what_may_be_left() {
+    let lost = Error { call: Call::Create, ..failed(ErrorKind::Interrupted(Interrupted::Closed)) };
+    assert!(line(&Outcome::Failed(Failure::Vault(lost))).contains("the server may hold a token of ours"));
+    for kind in [ErrorKind::Unreachable(Unreachable::Refused), ErrorKind::Sealed] {
+        let kept = Error { call: Call::Create, ..failed(kind) };
+        assert!(!line(&Outcome::Failed(Failure::Vault(kept))).contains("may hold"));
+    }
+}
+
+#[test]
+fn warnings_are_one_line_and_begin_with_warn() {
+    let table = [
+        (
+            Warning::LooseMode(LooseMode { mode: 0o644, tightened: true }),
+            "WARN: ~/.vault-token had mode 0644, which lets others read the token; it is 0600 now",
+        ),
+        (
+            Warning::Server("period of \"1000h\"\nexceeded".to_owned()),
+            r#"WARN: the server warns: "period of \"1000h\"\nexceeded""#,
+        ),
+        (
+            Warning::Dying {
+                display_name: "token-devvm-wizard".to_owned(),
+                dying: Dying::NoPeriod,
+                seconds_left: 60,
+            },
+            "WARN: our token dn=\"token-devvm-wizard\" is dying: it has no period (60s left); minting its successor",
+        ),
+        (
+            Warning::NoState {
+                path: PathBuf::from("/home/wizard/.local/state/vault-token-renew"),
+                reason: "read-only file system".to_owned(),
+            },
+            "WARN: ~/.local/state/vault-token-renew: read-only file system; going on without lock and state",
+        ),
+    ];
+    for (warning, expected) in table {
+        assert_eq!(warning.line(&names()), expected);
+    }
+}
+
+#[test]
+fn the_exit_status_says_as_much_as_was_asked_for() {
+    let temporary = || failed(ErrorKind::Unreachable(Unreachable::Refused));
+    let strange = || failed(ErrorKind::NotVault { status: 200, oddity: Oddity::Empty });
+    let table = [
+        (Outcome::Renewed { display_name: String::new(), ttl: 1, finished: None }, 0, 10),
+        (healed(HealedFrom::Foreign, "x", ended(SweepEnd::ListDenied)), 0, 11),
+        (Outcome::Swept(swept(1)), 0, 0),
+        (Outcome::Swept(ended(SweepEnd::ListDenied)), 1, 1),
+        (
+            Outcome::Swept(ended(SweepEnd::CutShort {
+                examined: 0,
+                total: 0,
+                cause: CutCause::Error(temporary()),
+            })),
+            1,
+            75,
+        ),
+        (drift("x"), 1, 3),
+        (Outcome::Failed(Failure::Dead { url: String::new(), message: String::new() }), 1, 4),
+        (Outcome::Failed(Failure::TokenFile(ReadError::Missing)), 1, 4),
+        (Outcome::Failed(Failure::TokenFile(ReadError::Empty)), 1, 4),
+        (Outcome::Failed(Failure::TokenFile(ReadError::Unprintable)), 1, 1),
+        (
+            Outcome::Failed(Failure::Dying {
+                display_name: String::new(),
+                dying: Dying::NoPeriod,
+                seconds_left: 0,
+                refusal: Refusal { create: denied(), create_orphan: denied() },
+            }),
+            1,
+            5,
+        ),
+        (Outcome::Failed(Failure::Vault(temporary())), 1, 75),
+        (Outcome::Failed(Failure::Unchecked(temporary())), 1, 75),
+        (Outcome::Failed(Failure::LockBusy), 1, 75),
+        (Outcome::Failed(Failure::Vault(strange())), 1, 1),
+        (Outcome::Failed(Failure::NotOurs { display_name: String::new() }), 1, 3),
+        (Outcome::Failed(Failure::FileKeepsChanging), 1, 1),
+    ];
+    for (outcome, plain, detailed) in table {
+        assert_eq!(outcome.exit_status(), plain, "{outcome:?}");
+        assert_eq!(outcome.detailed_exit_status(), detailed, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_new_log_file_is_made_with_its_directories_for_the_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("a/b/log");
+    append(&log, "one\n").unwrap();
+    append(&log, "two\n").unwrap();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n");
+    assert_eq!(fs::metadata(&log).unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(fs::metadata(directory.path().join("a")).unwrap().mode() & 0o7777, 0o700);
+    assert!(append(directory.path(), "x").is_err());
+}
+
+#[test]
+fn time_stamps_are_those_of_date_is() {
+    let clock = Clock { offset: UtcOffset::from_hms(5, 30, 0).unwrap() };
+    let stamp = clock.stamp();
+    assert_eq!(stamp.len(), "2026-11-22T00:03:11+00:00".len(), "{stamp}");
+    assert!(stamp.ends_with("+05:30"), "{stamp}");
+}
