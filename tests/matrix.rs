@@ -1,0 +1,745 @@
+//! Each row of the behaviour matrix against a real OpenBao: what is in the token file, what the server
+//! allows, and what a run makes of it.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::OUR_NAME;
+use support::openbao::{Minted, OpenBao};
+use support::sandbox::{Sandbox, unstamped};
+use support::scripted::{Reply, Scripted};
+
+const DEVVM: &str = "devvm-wizard";
+const PERIOD: u64 = 2_764_800;
+
+/// A server with the standard policies.
+fn server() -> OpenBao {
+    let server = OpenBao::start();
+    server.standard_policies();
+    server
+}
+
+/// What `vault-token-renew` itself would mint.
+fn ours() -> Value {
+    json!({
+        "display_name": DEVVM, "policies": ["vault-admin", "sops-admin"], "period": "768h", "no_parent": true,
+    })
+}
+
+fn with(mut order: Value, key: &str, value: Value) -> Value {
+    order[key] = value;
+    order
+}
+
+fn mint(server: &OpenBao, order: Value) -> Minted {
+    server.mint(server.root_token(), order)
+}
+
+/// A login that is an administrator only by the policies of its entity, as an OIDC login is.
+fn admin_login(server: &OpenBao) -> Minted {
+    server.userpass_login("admin", &["default"], &["vault-admin"])
+}
+
+/// What the server knows of the token in the file, which has to be ours in every respect.
+#[track_caller]
+fn check_ours(server: &OpenBao, home: &Sandbox) -> String {
+    let info = server.lookup(&home.token()).expect("the token in the file lives");
+    assert_eq!(info["display_name"], OUR_NAME);
+    assert_eq!(info["policies"], json!(["default", "sops-admin", "vault-admin"]));
+    assert_eq!(info["period"], PERIOD);
+    assert_eq!(info["orphan"], true);
+    assert_eq!(info["type"], "service");
+    assert_eq!(info["explicit_max_ttl"], 0);
+    assert_eq!(info["meta"]["managed_by"], "vault-token-renew");
+    assert_eq!(info["meta"]["user"], "wizard");
+    assert_eq!(home.mode(".vault-token"), 0o600);
+    assert_eq!(home.names(), [".local", ".vault-token"]);
+    let accessor = info["accessor"].as_str().unwrap().to_owned();
+    assert_eq!(server.named(OUR_NAME), [accessor.clone()]);
+    accessor
+}
+
+#[test]
+fn our_token_is_renewed_and_nothing_else_is_touched() {
+    let server = server();
+    let kept = mint(&server, ours());
+    let stray = mint(&server, ours());
+    let home = Sandbox::holding(&kept.token);
+    let before = home.snapshot();
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    assert_eq!(run.stderr, "");
+    assert_eq!(home.log(), run.stdout);
+    assert_eq!(home.mode(".local/state/vault-token-renew.log"), 0o600);
+    assert_eq!(home.snapshot()[".vault-token"], before[".vault-token"]);
+    assert!(server.lookup_accessor(&stray.accessor).is_some(), "a renewal must not sweep");
+    assert!(server.lookup(&kept.token).unwrap()["last_renewal_time"].as_u64().is_some());
+}
+
+#[test]
+fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
+    let server = server();
+    mint(&server, ours());
+    mint(&server, with(ours(), "policies", json!(["reader"])));
+    mint(&server, with(ours(), "meta", json!({ "something": "else" })));
+    let others = [
+        with(ours(), "display_name", json!("devvm-emo")),
+        with(ours(), "display_name", json!("devvm-wizard-2")),
+        with(ours(), "display_name", json!("")),
+    ]
+    .map(|order| mint(&server, order));
+    let login = admin_login(&server);
+    let another_login = server.userpass_login("emo", &["reader"], &[]);
+    let home = Sandbox::holding(&login.token);
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(
+        run.said(),
+        "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (revoked 3 stale periodic token(s))"
+    );
+    assert_eq!(run.stderr, "");
+    check_ours(&server, &home);
+    assert!(server.lookup(&login.token).is_some(), "the foreign token must live");
+    assert!(server.lookup(&another_login.token).is_some());
+    assert!(server.lookup(server.root_token()).is_some());
+    for other in others {
+        assert!(server.lookup_accessor(&other.accessor).is_some(), "other people's tokens must live");
+    }
+    // The file holds the raw token, without a newline.
+    assert!(!home.token().ends_with('\n'));
+    // And the next run has nothing to do but renew.
+    let next = home.run(server.address(), &[]).expect(0);
+    assert_eq!(next.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+}
+
+#[test]
+fn what_a_sweep_must_never_revoke_survives_it() {
+    let server = server();
+    let root = mint(&server, json!({ "display_name": DEVVM, "policies": ["root"], "no_parent": true }));
+    let elsewhere = mint(&server, with(ours(), "meta", json!({ "host": "laptop" })));
+    // A login that happens to bear our name: mount `token-devvm`, user `wizard`.
+    let as_root = |method: &str, path: &str, body: Value| {
+        server.request(method, path, Some(server.root_token()), None, Some(body)).expect(path)
+    };
+    as_root("POST", "sys/auth/token-devvm", json!({ "type": "userpass" }));
+    as_root(
+        "POST",
+        "auth/token-devvm/users/wizard",
+        json!({ "password": "p", "token_policies": ["vault-admin"] }),
+    );
+    let body = Some(json!({ "password": "p" }));
+    let login = server.request("POST", "auth/token-devvm/login/wizard", None, None, body).expect("login");
+    let namesake = login.json["auth"]["accessor"].as_str().unwrap().to_owned();
+    assert_eq!(server.lookup_accessor(&namesake).unwrap()["display_name"], OUR_NAME);
+
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let run = home.run(server.address(), &[]).expect(0);
+    assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
+    for accessor in [root.accessor, elsewhere.accessor, namesake] {
+        assert!(server.lookup_accessor(&accessor).is_some());
+    }
+}
+
+#[test]
+fn a_weak_login_is_drift_and_nothing_changes() {
+    let server = server();
+    let login = server.userpass_login("woodpecker", &["reader"], &[]);
+    let home = Sandbox::holding(&login.token);
+    let before: BTreeSet<String> = server.accessors().into_iter().collect();
+    let file = home.snapshot();
+    let run = home.run(server.address(), &[]).expect(1);
+    assert_eq!(run.stdout, "");
+    assert_eq!(
+        run.complaint(),
+        "DRIFT: ~/.vault-token is dn=\"userpass-woodpecker\" — heal denied, foreign token lacks create authority (403: permission denied); investigate what wrote it. Manual re-mint: vault login -method=oidc && vault-token-renew"
+    );
+    assert_eq!(home.log(), run.stderr);
+    assert_eq!(home.snapshot()[".vault-token"], file[".vault-token"]);
+    assert_eq!(server.accessors().into_iter().collect::<BTreeSet<_>>(), before);
+    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 3);
+}
+
+#[test]
+fn tokens_that_vault_never_lets_mint_are_drift_however_mighty() {
+    let server = server();
+    for order in [
+        json!({ "policies": ["vault-admin"], "type": "batch", "ttl": "1h" }),
+        json!({ "policies": ["vault-admin"], "num_uses": 9 }),
+    ] {
+        let order = with(order, "no_parent", json!(true));
+        let body = Some(order.clone());
+        let minted =
+            server.request("POST", "auth/token/create", Some(server.root_token()), None, body).expect("mint");
+        let token = minted.json["auth"]["client_token"].as_str().unwrap();
+        for arguments in [&["--dry-run"][..], &[]] {
+            let home = Sandbox::holding(token);
+            let run = home.run(server.address(), arguments).expect(1);
+            assert!(run.stderr.contains("heal denied"), "{run:?}");
+        }
+    }
+}
+
+/// A policy that may do what healing takes, with the right to mint on one path only.
+fn healer(server: &OpenBao, name: &str, mint_path: &str, sweep: &str) {
+    server.write_policy(
+        name,
+        &format!(
+            r#"
+            path "auth/token/{mint_path}" {{ capabilities = ["update", "sudo"] }}
+            path "secret/*" {{ capabilities = ["read"] }}
+            {sweep}
+            "#
+        ),
+    );
+}
+
+const SWEEPER: &str = r#"
+    path "auth/token/accessors" { capabilities = ["list", "sudo"] }
+    path "auth/token/accessors/" { capabilities = ["list", "sudo"] }
+    path "auth/token/lookup-accessor" { capabilities = ["update"] }
+    path "auth/token/revoke-accessor" { capabilities = ["update"] }
+"#;
+
+#[test]
+fn authority_on_either_mint_path_is_enough() {
+    for path in ["create", "create-orphan"] {
+        let server = server();
+        healer(&server, "vault-admin", path, SWEEPER);
+        mint(&server, ours());
+        let home = Sandbox::holding(&admin_login(&server).token);
+        let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+        assert!(
+            dry.stdout.contains(&format!("the token has update and sudo on auth/token/{path}\n")),
+            "{dry:?}"
+        );
+        let run = home.run(server.address(), &[]).expect(0);
+        assert!(run.said().ends_with("(revoked 1 stale periodic token(s))"), "{path}: {run:?}");
+        check_ours(&server, &home);
+    }
+}
+
+#[test]
+fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
+    let server = server();
+    let revoker = r#"path "auth/token/revoke-accessor" { capabilities = ["update"] }"#;
+    healer(&server, "vault-admin", "create", revoker);
+    let stray = mint(&server, ours());
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(
+        run.said(),
+        "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (accessor sweep skipped (list denied))"
+    );
+    let first = server.lookup(&home.token()).unwrap()["accessor"].as_str().unwrap().to_owned();
+
+    home.put(&admin_login(&server).token);
+    let run = home.run(server.address(), &[]).expect(0);
+    assert!(
+        run.said().ends_with("(accessor sweep skipped (list denied); revoked 1 stale periodic token(s))"),
+        "{run:?}"
+    );
+    assert!(server.lookup_accessor(&first).is_none(), "what we minted ourselves is revoked");
+    assert!(server.lookup_accessor(&stray.accessor).is_some(), "what we do not know is not");
+}
+
+#[test]
+fn the_ways_to_sweep_differ_in_what_they_look_at() {
+    let server = server();
+    let home = Sandbox::holding(&admin_login(&server).token);
+    home.run(server.address(), &["--sweep=off"]).expect(0);
+    let first = server.lookup(&home.token()).unwrap()["accessor"].as_str().unwrap().to_owned();
+    let stray = mint(&server, ours());
+
+    home.put(&admin_login(&server).token);
+    let run = home.run(server.address(), &["--sweep=off"]).expect(0);
+    assert!(run.said().ends_with("(accessor sweep off)"), "{run:?}");
+    assert_eq!(server.named(OUR_NAME).len(), 3);
+
+    home.put(&admin_login(&server).token);
+    let run = home.run(server.address(), &["--sweep=remembered"]).expect(0);
+    assert!(run.said().ends_with("(revoked 2 stale periodic token(s))"), "{run:?}");
+    assert!(server.lookup_accessor(&first).is_none());
+    assert!(server.lookup_accessor(&stray.accessor).is_some());
+
+    home.put(&admin_login(&server).token);
+    let run = home.run(server.address(), &["--sweep=walk"]).expect(0);
+    assert!(run.said().ends_with("(revoked 2 stale periodic token(s))"), "{run:?}");
+    check_ours(&server, &home);
+}
+
+#[test]
+fn a_dead_token_needs_a_login_and_is_left_where_it_is() {
+    let server = server();
+    let minted = mint(&server, ours());
+    server.revoke_accessor(&minted.accessor);
+    for token in [minted.token.as_str(), "s.never-existed", "nonsense"] {
+        let home = Sandbox::holding(token);
+        let run = home.run(server.address(), &[]).expect(1);
+        assert_eq!(
+            run.complaint(),
+            format!(
+                "FAIL: token lookup: {}/v1/auth/token/lookup-self: the token in ~/.vault-token is dead or blocked (403: permission denied); log in again: vault login -method=oidc && vault-token-renew",
+                server.address()
+            )
+        );
+        assert_eq!(home.token(), token);
+        assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 4);
+    }
+}
+
+#[test]
+fn a_sealed_server_is_an_outage() {
+    let server = server();
+    let minted = mint(&server, ours());
+    let home = Sandbox::holding(&minted.token);
+    server.seal();
+    let run = home.run(server.address(), &[]).expect(1);
+    assert_eq!(run.complaint(), format!("FAIL: token lookup: {}: 503: Vault is sealed", server.address()));
+    assert_eq!(run.hints(), ["unseal the server; the token file is as it was"]);
+    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 75);
+    assert_eq!(home.token(), minted.token);
+    server.unseal();
+    home.run(server.address(), &[]).expect(0);
+}
+
+#[test]
+fn an_unreachable_server_is_an_outage() {
+    // A port that was free a moment ago, with nobody behind it.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = format!("http://{nobody}");
+    let home = Sandbox::holding("s.whatever");
+    let run = home.run(&address, &[]).expect(1);
+    assert_eq!(run.complaint(), format!("FAIL: token lookup: {address}: connection refused"));
+    assert_eq!(
+        run.hints(),
+        ["is the server up and the address right? set --address, VAULT_ADDR or the key address"]
+    );
+    assert_eq!(home.run(&address, &["--detailed-exitcode"]).status, 75);
+    assert_eq!(home.run(&address, &["--dry-run"]).status, 1);
+    assert_eq!(home.token(), "s.whatever");
+}
+
+#[test]
+fn what_is_no_token_file_fails_without_a_request_and_is_left_alone() {
+    let server = Scripted::start(|_, _| Reply::Json(500, "{}".to_owned()));
+    for (contents, reason, status) in [
+        (&b""[..], "empty", 4),
+        (b" \n\n", "empty", 4),
+        (b"two words", "not a token: it holds blanks or unprintable bytes", 1),
+        (b"\xff\xfe\0\x01", "not a token: it holds blanks or unprintable bytes", 1),
+        (&[b'x'; 65_537], "larger than 64 KiB, so not a token", 1),
+    ] {
+        let home = Sandbox::new();
+        fs::write(home.token_file(), contents).unwrap();
+        fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
+        let run = home.run(server.address(), &[]).expect(1);
+        assert_eq!(run.complaint(), format!("FAIL: token file: ~/.vault-token: {reason}"));
+        assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, status);
+        assert_eq!(fs::read(home.token_file()).unwrap(), contents);
+    }
+    let home = Sandbox::new();
+    let run = home.run(server.address(), &[]).expect(1);
+    assert_eq!(run.complaint(), "FAIL: token file: ~/.vault-token: no such file");
+    assert_eq!(run.hints(), ["log in: vault login -method=oidc && vault-token-renew"]);
+    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 4);
+    fs::create_dir(home.token_file()).unwrap();
+    let run = home.run(server.address(), &[]).expect(1);
+    assert_eq!(run.complaint(), "FAIL: token file: ~/.vault-token: not a regular file");
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn a_loose_mode_is_tightened_with_a_warning() {
+    let server = server();
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o644)).unwrap();
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(
+        run.complaint(),
+        "WARN: ~/.vault-token had mode 0644, which lets others read the token; it is 0600 now"
+    );
+    assert_eq!(home.mode(".vault-token"), 0o600);
+    let lines: Vec<String> = home.log().lines().map(|line| unstamped(line).to_owned()).collect();
+    assert_eq!(lines.len(), 2, "warnings stand before the line of the pass");
+    assert!(lines[0].starts_with("WARN: ") && lines[1].starts_with("OK renewed"), "{lines:?}");
+}
+
+#[test]
+fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
+    let endings = [
+        (with(with(ours(), "period", json!(0)), "ttl", json!("2h")), "it has no period"),
+        (with(ours(), "renewable", json!(false)), "it is not renewable"),
+        (with(ours(), "explicit_max_ttl", json!("1h")), "its explicit maximum comes near"),
+    ];
+    for (order, why) in endings {
+        let server = server();
+        let dying = mint(&server, order);
+        let home = Sandbox::holding(&dying.token);
+        let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+        let run = home.run(server.address(), &[]).expect(0);
+        assert!(run.complaints().iter().any(|line| line.contains(&format!("is dying: {why}"))), "{run:?}");
+        assert_eq!(
+            run.said(),
+            format!(
+                "HEALED: re-minted periodic token from dying dn=\"{OUR_NAME}\" (revoked 1 stale periodic token(s))"
+            )
+        );
+        check_ours(&server, &home);
+        assert!(server.lookup(&dying.token).is_none(), "the dying token is a leftover");
+        assert!(dry.stdout.contains(&format!("is dying: {why}")), "{dry:?}");
+        assert!(dry.stdout.contains("would revoke 1 stale periodic token(s): "), "{dry:?}");
+    }
+}
+
+#[test]
+fn a_cap_of_the_server_below_the_period_is_outlived_with_a_warning() {
+    let server = server();
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let tune = json!({ "max_lease_ttl": "24h", "default_lease_ttl": "24h" });
+    server.request("POST", "sys/auth/token/tune", Some(server.root_token()), None, Some(tune)).expect("tune");
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl=86400s)"));
+    assert!(run.complaint().starts_with("WARN: the server warns: \"period of "), "{run:?}");
+}
+
+#[test]
+fn a_dying_token_without_authority_tells_how_long_it_has() {
+    let server = server();
+    server.write_policy("vault-admin", r#"path "secret/*" { capabilities = ["read"] }"#);
+    let order = with(with(ours(), "renewable", json!(false)), "explicit_max_ttl", json!("1h"));
+    let home = Sandbox::holding(&mint(&server, order).token);
+    let token = home.token();
+    let run = home.run(server.address(), &[]).expect(1);
+    let line = *run.complaints().last().unwrap();
+    let (start, rest) = line.split_once("(403: permission denied); ").expect(line);
+    assert_eq!(
+        start,
+        format!(
+            "FAIL: renewal: our token dn=\"{OUR_NAME}\" is dying (it is not renewable) and may not mint its successor "
+        )
+    );
+    let (seconds, advice) = rest.split_once("s left, ").expect(line);
+    assert!((3500..=3600).contains(&seconds.parse::<u64>().unwrap()), "{line}");
+    assert_eq!(advice, "rotate it before they end: vault login -method=oidc && vault-token-renew");
+    assert_eq!(home.token(), token);
+    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 5);
+}
+
+#[test]
+fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
+    let server = server();
+    let stray = mint(&server, ours());
+    let kept = mint(&server, ours());
+    let admin = admin_login(&server);
+    let weak = server.userpass_login("woodpecker", &["reader"], &[]);
+    let everything = || -> BTreeSet<String> {
+        server
+            .accessors()
+            .iter()
+            .map(|accessor| {
+                let mut info = server.lookup_accessor(accessor).unwrap();
+                info["ttl"] = Value::Null;
+                info.to_string()
+            })
+            .collect()
+    };
+    for (token, arguments, status, words) in [
+        (&kept, &["--dry-run"][..], 0, vec!["would renew"]),
+        (
+            &admin,
+            &["--dry-run"],
+            0,
+            vec![
+                "would mint token-devvm-wizard",
+                "would replace ~/.vault-token",
+                "would revoke 2 stale periodic token(s): ",
+            ],
+        ),
+        (
+            &weak,
+            &["--dry-run"],
+            1,
+            vec![
+                "would fail: heal denied, foreign token lacks create authority (auth/token/create: deny; auth/token/create-orphan: deny)",
+                "Manual re-mint: vault login",
+            ],
+        ),
+        (&kept, &["sweep", "--dry-run"], 0, vec!["would revoke 1 stale periodic token(s): "]),
+        (&admin, &["sweep", "--dry-run"], 1, vec!["not our token"]),
+    ] {
+        let home = Sandbox::holding(&token.token);
+        // A loose mode must stay, too.
+        fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
+        let (files, tokens) = (home.snapshot(), everything());
+        let run = home.run(server.address(), arguments).expect(status);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        for word in words {
+            assert!(said.contains(word), "{word:?}: {said}");
+        }
+        if said.contains("would revoke 1") {
+            assert!(said.contains(&stray.accessor[..8]), "{said}");
+        }
+        assert_eq!(home.snapshot(), files, "{arguments:?}");
+        assert_eq!(everything(), tokens, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_exits_in_detail_as_the_real_run_would() {
+    let server = server();
+    for (token, status) in [
+        (mint(&server, ours()).token, 10),
+        (admin_login(&server).token, 11),
+        (server.userpass_login("woodpecker", &["reader"], &[]).token, 3),
+        ("s.dead".to_owned(), 4),
+    ] {
+        for arguments in [&["--dry-run", "--detailed-exitcode"][..], &["--detailed-exitcode"]] {
+            assert_eq!(
+                Sandbox::holding(&token).run(server.address(), arguments).status,
+                status,
+                "{arguments:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_verb_sweep_revokes_strays_and_keeps_the_token_in_the_file() {
+    let server = server();
+    let kept = mint(&server, ours());
+    let strays = [mint(&server, ours()), mint(&server, ours())];
+    let home = Sandbox::holding(&kept.token);
+    let run = home.run(server.address(), &["sweep"]).expect(0);
+    let (count, accessors) = run.said().split_once(": ").unwrap();
+    assert_eq!(count, "OK revoked 2 stale periodic token(s)");
+    for stray in &strays {
+        assert!(accessors.contains(&format!("{}…", &stray.accessor[..8])), "{accessors}");
+        assert!(!accessors.contains(&stray.accessor), "accessors are shortened");
+    }
+    assert_eq!(server.named(OUR_NAME), [kept.accessor]);
+    assert_eq!(
+        home.run(server.address(), &["sweep", "--detailed-exitcode"]).expect(0).said(),
+        "OK revoked 0 stale periodic token(s)"
+    );
+}
+
+#[test]
+fn the_verb_sweep_refuses_to_work_without_our_token() {
+    let server = server();
+    let stray = mint(&server, ours());
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let run = home.run(server.address(), &["sweep"]).expect(1);
+    assert_eq!(
+        run.complaint(),
+        "FAIL: sweep: ~/.vault-token is dn=\"userpass-admin\", not our token; without ours to keep nothing is revoked"
+    );
+    assert!(server.lookup_accessor(&stray.accessor).is_some());
+    let run = home.run(server.address(), &["sweep", "--sweep=off"]).expect(2);
+    assert!(run.stderr.contains("to sweep all the same: --sweep walk"), "{run:?}");
+}
+
+#[test]
+fn the_verb_sweep_fails_where_it_may_not_list() {
+    let server = server();
+    healer(&server, "vault-admin", "create", "");
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let run = home.run(server.address(), &["sweep"]).expect(1);
+    assert_eq!(run.complaint(), "FAIL: sweep: accessor sweep skipped (list denied)");
+}
+
+#[test]
+fn an_interrupted_sweep_is_finished_by_the_next_pass() {
+    let server = server();
+    let stray = mint(&server, ours());
+    let home = Sandbox::holding(&admin_login(&server).token);
+    // In front of the real server: it loses the listing, as an outage in the middle of a heal would.
+    let real = server.address().to_owned();
+    let flaky = Scripted::start(move |request, _| {
+        if request.call().starts_with("auth/token/accessors") {
+            Reply::Close
+        } else {
+            Reply::Forward(real.clone())
+        }
+    });
+    let run = home.run(flaky.address(), &[]).expect(0);
+    assert!(
+        run.said().contains("(revoked 0 stale periodic token(s); accessor sweep cut short after 0 of 0 accessors: accessor list: "),
+        "{run:?}"
+    );
+    assert!(server.lookup_accessor(&stray.accessor).is_some());
+    let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+    assert!(dry.stdout.contains("would finish the sweep"), "{dry:?}");
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(
+        run.said(),
+        format!(
+            "OK renewed (dn={OUR_NAME} ttl={PERIOD}s); finished an earlier sweep (revoked 1 stale periodic token(s))"
+        )
+    );
+    check_ours(&server, &home);
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"), "the marker is gone");
+}
+
+#[test]
+fn a_login_that_lands_during_a_heal_is_seen() {
+    for (second, status, line) in [
+        ("admin", 0, "HEALED: re-minted periodic token from foreign dn=\"userpass-admin2\""),
+        ("weak", 1, "DRIFT: ~/.vault-token is dn=\"userpass-weak\""),
+    ] {
+        let server = server();
+        let home = Sandbox::holding(&admin_login(&server).token);
+        let late = match second {
+            "admin" => server.userpass_login("admin2", &["vault-admin"], &[]),
+            _ => server.userpass_login("weak", &["reader"], &[]),
+        };
+        let (real, file, token) = (server.address().to_owned(), home.token_file(), late.token.clone());
+        let during = Scripted::start(move |request, _| {
+            // The first mint brings the login: it lands between lookup and swap.
+            if request.call() == "auth/token/create" && fs::read_to_string(&file).unwrap() != token {
+                let temporary = file.with_extension("tmp");
+                fs::write(&temporary, &token).unwrap();
+                fs::rename(&temporary, &file).unwrap();
+            }
+            Reply::Forward(real.clone())
+        });
+        home.guard(&late.token);
+        let run = home.run(during.address(), &[]).expect(status);
+        assert!(format!("{}{}", run.stdout, run.stderr).contains(line), "{run:?}");
+        assert!(server.lookup(&late.token).is_some(), "the late login must live");
+        if second == "admin" {
+            check_ours(&server, &home);
+        } else {
+            assert_eq!(home.token(), late.token, "the late login is kept");
+            assert_eq!(server.named(OUR_NAME), [""; 0], "nothing is stranded");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_stored_is_revoked() {
+    let server = server();
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let token = home.token();
+    // What keeps even root from writing: the directory behind the link goes away while the mint is under way.
+    let place = home.path().join("place");
+    fs::create_dir(&place).unwrap();
+    fs::rename(home.token_file(), place.join("token")).unwrap();
+    symlink("place/token", home.token_file()).unwrap();
+    let real = server.address().to_owned();
+    let moved = Scripted::start(move |request, _| {
+        if request.call() == "auth/token/create" {
+            fs::rename(&place, place.with_extension("moved")).unwrap();
+        }
+        Reply::Forward(real.clone())
+    });
+    let run = home.run(moved.address(), &[]).expect(1);
+    assert_eq!(
+        run.complaint(),
+        "FAIL: token file: ~/.vault-token: cannot find the file behind the name: no such file or directory; it is as it was"
+    );
+    assert_eq!(fs::read_to_string(home.path().join("place.moved/token")).unwrap(), token);
+    assert_eq!(server.named(OUR_NAME), [""; 0], "the minted token is revoked");
+}
+
+#[test]
+fn a_symbolic_link_stays_a_link() {
+    let server = server();
+    let home = Sandbox::holding(&admin_login(&server).token);
+    fs::create_dir(home.path().join("real")).unwrap();
+    fs::rename(home.token_file(), home.path().join("real/token")).unwrap();
+    symlink("real/token", home.token_file()).unwrap();
+    let run = home.run(server.address(), &[]).expect(0);
+    assert!(run.said().starts_with("HEALED"), "{run:?}");
+    assert!(home.token_file().is_symlink());
+    assert!(server.lookup(&home.token()).is_some());
+    assert_eq!(fs::read_dir(home.path().join("real")).unwrap().count(), 1);
+}
+
+#[test]
+fn runs_side_by_side_heal_once() {
+    let server = server();
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let mut runs: Vec<_> = (0..4)
+        .map(|_| {
+            std::process::Command::new(env!("CARGO_BIN_EXE_vault-token-renew"))
+                .env_clear()
+                .env("HOME", home.path())
+                .env("USER", "wizard")
+                .env("VAULT_ADDR", server.address())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for run in &mut runs {
+        assert!(run.wait().unwrap().success());
+    }
+    let log = home.log();
+    let count = |word: &str| log.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((count(" HEALED: "), count(" OK renewed")), (1, 3), "{log}");
+    check_ours(&server, &home);
+}
+
+#[test]
+fn leftovers_of_a_killed_run_are_removed_by_the_next() {
+    let server = server();
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let leftover = home.path().join(".vault-token.renew-AbCdEf");
+    fs::write(&leftover, "s.secret").unwrap();
+    fs::write(home.path().join(".vault-token.tmp"), "a login in progress").unwrap();
+    home.run(server.address(), &[]).expect(0);
+    assert_eq!(home.names(), [".local", ".vault-token", ".vault-token.tmp"]);
+}
+
+#[test]
+fn a_namespace_is_a_world_of_its_own() {
+    let server = server();
+    server.create_namespace("team1");
+    let inside = |method: &str, path: &str, token: &str, body: Value| {
+        server.request(method, path, Some(token), Some("team1"), Some(body)).expect(path)
+    };
+    let policy = json!({ "policy": r#"path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"# });
+    for name in ["vault-admin", "sops-admin"] {
+        inside("POST", &format!("sys/policies/acl/{name}"), server.root_token(), policy.clone());
+    }
+    let outside = mint(&server, ours());
+    let admin = json!({ "policies": ["vault-admin"], "no_parent": true });
+    let admin = inside("POST", "auth/token/create", server.root_token(), admin);
+    let stray = inside("POST", "auth/token/create", server.root_token(), ours());
+    let home = Sandbox::holding(admin.json["auth"]["client_token"].as_str().unwrap());
+    let run = home.run(server.address(), &["--namespace", "team1/"]).expect(0);
+    assert_eq!(
+        run.said(),
+        "HEALED: re-minted periodic token from foreign dn=\"token\" (revoked 1 stale periodic token(s))"
+    );
+    let lookup =
+        |token: &str| server.request("GET", "auth/token/lookup-self", Some(token), Some("team1"), None);
+    assert_eq!(lookup(&home.token()).json["data"]["namespace_path"], "team1/");
+    assert_eq!(lookup(stray.json["auth"]["client_token"].as_str().unwrap()).status, 403);
+    assert!(server.lookup(&outside.token).is_some(), "the other namespace is not swept");
+    let run = home.run(server.address(), &["--namespace=nowhere", "--dry-run"]);
+    assert_ne!(run.status, 2, "{run:?}");
+}
+
+#[test]
+fn without_a_writable_state_directory_the_renewal_succeeds_all_the_same() {
+    let server = server();
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    // A file where a directory would have to be: nobody can write below it, not even root.
+    fs::write(home.path().join(".local"), "").unwrap();
+    let run = home.run(server.address(), &[]).expect(0);
+    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    let complaints = run.complaints();
+    assert_eq!(complaints.len(), 2, "{run:?}");
+    assert!(run.stderr.contains("WARN: ~/.local/state/vault-token-renew: "), "{run:?}");
+    assert!(
+        run.stderr.contains("WARN: the log file ~/.local/state/vault-token-renew.log cannot be written: "),
+        "{run:?}"
+    );
+}

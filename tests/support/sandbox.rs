@@ -1,0 +1,215 @@
+//! A home of its own for one test, and the real program run in it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// No run of the program takes longer than this, unless it hangs.
+const RUN_WITHIN: Duration = Duration::from_secs(60);
+
+/// A home directory that is thrown away.
+pub struct Sandbox {
+    home: TempDir,
+    secrets: RefCell<Vec<String>>,
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit status.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A file as it was: mode, inode, time of the last change in nanoseconds, contents.
+pub type Trace = (u32, u64, i128, Vec<u8>);
+
+impl Sandbox {
+    /// An empty home.
+    pub fn new() -> Self {
+        let home = tempfile::Builder::new().prefix("vtr-home-").tempdir().expect("temporary home");
+        Self { home, secrets: RefCell::default() }
+    }
+
+    /// A home whose token file holds `token`.
+    pub fn holding(token: &str) -> Self {
+        let sandbox = Self::new();
+        sandbox.put(token);
+        sandbox
+    }
+
+    /// The home directory.
+    pub fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The token file.
+    pub fn token_file(&self) -> PathBuf {
+        self.path().join(".vault-token")
+    }
+
+    /// Writes the token file as `vault login` does: raw, mode 0600. From now on the token must not appear
+    /// anywhere else.
+    pub fn put(&self, token: &str) {
+        let temporary = self.path().join(".vault-token.tmp");
+        fs::write(&temporary, token).unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&temporary, self.token_file()).unwrap();
+        self.guard(token);
+    }
+
+    /// From now on every run is checked not to let this text out.
+    pub fn guard(&self, secret: &str) {
+        if !secret.is_empty() {
+            self.secrets.borrow_mut().push(secret.to_owned());
+        }
+    }
+
+    /// What the token file holds.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.token_file()).expect("token file")
+    }
+
+    /// Permission bits of a file in the home.
+    pub fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path().join(name)).expect(name).mode() & 0o7777
+    }
+
+    /// The log file, empty if there is none.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path().join(".local/state/vault-token-renew.log")).unwrap_or_default()
+    }
+
+    /// Everything in the home, by path relative to it.
+    pub fn snapshot(&self) -> BTreeMap<String, Trace> {
+        let mut files = BTreeMap::new();
+        let mut pending = vec![self.path().to_owned()];
+        while let Some(directory) = pending.pop() {
+            for entry in fs::read_dir(&directory).unwrap() {
+                let path = entry.unwrap().path();
+                let data = path.symlink_metadata().unwrap();
+                let changed = i128::from(data.ctime()) * 1_000_000_000 + i128::from(data.ctime_nsec());
+                let contents = if data.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+                let name = path.strip_prefix(self.path()).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, (data.mode(), data.ino(), changed, contents));
+                if data.is_dir() {
+                    pending.push(path);
+                }
+            }
+        }
+        files
+    }
+
+    /// The names of all files directly in the home.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The program, in this home and an otherwise empty environment. It does not wait for an outage to pass.
+    pub fn command(&self, address: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vault-token-renew"));
+        command
+            .env_clear()
+            .env("HOME", self.path())
+            .env("USER", "wizard")
+            .env("TZ", "UTC")
+            .env("VAULT_ADDR", address)
+            .env("VTR_RETRY_FOR", "0s")
+            .env("VAULT_CLIENT_TIMEOUT", "20s")
+            .current_dir(self.path())
+            .timeout(RUN_WITHIN);
+        command
+    }
+
+    /// Runs the program.
+    #[track_caller]
+    pub fn run(&self, address: &str, arguments: &[&str]) -> Run {
+        self.finish(self.command(address).args(arguments))
+    }
+
+    /// Runs a prepared command, and checks what must be true of every run: it ended by itself, let no secret
+    /// out, and kept the token file as nobody's but the owner's.
+    #[track_caller]
+    pub fn finish(&self, command: &mut Command) -> Run {
+        let output = command.output().expect("the program runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 output");
+        let status = output.status.code().expect("the program ends by itself");
+        let run = Run { status, stdout: text(output.stdout), stderr: text(output.stderr) };
+        if let Ok(token) = fs::read_to_string(self.token_file()) {
+            self.guard(token.trim());
+        }
+        for (name, (_, _, _, contents)) in self.snapshot() {
+            if name.starts_with(".local") {
+                self.check_for_secrets(&name, &String::from_utf8_lossy(&contents));
+            }
+        }
+        self.check_for_secrets("standard output", &run.stdout);
+        self.check_for_secrets("standard error", &run.stderr);
+        run
+    }
+
+    #[track_caller]
+    fn check_for_secrets(&self, place: &str, text: &str) {
+        for secret in self.secrets.borrow().iter() {
+            // Not quoting the text: it would let the secret out once more.
+            assert!(!text.contains(secret.as_str()), "a token in {place}");
+        }
+    }
+}
+
+impl Run {
+    /// The single line of standard output, without its time stamp.
+    #[track_caller]
+    pub fn said(&self) -> &str {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        unstamped(self.stdout.trim_end())
+    }
+
+    /// The lines of standard error that are not hints, without their time stamps.
+    #[track_caller]
+    pub fn complaints(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|line| !line.starts_with("hint: ")).map(unstamped).collect()
+    }
+
+    /// The hints, without that word.
+    pub fn hints(&self) -> Vec<&str> {
+        self.stderr.lines().filter_map(|line| line.strip_prefix("hint: ")).collect()
+    }
+
+    /// The only complaint.
+    #[track_caller]
+    pub fn complaint(&self) -> &str {
+        let complaints = self.complaints();
+        assert_eq!(complaints.len(), 1, "{self:?}");
+        complaints[0]
+    }
+
+    /// Checks the exit status.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+}
+
+/// A line without its time stamp, which has to be one.
+#[track_caller]
+pub fn unstamped(line: &str) -> &str {
+    let (stamp, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no time stamp: {line:?}"));
+    let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert!(matches!(shape.as_str(), "0000-00-00T00:00:00+00:00" | "0000-00-00T00:00:00-00:00"), "{line:?}");
+    rest
+}
