@@ -1,0 +1,596 @@
+//! The shapes of requests, and what is made of odd but legal answers.
+
+mod support;
+
+use mockito::{Matcher, Mock, Server, ServerGuard};
+use predicates::prelude::*;
+use serde_json::{Value, json};
+use support::OUR_NAME;
+use support::sandbox::Sandbox;
+
+const FILE_TOKEN: &str = "s.in-the-file-0123456789";
+const NEW_TOKEN: &str = "hvs.freshly-minted-0123456789";
+
+/// A lookup of our token, as a real server answers it.
+fn ours() -> Value {
+    json!({
+        "accessor": "kept-accessor", "creation_time": 1_795_309_653, "creation_ttl": 2_764_800,
+        "display_name": OUR_NAME, "entity_id": "", "expire_time": "2026-12-24T01:07:33.84962884Z",
+        "explicit_max_ttl": 0, "id": FILE_TOKEN, "issue_time": "2026-11-22T01:07:33.849632779Z", "meta": null,
+        "num_uses": 0, "orphan": true, "path": "auth/token/create", "period": 2_764_800,
+        "policies": ["default", "sops-admin", "vault-admin"], "renewable": true, "ttl": 2_764_799,
+        "type": "service",
+    })
+}
+
+fn foreign() -> Value {
+    with(with(ours(), "display_name", json!("oidc-vbarzin")), "path", json!("auth/oidc/oidc/callback"))
+}
+
+fn minted() -> Value {
+    with(with(ours(), "id", json!(NEW_TOKEN)), "accessor", json!("new-accessor"))
+}
+
+fn with(mut info: Value, key: &str, value: Value) -> Value {
+    info[key] = value;
+    info
+}
+
+fn without(mut info: Value, keys: &[&str]) -> Value {
+    for key in keys {
+        info.as_object_mut().unwrap().remove(*key);
+    }
+    info
+}
+
+fn data(info: &Value) -> String {
+    json!({
+        "request_id": "5fe732c5", "lease_id": "", "renewable": false, "lease_duration": 0, "data": info,
+        "wrap_info": null, "warnings": null, "auth": null,
+    })
+    .to_string()
+}
+
+fn auth(token: &str, accessor: &str, lease: u64) -> Value {
+    json!({
+        "client_token": token, "accessor": accessor, "policies": ["default", "vault-admin"],
+        "token_policies": ["default", "vault-admin"], "metadata": null, "lease_duration": lease,
+        "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
+        "mfa_requirement": null, "num_uses": 0,
+    })
+}
+
+fn authenticated(auth: &Value, warnings: &Value) -> String {
+    json!({ "data": null, "auth": auth, "warnings": warnings, "lease_duration": 0 }).to_string()
+}
+
+/// A lookup with this token is answered so.
+fn lookup(server: &mut Server, token: &str, status: usize, body: &str) -> Mock {
+    server
+        .mock("GET", "/v1/auth/token/lookup-self")
+        .match_header("x-vault-token", token)
+        .with_status(status)
+        .with_header("content-type", "application/json")
+        .with_body(body)
+        .create()
+}
+
+fn post(server: &mut Server, path: &str, status: usize, body: &str) -> Mock {
+    server
+        .mock("POST", format!("/v1/{path}").as_str())
+        .with_status(status)
+        .with_header("content-type", "application/json")
+        .with_body(body)
+        .create()
+}
+
+/// A server on which a heal goes well, and its mocks.
+fn healing(server: &mut Server) -> Vec<Mock> {
+    vec![
+        lookup(server, FILE_TOKEN, 200, &data(&foreign())),
+        post(
+            server,
+            "auth/token/create",
+            200,
+            &authenticated(&auth(NEW_TOKEN, "new-accessor", 2_764_800), &json!(null)),
+        ),
+        lookup(server, NEW_TOKEN, 200, &data(&minted())),
+        server
+            .mock("GET", "/v1/auth/token/accessors/")
+            .match_query("list=true")
+            .with_body(data(&json!({ "keys": ["new-accessor"] })))
+            .create(),
+        post(server, "auth/token/lookup-accessor", 200, &data(&with(minted(), "id", json!("")))),
+    ]
+}
+
+/// Takes one of the mocks of [`healing`] away, so that a test can put another in its place. Without this the
+/// older one would go on answering.
+fn replaced(mocks: &mut Vec<Mock>, number: usize) {
+    mocks.remove(number).remove();
+}
+
+fn guarded() -> (ServerGuard, Sandbox) {
+    let home = Sandbox::holding(FILE_TOKEN);
+    home.guard(NEW_TOKEN);
+    (Server::new(), home)
+}
+
+#[test]
+fn a_renewal_is_two_requests_with_the_headers_of_the_official_client() {
+    let (mut server, home) = guarded();
+    let common = |mock: Mock| {
+        mock.match_header("x-vault-token", FILE_TOKEN)
+            .match_header("x-vault-request", "true")
+            .match_header("x-vault-namespace", Matcher::Missing)
+            .match_header("user-agent", concat!("vault-token-renew/", env!("CARGO_PKG_VERSION")))
+            .expect(1)
+    };
+    let look = common(server.mock("GET", "/v1/auth/token/lookup-self"))
+        .match_body("")
+        .with_body(data(&ours()))
+        .create();
+    let renew = common(server.mock("POST", "/v1/auth/token/renew-self"))
+        .match_header("content-type", "application/json")
+        .match_body("{}")
+        .with_body(authenticated(&auth(FILE_TOKEN, "kept-accessor", 2_764_800), &json!(null)))
+        .create();
+    let assertion = home.command(&server.url()).assert().code(0);
+    assertion
+        .stdout(predicate::str::ends_with(" OK renewed (dn=token-devvm-wizard ttl=2764800s)\n"))
+        .stderr("");
+    look.assert();
+    renew.assert();
+}
+
+#[test]
+fn a_mint_orders_what_vault_token_create_orphan_orders() {
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 1);
+    let create = server
+        .mock("POST", "/v1/auth/token/create")
+        .match_header("x-vault-token", FILE_TOKEN)
+        .match_header("x-vault-namespace", "team1")
+        .match_body(Matcher::AllOf(vec![
+            Matcher::PartialJson(json!({
+                "policies": ["vault-admin", "sops-admin"], "period": 2_764_800, "display_name": "devvm-wizard",
+                "no_parent": true, "renewable": true, "type": "service",
+                "meta": { "managed_by": "vault-token-renew", "user": "wizard" },
+            })),
+            Matcher::Regex(r#""host":"[^"]+""#.to_owned()),
+        ]))
+        .with_body(authenticated(&auth(NEW_TOKEN, "new-accessor", 2_764_800), &json!(null)))
+        .expect(1)
+        .create();
+    let run = home.run(&server.url(), &["--namespace", "team1"]).expect(0);
+    assert_eq!(
+        run.said(),
+        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 0 stale periodic token(s))"
+    );
+    assert_eq!(home.token(), NEW_TOKEN);
+    create.assert();
+    for mock in mocks {
+        mock.assert();
+    }
+}
+
+#[test]
+fn a_refused_mint_is_tried_once_on_the_other_path() {
+    for status in [400, 403] {
+        let (mut server, home) = guarded();
+        let mut mocks = healing(&mut server);
+        replaced(&mut mocks, 1);
+        let refused = post(&mut server, "auth/token/create", status, r#"{"errors":["no"]}"#).expect(1);
+        let other = post(
+            &mut server,
+            "auth/token/create-orphan",
+            200,
+            &authenticated(&auth(NEW_TOKEN, "new-accessor", 2_764_800), &json!(null)),
+        )
+        .expect(1);
+        home.run(&server.url(), &[]).expect(0);
+        assert_eq!(home.token(), NEW_TOKEN);
+        refused.assert();
+        other.assert();
+    }
+}
+
+#[test]
+fn a_mint_that_was_not_refused_but_failed_is_never_repeated() {
+    for (status, body) in [
+        (500, r#"{"errors":["internal error"]}"#),
+        (502, "<html>"),
+        (503, r#"{"errors":["Vault is sealed"]}"#),
+        (429, r#"{"errors":["rate limit"]}"#),
+        (412, r#"{"errors":[]}"#),
+        (404, r#"{"errors":["no handler for route"]}"#),
+        (405, r#"{"errors":["unsupported operation"]}"#),
+        (403, "<html>Forbidden</html>"),
+        (400, "Bad Request"),
+        (204, ""),
+        (200, ""),
+        (200, "null"),
+        (200, r#"{"auth":null}"#),
+        (200, r#"{"auth":{"client_token":"","accessor":"x"}}"#),
+        (200, "<html>Sign in</html>"),
+    ] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&foreign()));
+        let create = post(&mut server, "auth/token/create", status, body).expect(1);
+        let other = post(&mut server, "auth/token/create-orphan", 200, "{}").expect(0);
+        let mut command = home.command(&server.url());
+        let run = home.finish(command.env("VTR_RETRY_FOR", "2s")).expect(1);
+        assert!(run.complaint().starts_with("FAIL: mint: "), "{status} {body}: {run:?}");
+        assert!(!run.stderr.contains("DRIFT") && !run.stderr.contains("denied"), "{status} {body}: {run:?}");
+        assert_eq!(home.token(), FILE_TOKEN);
+        create.assert();
+        other.assert();
+    }
+}
+
+#[test]
+fn a_minted_token_that_contradicts_the_order_is_revoked_and_not_kept() {
+    for (info, reason) in [
+        (with(minted(), "display_name", json!("token")), "its display name is \"token\""),
+        (with(minted(), "policies", json!(["default", "vault-admin-ro"])), "it lacks the required policy"),
+        (with(minted(), "orphan", json!(false)), "it is not an orphan"),
+        (with(minted(), "period", json!(60)), "its period is 60s"),
+        (with(minted(), "type", json!("batch")), "its type is \"batch\""),
+        (with(minted(), "accessor", json!("")), "it has no accessor"),
+    ] {
+        let (mut server, home) = guarded();
+        let mut mocks = healing(&mut server);
+        replaced(&mut mocks, 2);
+        let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&info));
+        let revoke = server
+            .mock("POST", "/v1/auth/token/revoke-self")
+            .match_header("x-vault-token", NEW_TOKEN)
+            .with_status(204)
+            .expect(1)
+            .create();
+        let run = home.run(&server.url(), &[]).expect(1);
+        assert_eq!(
+            run.complaint(),
+            format!("FAIL: check of the minted token: {reason}; it was not put into ~/.vault-token")
+        );
+        assert_eq!(home.token(), FILE_TOKEN);
+        revoke.assert();
+    }
+}
+
+#[test]
+fn a_minted_token_that_may_not_revoke_itself_is_revoked_by_the_one_that_minted_it() {
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 2);
+    let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&with(minted(), "orphan", json!(false))));
+    let _denied = post(&mut server, "auth/token/revoke-self", 403, r#"{"errors":["permission denied"]}"#);
+    let revoke = server
+        .mock("POST", "/v1/auth/token/revoke-accessor")
+        .match_header("x-vault-token", FILE_TOKEN)
+        .match_body(r#"{"accessor":"new-accessor"}"#)
+        .with_status(204)
+        .expect(1)
+        .create();
+    home.run(&server.url(), &[]).expect(1);
+    revoke.assert();
+}
+
+#[test]
+fn a_minted_token_that_cannot_be_revoked_is_told() {
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 2);
+    let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&with(minted(), "period", json!(1))));
+    let _down = post(&mut server, "auth/token/revoke-self", 500, r#"{"errors":["broken"]}"#);
+    let _down = post(&mut server, "auth/token/revoke-accessor", 500, r#"{"errors":["broken"]}"#);
+    let run = home.run(&server.url(), &[]).expect(1);
+    let warning = run.complaints()[0];
+    assert!(
+        warning.starts_with("WARN: the minted token new-acce… could not be revoked (revocation: "),
+        "{run:?}"
+    );
+    let state = home.snapshot().into_iter().find(|(name, _)| name.ends_with(".json")).unwrap();
+    assert!(String::from_utf8(state.1.3).unwrap().contains("new-accessor"), "the next sweep has to know it");
+}
+
+#[test]
+fn what_servers_may_leave_out_or_add_changes_nothing() {
+    for info in [
+        without(
+            ours(),
+            &["renewable", "issue_time", "expire_time", "meta", "num_uses", "type", "path", "orphan"],
+        ),
+        with(with(ours(), "identity_policies", json!(null)), "policies", json!(["vault-admin"])),
+        with(with(ours(), "identity_policies", json!(["vault-admin"])), "policies", json!([])),
+        with(with(ours(), "identity_policies", json!(["vault-admin"])), "policies", json!(null)),
+        with(ours(), "identity_policies", json!([])),
+        with(ours(), "meta", json!({ "host": 5, "deep": { "er": [1] } })),
+        with(ours(), "something_new", json!({ "a": [1, 2, { "b": null }] })),
+    ] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&info));
+        let body = authenticated(&auth(FILE_TOKEN, "kept-accessor", 2_764_800), &json!(null));
+        let _renew = post(&mut server, "auth/token/renew-self", 200, &body);
+        let run = home.run(&server.url(), &[]).expect(0);
+        assert_eq!(
+            (run.said(), run.stderr.as_str()),
+            ("OK renewed (dn=token-devvm-wizard ttl=2764800s)", "")
+        );
+    }
+}
+
+#[test]
+fn a_lookup_about_another_token_is_refused_and_one_about_nobody_is_warned_of() {
+    let (mut server, home) = guarded();
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&with(ours(), "id", json!("s.the-agents-own"))));
+    home.guard("s.the-agents-own");
+    let run = home.run(&server.url(), &[]).expect(1);
+    assert!(
+        run.complaint().ends_with("the answer speaks of another token than the one in the file"),
+        "{run:?}"
+    );
+    assert!(run.hints()[0].contains("an agent substitutes its own token"), "{run:?}");
+
+    for info in [without(ours(), &["id"]), with(ours(), "id", json!("")), with(ours(), "id", json!(null))] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&info));
+        let body = authenticated(&auth(FILE_TOKEN, "kept-accessor", 2_764_800), &json!(null));
+        let _renew = post(&mut server, "auth/token/renew-self", 200, &body);
+        let run = home.run(&server.url(), &[]).expect(0);
+        assert!(
+            run.complaint().starts_with("WARN: the server does not say which token it speaks of"),
+            "{run:?}"
+        );
+    }
+}
+
+#[test]
+fn a_lookup_is_believed_only_if_it_has_vaults_shape() {
+    for (status, body, reason) in [
+        (200, "", "200: not an answer of Vault (empty body)"),
+        (200, "null", "200: not an answer of Vault (unexpected JSON"),
+        (200, "{}", "200: not an answer of Vault (no data)"),
+        (200, r#"{"data":null}"#, "200: not an answer of Vault (no data)"),
+        (200, r#"{"data":{}}"#, "200: not an answer of Vault (unexpected JSON"),
+        (200, r#"{"data":{"display_name":5,"ttl":1}}"#, "200: not an answer of Vault (unexpected JSON"),
+        (200, r#"{"data":{"display_name":"x","ttl":-1}}"#, "200: not an answer of Vault (unexpected JSON"),
+        (200, r#"{"data":{"display_name":"#, "200: not an answer of Vault ("),
+        (
+            200,
+            "<html><title>Sign in</title>",
+            "200: not an answer of Vault (application/json, \"<html><title>Sign in</title>\")",
+        ),
+        (403, "<html>Forbidden</html>", "403: not an answer of Vault ("),
+        (403, "{}", "403: not an answer of Vault ("),
+        (
+            404,
+            r#"{"errors":["no handler for route \"x\". route entry not found."]}"#,
+            "404: no handler for route \"x\".",
+        ),
+        (404, "404 page not found", "404: not an answer of Vault (application/json, \"404 page not found\")"),
+        (405, r#"{"errors":["unsupported operation"]}"#, "405: unsupported operation"),
+        (500, r#"{"errors":["a","b"]}"#, "500: a; b"),
+        (502, "<html>Bad Gateway", "502: not an answer of Vault ("),
+        (201, "{}", "201: not an answer of Vault ("),
+    ] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, status, body);
+        let run = home.run(&server.url(), &[]).expect(1);
+        let expected = format!("FAIL: token lookup: {}/v1/auth/token/lookup-self: {reason}", server.url());
+        assert!(run.complaint().starts_with(&expected), "{expected}\n{run:?}");
+        assert_eq!(home.token(), FILE_TOKEN);
+    }
+    let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let (mut server, home) = guarded();
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &deep);
+    assert!(home.run(&server.url(), &[]).expect(1).complaint().contains("not an answer of Vault"));
+}
+
+#[test]
+fn a_secret_that_the_server_repeats_does_not_reach_a_line() {
+    for (status, body) in [
+        (403, format!(r#"{{"errors":["bad token {FILE_TOKEN}"]}}"#)),
+        (500, format!(r#"{{"errors":["bad token {FILE_TOKEN}"]}}"#)),
+        (502, format!("<p>X-Vault-Token: {FILE_TOKEN}")),
+        (200, format!(r#"{{"data":"{FILE_TOKEN}"}}"#)),
+        (200, data(&with(foreign(), "display_name", json!(FILE_TOKEN)))),
+    ] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, status, &body);
+        let denied = format!(r#"{{"errors":["permission denied for {FILE_TOKEN}"]}}"#);
+        let _mint = post(&mut server, "auth/token/create", 403, &denied);
+        let _mint = post(&mut server, "auth/token/create-orphan", 403, &denied);
+        // `run` itself looks for the token in all that was said.
+        home.run(&server.url(), &[]).expect(1);
+    }
+}
+
+#[test]
+fn a_renewal_that_renewed_nothing_is_not_called_one() {
+    for (status, body, reason) in [
+        (204, String::new(), "the server renews nothing and does not say why (2764799s left)"),
+        (400, r#"{"errors":["lease is not renewable"]}"#.to_owned(), "it is not renewable (2764799s left)"),
+        (
+            200,
+            authenticated(&with(auth(FILE_TOKEN, "a", 60), "renewable", json!(false)), &json!(null)),
+            "it is not renewable (60s left)",
+        ),
+        (200, authenticated(&auth(FILE_TOKEN, "a", 0), &json!(null)), "it is not renewable (0s left)"),
+    ] {
+        let (mut server, home) = guarded();
+        let mut mocks = healing(&mut server);
+        replaced(&mut mocks, 0);
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&ours()));
+        let _renew = post(&mut server, "auth/token/renew-self", status, &body);
+        let run = home.run(&server.url(), &[]).expect(0);
+        assert_eq!(
+            run.complaint(),
+            format!("WARN: our token dn=\"{OUR_NAME}\" is dying: {reason}; minting its successor")
+        );
+        assert!(run.said().starts_with("HEALED: re-minted periodic token from dying"), "{run:?}");
+    }
+    for (status, body) in [
+        (200, "null"),
+        (200, r#"{"auth":null}"#),
+        (200, r#"{"auth":{}}"#),
+        (200, ""),
+        (403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#),
+        (500, r#"{"errors":["failed to renew entry"]}"#),
+    ] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&ours()));
+        let _renew = post(&mut server, "auth/token/renew-self", status, body);
+        let run = home.run(&server.url(), &[]).expect(1);
+        assert!(run.complaint().starts_with("FAIL: renewal: "), "{run:?}");
+    }
+}
+
+#[test]
+fn warnings_of_the_server_are_passed_on() {
+    let (mut server, home) = guarded();
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&ours()));
+    let warnings = json!(["period of \"1000h\" exceeded\nthe effective max_ttl"]);
+    let body = authenticated(&auth(FILE_TOKEN, "kept-accessor", 60), &warnings);
+    let _renew = post(&mut server, "auth/token/renew-self", 200, &body);
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert_eq!(
+        run.complaint(),
+        r#"WARN: the server warns: "period of \"1000h\" exceeded\nthe effective max_ttl""#
+    );
+}
+
+#[test]
+fn one_event_is_one_line_whatever_the_server_calls_the_token() {
+    let emoji = "😀".repeat(2_500);
+    for name in ["a \"quoted\" name", "two\nlines", "\u{1b}[2J\u{1b}[31mred", "\u{202e}txt", emoji.as_str()] {
+        let (mut server, home) = guarded();
+        let _look =
+            lookup(&mut server, FILE_TOKEN, 200, &data(&with(foreign(), "display_name", json!(name))));
+        let _mint = post(&mut server, "auth/token/create", 403, r#"{"errors":["permission\ndenied"]}"#);
+        let _mint =
+            post(&mut server, "auth/token/create-orphan", 403, r#"{"errors":["permission\ndenied"]}"#);
+        let run = home.run(&server.url(), &[]).expect(1);
+        assert!(run.complaint().starts_with("DRIFT: ~/.vault-token is dn=\""), "{run:?}");
+        assert_eq!(home.log(), run.stderr);
+        assert!(!run.stderr.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{run:?}");
+    }
+}
+
+#[test]
+fn the_sweep_looks_up_the_kept_token_first_and_revokes_nothing_it_does_not_know() {
+    // The server does not know the accessor that is to be kept: nothing may be revoked.
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 4);
+    replaced(&mut mocks, 3);
+    let _list = server
+        .mock("GET", "/v1/auth/token/accessors/")
+        .match_query("list=true")
+        .with_body(data(&json!({ "keys": ["old-accessor", "another"] })))
+        .create();
+    let unknown = r#"{"errors":["1 error occurred:\n\t* invalid accessor\n\n"]}"#;
+    let _look = post(&mut server, "auth/token/lookup-accessor", 400, unknown);
+    let revoke = post(&mut server, "auth/token/revoke-accessor", 204, "").expect(0);
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert!(
+        run.said().ends_with("(accessor sweep skipped (the server does not know the token to keep))"),
+        "{run:?}"
+    );
+    revoke.assert();
+}
+
+#[test]
+fn accessors_that_vanish_during_a_sweep_are_no_error() {
+    for (status, body) in [
+        (400, r#"{"errors":["1 error occurred:\n\t* invalid accessor\n\n"]}"#),
+        (403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#),
+        (404, r#"{"errors":[]}"#),
+    ] {
+        let (mut server, home) = guarded();
+        let mut mocks = healing(&mut server);
+        replaced(&mut mocks, 4);
+        replaced(&mut mocks, 3);
+        let _list = server
+            .mock("GET", "/v1/auth/token/accessors/")
+            .match_query("list=true")
+            .with_body(data(&json!({ "keys": ["new-accessor", "gone"] })))
+            .create();
+        let by = |accessor: &str| Matcher::Json(json!({ "accessor": accessor }));
+        let _kept =
+            post_matching(&mut server, by("new-accessor"), 200, &data(&with(minted(), "id", json!(""))));
+        let _gone = post_matching(&mut server, by("gone"), status, body);
+        let run = home.run(&server.url(), &[]).expect(0);
+        assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
+    }
+}
+
+fn post_matching(server: &mut Server, body: Matcher, status: usize, answer: &str) -> Mock {
+    server
+        .mock("POST", "/v1/auth/token/lookup-accessor")
+        .match_body(body)
+        .with_status(status)
+        .with_body(answer)
+        .create()
+}
+
+#[test]
+fn an_empty_listing_is_a_404_without_a_word() {
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 3);
+    let _list = server
+        .mock("GET", "/v1/auth/token/accessors/")
+        .match_query("list=true")
+        .with_status(404)
+        .with_body(r#"{"errors":[]}"#)
+        .create();
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
+}
+
+#[test]
+fn the_token_of_the_environment_is_ignored_with_a_warning() {
+    let (mut server, home) = guarded();
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&ours()));
+    let body = authenticated(&auth(FILE_TOKEN, "kept-accessor", 2_764_800), &json!(null));
+    let _renew = post(&mut server, "auth/token/renew-self", 200, &body);
+    let mut command = home.command(&server.url());
+    home.guard("s.from-the-environment");
+    let run = home.finish(command.env("VAULT_TOKEN", "s.from-the-environment")).expect(0);
+    assert!(run.complaint().starts_with("WARN: VAULT_TOKEN is set and ignored here"), "{run:?}");
+}
+
+#[test]
+fn usage_and_settings_errors_exit_with_2_and_touch_nothing() {
+    let (mut server, home) = guarded();
+    let nothing = server.mock("GET", Matcher::Any).expect(0).create();
+    let before = home.snapshot();
+    for (arguments, reason) in [
+        (&["--display-name", "emo"][..], "set both"),
+        (&["--policy", "root", "--display-name", "x"], "never minted"),
+        (&["--periot", "1h"], "a similar argument exists: '--period'"),
+        (&["swep"], "a similar subcommand exists: 'sweep'"),
+        (&["--config", "/nowhere.toml"], "cannot read /nowhere.toml: No such file"),
+        (&["--token", "s.x"], "unexpected argument '--token'"),
+    ] {
+        let run = home.run(&server.url(), arguments).expect(2);
+        assert!(run.stderr.contains(reason), "{run:?}");
+        assert_eq!(run.stdout, "");
+    }
+    assert_eq!(home.snapshot(), before);
+    nothing.assert();
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let home = Sandbox::new();
+    let help = home.run("http://unused", &["--help"]).expect(0);
+    for words in ["--dry-run", "--detailed-exitcode", "VAULT_ADDR", "sweep", "Exit status:", "Example:"] {
+        assert!(help.stdout.contains(words), "{words}");
+    }
+    let version = home.run("http://unused", &["--version"]).expect(0);
+    assert_eq!(version.stdout, concat!("vault-token-renew ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(home.names(), [""; 0]);
+}
