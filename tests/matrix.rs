@@ -1,6 +1,9 @@
 //! Each row of the behaviour matrix against a real OpenBao: what is in the token file, what the server
 //! allows, and what a run makes of it.
 
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests write and move files as they like")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -60,7 +63,7 @@ fn check_ours(server: &OpenBao, home: &Sandbox) -> String {
     assert_eq!(home.mode(".vault-token"), 0o600);
     assert_eq!(home.names(), [".local", ".vault-token"]);
     let accessor = info["accessor"].as_str().unwrap().to_owned();
-    assert_eq!(server.named(OUR_NAME), [accessor.clone()]);
+    assert_eq!(server.named(OUR_NAME), std::slice::from_ref(&accessor));
     accessor
 }
 
@@ -326,12 +329,13 @@ fn an_unreachable_server_is_an_outage() {
 #[test]
 fn what_is_no_token_file_fails_without_a_request_and_is_left_alone() {
     let server = Scripted::start(|_, _| Reply::Json(500, "{}".to_owned()));
+    let large = vec![b'x'; 65_537];
     for (contents, reason, status) in [
         (&b""[..], "empty", 4),
         (b" \n\n", "empty", 4),
         (b"two words", "not a token: it holds blanks or unprintable bytes", 1),
         (b"\xff\xfe\0\x01", "not a token: it holds blanks or unprintable bytes", 1),
-        (&[b'x'; 65_537], "larger than 64 KiB, so not a token", 1),
+        (large.as_slice(), "larger than 64 KiB, so not a token", 1),
     ] {
         let home = Sandbox::new();
         fs::write(home.token_file(), contents).unwrap();

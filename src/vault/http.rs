@@ -423,7 +423,8 @@ fn tls_trouble(error: &rustls::Error) -> TlsTrouble {
     use rustls::CertificateError as Bad;
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::UnknownIssuer => TlsTrouble::UnknownIssuer,
+            // An authority that was made anew under its old name signs what its old certificate cannot check.
+            Bad::UnknownIssuer | Bad::BadSignature => TlsTrouble::UnknownIssuer,
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => TlsTrouble::WrongName,
             Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
                 TlsTrouble::Expired

@@ -1,6 +1,7 @@
 //! A server that does what a real one cannot be made to do: lie, hang, drip, break off, redirect. It can
 //! also stand in front of a real one and pass on what it does not want to spoil.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,12 +157,12 @@ fn answer(writer: &mut TcpStream, request: &Request, reply: Reply) -> bool {
             answer(writer, request, Reply::Full(status, headers, body))
         }
         Reply::Full(status, headers, body) => {
-            let mut head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n", body.len());
-            for (name, value) in headers {
-                head.push_str(&format!("{name}: {value}\r\n"));
+            let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
+            if status != 204 {
+                let _ = write!(head, "Content-Length: {}\r\n", body.len());
             }
-            if status == 204 {
-                head = "HTTP/1.1 204 Scripted\r\n".to_owned();
+            for (name, value) in headers {
+                let _ = write!(head, "{name}: {value}\r\n");
             }
             writer.write_all(format!("{head}\r\n{body}").as_bytes()).is_ok()
         }
@@ -201,7 +202,7 @@ fn forward(address: &str, request: &Request) -> Option<Vec<u8>> {
     let mut head = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", request.method, request.path);
     for (name, value) in &request.headers {
         if name != "connection" {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
     }
     server.write_all(format!("{head}\r\n{}", request.body).as_bytes()).ok()?;

@@ -1,0 +1,459 @@
+//! Servers, lines and streams that misbehave: silence, half answers, redirects, proxies, closed pipes.
+
+#![cfg(test)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::OUR_NAME;
+use support::sandbox::{Run, Sandbox, unstamped};
+use support::scripted::{Reply, Request, Scripted};
+
+const FILE_TOKEN: &str = "s.in-the-file-0123456789";
+const NEW_TOKEN: &str = "s.freshly-minted-0123456789";
+const GOOD: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s)";
+
+fn lookup(id: &str, name: &str) -> String {
+    json!({ "data": {
+        "id": id, "accessor": format!("accessor-of-{name}"), "display_name": name, "ttl": 2_764_800,
+        "period": 2_764_800, "policies": ["vault-admin"], "renewable": true, "type": "service", "orphan": true,
+    }})
+    .to_string()
+}
+
+fn renewal() -> String {
+    json!({ "auth": { "client_token": FILE_TOKEN, "lease_duration": 2_764_800, "renewable": true } })
+        .to_string()
+}
+
+/// What a healthy server answers to a renewal of our token.
+fn healthy(request: &Request) -> Reply {
+    match request.call() {
+        "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, OUR_NAME)),
+        "auth/token/renew-self" => Reply::Json(200, renewal()),
+        _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
+    }
+}
+
+/// What a healthy server answers to a heal.
+fn healing(request: &Request) -> Reply {
+    let minted = request.header("x-vault-token") == Some(NEW_TOKEN);
+    let mint = json!({ "auth": { "client_token": NEW_TOKEN, "accessor": "new", "lease_duration": 1 } });
+    match request.call() {
+        "auth/token/lookup-self" if minted => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
+        "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, "oidc-x")),
+        "auth/token/create" => Reply::Json(200, mint.to_string()),
+        "auth/token/accessors/?list=true" => Reply::Json(200, json!({ "data": { "keys": [] } }).to_string()),
+        "auth/token/lookup-accessor" => Reply::Json(200, lookup("", OUR_NAME)),
+        "auth/token/revoke-self" => Reply::Full(204, Vec::new(), String::new()),
+        _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
+    }
+}
+
+fn home() -> Sandbox {
+    let home = Sandbox::holding(FILE_TOKEN);
+    home.guard(NEW_TOKEN);
+    home
+}
+
+/// Runs with a request time-out of one second and this retry budget.
+#[track_caller]
+fn run(home: &Sandbox, address: &str, retry_for: &str, variables: &[(&str, &str)]) -> Run {
+    let mut command = home.command(address);
+    command.env("VAULT_CLIENT_TIMEOUT", "1s").env("VTR_RETRY_FOR", retry_for).arg("--detailed-exitcode");
+    home.finish(command.envs(variables.iter().copied()))
+}
+
+#[test]
+fn a_server_that_does_not_answer_in_time_or_in_full_is_an_outage() {
+    let half = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{\"data\":{\"id\":";
+    let slow = format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}", " ".repeat(9999));
+    for (reply, reason) in [
+        (Reply::Hang, "no answer in time"),
+        (Reply::Close, "the connection was closed before the answer was complete"),
+        (Reply::Raw(half.to_vec()), "the connection was closed before the answer was complete"),
+        (Reply::Raw(b"HTTP/1.1 2".to_vec()), "the connection was closed before the answer was complete"),
+        (Reply::Raw(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec()), "the answer is not HTTP"),
+        (Reply::Drip(slow.into_bytes(), Duration::from_millis(100)), "no answer in time"),
+    ] {
+        let what = format!("{reply:?}").chars().take(60).collect::<String>();
+        let server = Scripted::start(move |_, _| reply.clone());
+        let (home, start) = (home(), Instant::now());
+        let run = run(&home, server.address(), "0s", &[]).expect(75);
+        assert_eq!(run.complaint(), format!("FAIL: token lookup: {}: {reason}", server.address()), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        assert_eq!(home.token(), FILE_TOKEN);
+    }
+}
+
+#[test]
+fn an_outage_that_passes_within_the_budget_is_ridden_out() {
+    let replies = [
+        Reply::Close,
+        Reply::Json(503, r#"{"errors":["Vault is sealed"]}"#.to_owned()),
+        Reply::Json(412, r#"{"errors":["required index state not present"]}"#.to_owned()),
+        Reply::Full(429, vec![("Retry-After".to_owned(), "1".to_owned())], "{}".to_owned()),
+        Reply::Full(502, Vec::new(), "<html>".to_owned()),
+    ];
+    for reply in replies {
+        let server =
+            Scripted::start(move |request, number| if number < 2 { reply.clone() } else { healthy(request) });
+        let home = home();
+        assert_eq!(run(&home, server.address(), "20s", &[]).expect(10).said(), GOOD);
+        assert_eq!(server.count("auth/token/lookup-self"), 3);
+    }
+}
+
+#[test]
+fn an_outage_that_lasts_is_not_hammered_and_ends_with_the_budget() {
+    let server = Scripted::start(|_, _| Reply::Json(500, r#"{"errors":["broken"]}"#.to_owned()));
+    let (home, start) = (home(), Instant::now());
+    let run = run(&home, server.address(), "3s", &[]).expect(75);
+    assert!(run.complaint().ends_with("500: broken"), "{run:?}");
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    let requests = server.requests().len();
+    assert!((2..=31).contains(&requests), "{requests} requests in three seconds");
+}
+
+#[test]
+fn what_the_server_asks_to_wait_is_waited_or_given_up_on_at_once() {
+    let wait = |seconds: &str| {
+        Reply::Full(429, vec![("Retry-After".to_owned(), seconds.to_owned())], "{}".to_owned())
+    };
+    let long = wait("3600");
+    let server = Scripted::start(move |_, _| long.clone());
+    let start = Instant::now();
+    run(&home(), server.address(), "20s", &[]).expect(75);
+    assert_eq!(server.requests().len(), 1);
+    assert!(start.elapsed() < Duration::from_secs(5));
+
+    let short = wait("2");
+    let server =
+        Scripted::start(move |request, number| if number == 0 { short.clone() } else { healthy(request) });
+    let start = Instant::now();
+    run(&home(), server.address(), "20s", &[]).expect(10);
+    assert!(start.elapsed() >= Duration::from_secs(2));
+}
+
+#[test]
+fn a_denial_is_not_retried() {
+    let server = Scripted::start(|_, _| Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned()));
+    run(&home(), server.address(), "20s", &[]).expect(4);
+    assert_eq!(server.requests().len(), 1);
+    let server = Scripted::start(|_, _| Reply::Json(501, r#"{"errors":["not here"]}"#.to_owned()));
+    run(&home(), server.address(), "20s", &[]).expect(1);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_mint_whose_answer_is_lost_is_not_repeated() {
+    for reply in
+        [Reply::Close, Reply::Hang, Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{".to_vec())]
+    {
+        let server = Scripted::start(move |request, _| match request.call() {
+            "auth/token/create" => reply.clone(),
+            _ => healing(request),
+        });
+        let home = home();
+        let run = run(&home, server.address(), "10s", &[]).expect(75);
+        assert!(run.complaint().starts_with("FAIL: mint: "), "{run:?}");
+        assert!(run.complaint().ends_with("which the next heal sweeps"), "{run:?}");
+        assert_eq!(server.count("auth/token/create"), 1);
+        assert_eq!(server.count("auth/token/create-orphan"), 0);
+        assert_eq!(home.token(), FILE_TOKEN);
+    }
+}
+
+#[test]
+fn an_outage_after_the_mint_revokes_what_was_minted() {
+    let server = Scripted::start(|request, _| match request.call() {
+        "auth/token/lookup-self" if request.header("x-vault-token") == Some(NEW_TOKEN) => Reply::Close,
+        _ => healing(request),
+    });
+    let home = home();
+    let run = run(&home, server.address(), "0s", &[]).expect(75);
+    assert!(run.complaint().starts_with("FAIL: check of the minted token: token lookup: "), "{run:?}");
+    assert_eq!(home.token(), FILE_TOKEN);
+    let revoked: Vec<Request> =
+        server.requests().into_iter().filter(|request| request.call() == "auth/token/revoke-self").collect();
+    assert_eq!(revoked.len(), 1);
+    assert_eq!(revoked[0].header("x-vault-token"), Some(NEW_TOKEN));
+}
+
+#[test]
+fn a_standby_that_denies_what_was_just_minted_gets_a_moment() {
+    let server = Scripted::start(|request, number| match request.call() {
+        "auth/token/lookup-self" if request.header("x-vault-token") == Some(NEW_TOKEN) && number < 4 => {
+            Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
+        }
+        _ => healing(request),
+    });
+    let home = home();
+    run(&home, server.address(), "0s", &[]).expect(11);
+    assert_eq!(home.token(), NEW_TOKEN);
+}
+
+#[test]
+fn a_body_without_end_is_not_read_to_the_end() {
+    let body = format!(r#"{{"data":"{}"}}"#, "x".repeat(50_000_000));
+    let server = Scripted::start(move |_, _| Reply::Json(200, body.clone()));
+    let run = run(&home(), server.address(), "0s", &[("VAULT_CLIENT_TIMEOUT", "20s")]).expect(1);
+    assert!(run.complaint().ends_with("200: not an answer of Vault (far too long)"), "{run:?}");
+}
+
+fn redirect(status: u16, to: &str) -> Reply {
+    Reply::Full(status, vec![("Location".to_owned(), to.to_owned())], String::new())
+}
+
+#[test]
+fn one_redirect_is_followed_with_method_body_and_headers() {
+    for status in [301, 302, 307, 308] {
+        let active = Scripted::start(|request, _| healing(request));
+        let target = active.address().to_owned();
+        let standby =
+            Scripted::start(move |request, _| redirect(status, &format!("{target}{}", request.path)));
+        let home = home();
+        run(&home, standby.address(), "0s", &[("VAULT_NAMESPACE", "team1")]).expect(11);
+        assert_eq!(home.token(), NEW_TOKEN);
+        let (asked, done) = (standby.requests(), active.requests());
+        assert_eq!(asked.len(), done.len());
+        for (asked, done) in asked.iter().zip(&done) {
+            assert_eq!((&asked.method, &asked.path, &asked.body), (&done.method, &done.path, &done.body));
+            for header in ["x-vault-token", "x-vault-request", "x-vault-namespace", "content-type"] {
+                assert_eq!(asked.header(header), done.header(header), "{header}");
+            }
+        }
+        let mint = done.iter().find(|request| request.call() == "auth/token/create").unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&mint.body).unwrap()["no_parent"], true);
+    }
+}
+
+#[test]
+fn a_relative_redirect_stays_with_the_server() {
+    let server = Scripted::start(|request, _| match request.path.strip_prefix("/moved") {
+        Some(path) => healthy(&Request { path: path.to_owned(), ..request.clone() }),
+        None => redirect(307, &format!("/moved{}", request.path)),
+    });
+    run(&home(), server.address(), "0s", &[]).expect(10);
+}
+
+#[test]
+fn redirects_that_lead_in_a_circle_or_astray_end_at_once() {
+    let circle = |request: &Request, _| redirect(307, &request.path);
+    let server = Scripted::start(circle);
+    let run_ = run(&home(), server.address(), "5s", &[]).expect(1);
+    assert!(run_.complaint().ends_with("307: a redirect after a redirect"), "{run_:?}");
+    assert_eq!(server.requests().len(), 2);
+
+    for (location, reason) in [
+        (
+            "http://vault.example.org/v1/x",
+            "a redirect to another host without encryption (vault.example.org) is not followed",
+        ),
+        (
+            "http://192.0.2.1/v1/x",
+            "a redirect to another host without encryption (192.0.2.1) is not followed",
+        ),
+        ("https://user:password@localhost/v1/x", "a redirect to nowhere"),
+        ("ftp://localhost/", "a redirect to nowhere"),
+        ("", "a redirect to nowhere"),
+    ] {
+        let server = Scripted::start(move |_, _| redirect(307, location));
+        let run = run(&home(), server.address(), "5s", &[]).expect(1);
+        assert!(run.complaint().ends_with(&format!("307: {reason}")), "{run:?}");
+        assert_eq!(server.requests().len(), 1);
+    }
+    for status in [300, 303, 304] {
+        let server = Scripted::start(move |_, _| redirect(status, "/v1/x"));
+        let run = run(&home(), server.address(), "5s", &[]).expect(1);
+        assert!(run.complaint().ends_with(&format!("{status}: a redirect to nowhere")), "{run:?}");
+    }
+}
+
+#[test]
+fn redirects_can_be_forbidden() {
+    let server = Scripted::start(|request, _| redirect(307, &format!("/moved{}", request.path)));
+    let run = run(&home(), server.address(), "0s", &[("BAO_DISABLE_REDIRECTS", "1")]).expect(1);
+    assert!(run.complaint().ends_with("307: a redirect, and redirects are disabled"), "{run:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_redirect_is_not_counted_as_a_second_mint() {
+    let server = Scripted::start(|request, _| {
+        if request.call() == "auth/token/create" { redirect(307, "/elsewhere") } else { healing(request) }
+    });
+    run(&home(), server.address(), "5s", &[]).expect(1);
+    assert_eq!(server.count("auth/token/create"), 1);
+    assert_eq!(server.count("/elsewhere"), 1);
+}
+
+#[test]
+fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
+    let proxy = Scripted::start(|_, _| Reply::Full(407, Vec::new(), String::new()));
+    let server = Scripted::start(|request, _| healthy(request));
+    let address = proxy.address();
+    let standard =
+        [("HTTP_PROXY", address), ("http_proxy", address), ("HTTPS_PROXY", address), ("ALL_PROXY", address)];
+    run(&home(), server.address(), "0s", &standard).expect(10);
+    assert_eq!(proxy.requests().len(), 0);
+
+    let run_ =
+        run(&home(), server.address(), "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(75);
+    assert!(run_.complaint().contains(": proxy: "), "{run_:?}");
+    assert_eq!(run_.hints(), ["see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"]);
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].method, "CONNECT");
+    assert!(requests[0].header("x-vault-token").is_none(), "a proxy must not see the token");
+    // A host that is not this machine takes the standard proxy; it need not exist for that.
+    let run_ = run(&home(), "http://vault.example.org:8200", "0s", &[("HTTP_PROXY", address)]).expect(75);
+    assert!(run_.complaint().contains(": proxy: "), "{run_:?}");
+}
+
+#[test]
+fn plain_http_to_a_tls_port_is_recognised() {
+    let go = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let server = Scripted::start(|_, _| Reply::Raw(go.to_vec()));
+    let run = run(&home(), server.address(), "0s", &[]).expect(1);
+    assert!(
+        run.complaint()
+            .contains("400: not an answer of Vault (no content type, \"Client sent an HTTP request"),
+        "{run:?}"
+    );
+    assert_eq!(run.hints(), ["this port speaks TLS; its address begins with https://"]);
+}
+
+#[test]
+fn a_failing_server_is_not_asked_about_every_accessor() {
+    let keys: Vec<String> = (0..500).map(|number| format!("accessor-{number}")).collect();
+    let list = json!({ "data": { "keys": keys } }).to_string();
+    let server = Scripted::start(move |request, _| match request.call() {
+        "auth/token/accessors/?list=true" => Reply::Json(200, list.clone()),
+        "auth/token/lookup-accessor" if !request.body.contains("accessor-of-") => Reply::Close,
+        _ => healing(request),
+    });
+    let home = home();
+    let run = run(&home, server.address(), "1s", &[]).expect(11);
+    assert!(
+        run.said().contains("accessor sweep cut short after 0 of 500 accessors: accessor lookup: "),
+        "{run:?}"
+    );
+    let asked = server.count("auth/token/lookup-accessor");
+    assert!(asked < 250, "{asked} lookups of a server that answers none");
+}
+
+#[test]
+fn a_sweep_keeps_sixteen_lookups_under_way() {
+    let keys: Vec<String> = (0..160).map(|number| format!("accessor-{number}")).collect();
+    let list = json!({ "data": { "keys": keys } }).to_string();
+    let server = Scripted::start(move |request, _| match request.call() {
+        "auth/token/accessors/?list=true" => Reply::Json(200, list.clone()),
+        "auth/token/lookup-accessor" if !request.body.contains("accessor-of-") => {
+            thread::sleep(Duration::from_millis(100));
+            Reply::Json(200, lookup("", "somebody-else"))
+        }
+        _ => healing(request),
+    });
+    let start = Instant::now();
+    run(&home(), server.address(), "0s", &[("VAULT_CLIENT_TIMEOUT", "20s")]).expect(11);
+    // One after the other it would take sixteen seconds.
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_eq!(server.count("auth/token/lookup-accessor"), 161);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_token_file_is_not_waited_for() {
+    let home = Sandbox::new();
+    let made = std::process::Command::new("mkfifo").arg(home.token_file()).status().unwrap();
+    assert!(made.success());
+    // No snapshot is taken of a pipe: reading it would wait.
+    let output = home.command("http://127.0.0.1:9").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("FAIL: token file: ~/.vault-token: not a regular file"), "{text}");
+}
+
+#[test]
+fn a_second_run_waits_for_the_first_and_says_so() {
+    let server = Scripted::start(|request, _| healthy(request));
+    let home = home();
+    run(&home, server.address(), "0s", &[]).expect(10);
+    let directory = home.path().join(".local/state/vault-token-renew");
+    let lock = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "lock"))
+        .unwrap();
+    let held = File::open(lock).unwrap();
+    held.lock().unwrap();
+    let release = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(4));
+        held.unlock().unwrap();
+    });
+    let start = Instant::now();
+    let run = run(&home, server.address(), "0s", &[]).expect(10);
+    release.join().unwrap();
+    assert!(start.elapsed() > Duration::from_secs(3));
+    assert_eq!(run.complaint(), "WARN: another run is at work on this token file; waiting for it to end");
+    assert_eq!(run.said(), GOOD);
+}
+
+#[test]
+fn closed_streams_do_not_end_a_renewal() {
+    let server = Scripted::start(|request, _| healthy(request));
+    let home = home();
+    let status = std::process::Command::new("sh")
+        .args(["-c", r#""$0" >&- 2>&-"#, env!("CARGO_BIN_EXE_vault-token-renew")])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("VAULT_ADDR", server.address())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(home.log().contains(GOOD));
+    assert_eq!(home.token(), FILE_TOKEN);
+}
+
+#[test]
+fn in_the_journal_lines_have_a_priority_and_no_time_stamp() {
+    let server = Scripted::start(|request, _| healthy(request));
+    let home = home();
+    let stream = |name: &str| File::create(home.path().join(name)).unwrap();
+    let (out, err) = (stream("out"), stream("err"));
+    let run = |address: &str, journal: &File| {
+        let data = journal.metadata().unwrap();
+        std::process::Command::new(env!("CARGO_BIN_EXE_vault-token-renew"))
+            .env_clear()
+            .env("HOME", home.path())
+            .env("TZ", "UTC")
+            .env("VAULT_ADDR", address)
+            .env("VTR_RETRY_FOR", "0")
+            .env("VAULT_TOKEN", "ignored")
+            .env("JOURNAL_STREAM", format!("{}:{}", data.dev(), data.ino()))
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(err.try_clone().unwrap())
+            .status()
+            .unwrap()
+    };
+    assert!(run(server.address(), &err).success());
+    assert!(!run("http://127.0.0.1:1", &err).success());
+    let read = |name: &str| fs::read_to_string(home.path().join(name)).unwrap();
+    let lines: Vec<String> = read("err").lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 3, "one event is one line, and hints are for terminals: {lines:?}");
+    assert!(lines[0].starts_with("<4>WARN: VAULT_TOKEN"), "{lines:?}");
+    assert_eq!(lines[2], "<3>FAIL: token lookup: http://127.0.0.1:1: connection refused");
+    // Standard output was another stream, so its line is stamped.
+    assert_eq!(unstamped(read("out").trim_end()), GOOD);
+    assert!(run(server.address(), &out).success());
+    assert_eq!(read("out").lines().last(), Some("<6>OK renewed (dn=token-devvm-wizard ttl=2764800s)"));
+    let log = home.log();
+    assert!(!log.contains("<3>") && log.lines().all(|line| line.starts_with("20")), "{log}");
+}
