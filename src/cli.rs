@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 /// is turned back into yours with its own authority: a periodic token is minted, checked, put into the file
 /// atomically, and the stale ones are revoked. If the foreign token is too weak for that, the run fails.
 #[derive(Debug, Parser)]
-#[command(name = "vault-token-renew", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "vault-token-renew", version, max_term_width = 100, disable_help_subcommand = true, after_help = AFTER_HELP)]
 pub(crate) struct CommandLine {
     /// What to do; without it, one pass: renew, or heal
     #[command(subcommand)]
@@ -41,7 +41,7 @@ pub(crate) struct ModeFlags {
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
 
-    /// Tell more by the exit status (see below)
+    /// Tell outcomes apart by the exit status
     #[arg(long, global = true)]
     pub(crate) detailed_exitcode: bool,
 }

@@ -21,6 +21,8 @@ fn main() -> ExitCode {
     // No core dump and no debugger of the same user may find the token in our memory. Where the kernel
     // refuses this, the program is no worse off than any other.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // Whatever this program writes is the owner's alone, however generous or mean the caller's mask.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let command = match cli::CommandLine::try_parse() {
         Ok(command) => command,
         Err(answer) => {

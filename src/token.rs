@@ -123,6 +123,8 @@ pub(crate) struct TokenInfo {
     pub(crate) path: Option<String>,
     /// The host its `meta` names.
     pub(crate) meta_host: Option<String>,
+    /// The namespace it lives in, without slashes around it; absent for the root namespace.
+    pub(crate) namespace: Option<String>,
     /// Uses left; 0 for a token without that limit.
     pub(crate) num_uses: i64,
 }

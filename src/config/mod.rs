@@ -146,7 +146,8 @@ impl Settings {
         let home = environment
             .get("HOME")?
             .map(|home| PathBuf::from(home.value))
-            .ok_or_else(|| anyhow!("HOME is not set; set it to your home directory"))?;
+            .filter(|home| home.is_absolute())
+            .ok_or_else(|| anyhow!("HOME is not set to an absolute path; set it to your home directory"))?;
         let config_home =
             environment.absolute_directory("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
         let default_config = config_home.join("vault-token-renew/config.toml");

@@ -266,7 +266,7 @@ fn other_nonsense_is_refused_with_its_source() {
     }
     let error =
         format!("{:#}", Settings::resolve(&SettingsFlags::default(), &Environment::default()).unwrap_err());
-    assert!(error.contains("HOME is not set"), "{error}");
+    assert!(error.contains("HOME is not set to an absolute path"), "{error}");
 }
 
 #[test]

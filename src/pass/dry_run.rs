@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::sweep::{Action, Sweep};
-use super::{Context, Interruption, look_up, read, sweeps};
+use super::{Context, look_up, read, sweeps, undisturbed};
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
@@ -14,7 +14,7 @@ use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No};
 
 /// What a pass would do.
 pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
-    explore(|| {
+    undisturbed(|| {
         let token = read(context, Looseness::Tell)?;
         let info = look_up(context, &token)?;
         let identity = &context.settings.identity;
@@ -43,11 +43,12 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
             Err(reason) => Forecast::Denied { display_name, ttl, dying, reason },
         })
     })
+    .unwrap_or_else(Forecast::Failed)
 }
 
 /// What the verb `sweep` would do.
 pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
-    explore(|| {
+    undisturbed(|| {
         let token = read(context, Looseness::Tell)?;
         let info = look_up(context, &token)?;
         match context.settings.identity.judge(&info) {
@@ -55,14 +56,7 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
             Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
         }
     })
-}
-
-fn explore(look: impl FnOnce() -> Result<Forecast, Interruption>) -> Forecast {
-    match look() {
-        Ok(forecast) => forecast,
-        Err(Interruption::Failed(failure)) => Forecast::Failed(failure),
-        Err(Interruption::FileChanged) => Forecast::Failed(Failure::FileKeepsChanging),
-    }
+    .unwrap_or_else(Forecast::Failed)
 }
 
 /// The state as it was last saved; a dry run takes no lock and leaves no trace.

@@ -45,6 +45,11 @@ pub(super) fn heal(
     origin: Origin,
 ) -> Result<Outcome, Interruption> {
     let display_name = info.display_name.clone();
+    let (lives, works) = (info.namespace.as_deref().unwrap_or(""), context.client.namespace().unwrap_or(""));
+    if lives != works {
+        // A mint happens in the namespace of the request, where this token may be nobody.
+        (context.warn)(Warning::OtherNamespace { token: lives.to_owned(), settings: works.to_owned() });
+    }
     let minted = match mint(context, current)? {
         Ok(minted) => minted,
         Err(refusal) => {

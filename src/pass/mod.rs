@@ -61,36 +61,48 @@ impl From<Failure> for Interruption {
 
 /// One complete pass.
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
-    let (_lock, mut state) = match enter(context) {
-        Ok(entered) => entered,
-        Err(failure) => return Outcome::Failed(failure),
-    };
-    for _ in 0..ATTEMPTS {
-        match attempt(context, &mut state) {
-            Ok(outcome) => return outcome,
-            Err(Interruption::Failed(failure)) => return Outcome::Failed(failure),
-            Err(Interruption::FileChanged) => {}
+    locked(context, |state| {
+        let token = read(context, Looseness::Tighten)?;
+        let info = look_up(context, &token)?;
+        match context.settings.identity.judge(&info) {
+            Verdict::Ours => renew(context, state, &token, &info),
+            Verdict::Foreign => heal::heal(context, state, &token, &info, Origin::Foreign),
         }
-    }
-    Outcome::Failed(Failure::FileKeepsChanging)
+    })
 }
 
 /// Revokes the stale tokens of our name now.
 pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
-    let swept = || -> Result<Outcome, Interruption> {
-        let (_lock, mut state) = enter(context)?;
+    locked(context, |state| {
         let token = read(context, Looseness::Tighten)?;
         let info = look_up(context, &token)?;
         match context.settings.identity.judge(&info) {
             Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
-            Verdict::Ours => Ok(Outcome::Swept(sweep(context, &mut state, &token, &info))),
+            Verdict::Ours => Ok(Outcome::Swept(sweep(context, state, &token, &info))),
         }
-    };
-    match swept() {
-        Ok(outcome) => outcome,
-        Err(Interruption::Failed(failure)) => Outcome::Failed(failure),
-        Err(Interruption::FileChanged) => Outcome::Failed(Failure::FileKeepsChanging),
+    })
+}
+
+/// Works under the run lock.
+fn locked(
+    context: &Context<'_>,
+    mut work: impl FnMut(&mut State) -> Result<Outcome, Interruption>,
+) -> Outcome {
+    let entered = enter(context);
+    let outcome = entered.and_then(|(_lock, mut state)| undisturbed(|| work(&mut state)));
+    outcome.unwrap_or_else(Outcome::Failed)
+}
+
+/// Starts over while the token file changes under the work, but not for ever.
+fn undisturbed<T>(mut work: impl FnMut() -> Result<T, Interruption>) -> Result<T, Failure> {
+    for _ in 0..ATTEMPTS {
+        match work() {
+            Ok(done) => return Ok(done),
+            Err(Interruption::Failed(failure)) => return Err(failure),
+            Err(Interruption::FileChanged) => {}
+        }
     }
+    Err(Failure::FileKeepsChanging)
 }
 
 /// Takes the run lock and loads the state. Where neither can be had, the pass goes on without.
@@ -117,15 +129,6 @@ fn enter(context: &Context<'_>) -> Result<(Option<Lock>, State), Failure> {
         (context.warn)(Warning::LeftoversRemain { reason: plain(&error) });
     }
     Ok((Some(lock), state))
-}
-
-fn attempt(context: &Context<'_>, state: &mut State) -> Result<Outcome, Interruption> {
-    let token = read(context, Looseness::Tighten)?;
-    let info = look_up(context, &token)?;
-    match context.settings.identity.judge(&info) {
-        Verdict::Ours => renew(context, state, &token, &info),
-        Verdict::Foreign => heal::heal(context, state, &token, &info, Origin::Foreign),
-    }
 }
 
 /// Reads the token file; once more after a moment if there is nothing in it, since somebody may be about to
@@ -190,9 +193,10 @@ fn renew(
             };
             match vitality {
                 Vitality::Lasting => {
-                    let finished = state.is_sweep_due().then(|| sweep(context, state, token, info));
+                    let due = state.is_sweep_due() && sweeps(context.settings);
+                    let resumed = due.then(|| sweep(context, state, token, info));
                     let display_name = info.display_name.clone();
-                    return Ok(Outcome::Renewed { display_name, ttl: lease, finished });
+                    return Ok(Outcome::Renewed { display_name, ttl: lease, resumed });
                 }
                 Vitality::Dying(dying) => (dying, lease),
             }
@@ -239,7 +243,7 @@ fn note(context: &Context<'_>, saved: std::io::Result<()>) {
     }
 }
 
-/// Whether a heal is followed by a sweep at all.
+/// Whether sweeps are switched on.
 fn sweeps(settings: &Settings) -> bool {
     match settings.sweep {
         SweepMode::Walk | SweepMode::Remembered => true,

@@ -79,7 +79,7 @@ impl Forecast {
                     "would renew it; would leave the file as it is".to_owned(),
                 ];
                 if let Some(report) = sweep {
-                    lines.push("would finish the sweep that an earlier run could not".to_owned());
+                    lines.push("would resume the sweep that an earlier run could not finish".to_owned());
                     lines.extend(sweep_lines(report, mode));
                 }
                 lines

@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
         /// Seconds it has to live now.
         ttl: u64,
         /// The sweep an earlier run could not finish, if one was due.
-        finished: Option<SweepReport>,
+        resumed: Option<SweepReport>,
     },
     /// The token file holds ours again.
     Healed {
@@ -173,12 +173,9 @@ impl SweepReport {
     /// Whether the next pass has to go on with it.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self.end {
-            SweepEnd::CutShort { .. } => true,
-            SweepEnd::Complete
-            | SweepEnd::Off
-            | SweepEnd::ListDenied
-            | SweepEnd::LookupDenied
-            | SweepEnd::NothingToKeep => false,
+            // A standby that lags behind may not know the token to keep yet.
+            SweepEnd::CutShort { .. } | SweepEnd::NothingToKeep => true,
+            SweepEnd::Complete | SweepEnd::Off | SweepEnd::ListDenied | SweepEnd::LookupDenied => false,
         }
     }
 
@@ -199,11 +196,14 @@ impl SweepReport {
     /// `revoked 2 stale periodic token(s)`, and what else there is to say.
     fn words(&self) -> String {
         let mut parts = Vec::new();
+        let mut kept_because = self.kept_because.as_ref();
         let revoked = format!("revoked {} stale periodic token(s)", self.stale.len());
         match &self.end {
             SweepEnd::Complete => parts.push(revoked),
             SweepEnd::Off => parts.push("accessor sweep off".to_owned()),
             SweepEnd::ListDenied | SweepEnd::LookupDenied | SweepEnd::NothingToKeep => {
+                // One denial is enough said.
+                kept_because = None;
                 parts.push(format!("accessor sweep skipped ({})", self.end.reason()));
                 if !self.stale.is_empty() {
                     parts.push(revoked);
@@ -214,7 +214,7 @@ impl SweepReport {
                 parts.push(format!("accessor sweep cut short {}", self.end.reason()));
             }
         }
-        if let Some(message) = &self.kept_because {
+        if let Some(message) = kept_because {
             parts.push(format!("{} may not be revoked (403: {})", self.kept.len(), Shown(message)));
         }
         parts.join("; ")
@@ -264,10 +264,9 @@ impl Outcome {
     /// The one line of a run, without its time stamp.
     pub(crate) fn line(&self, names: &Names<'_>) -> String {
         match self {
-            Self::Renewed { display_name, ttl, finished } => {
-                let swept = finished
-                    .as_ref()
-                    .map(|report| format!("; finished an earlier sweep ({})", report.words()));
+            Self::Renewed { display_name, ttl, resumed } => {
+                let swept =
+                    resumed.as_ref().map(|report| format!("; resumed an earlier sweep ({})", report.words()));
                 format!("OK renewed (dn={} ttl={ttl}s){}", Shown(display_name), swept.unwrap_or_default())
             }
             Self::Healed { from, display_name, report } => {

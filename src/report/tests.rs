@@ -55,7 +55,7 @@ fn drift(name: &str) -> Outcome {
 #[test]
 fn the_lines_of_the_contract_stand_word_for_word() {
     let renewed =
-        Outcome::Renewed { display_name: "token-devvm-wizard".to_owned(), ttl: 2_764_800, finished: None };
+        Outcome::Renewed { display_name: "token-devvm-wizard".to_owned(), ttl: 2_764_800, resumed: None };
     assert_eq!(line(&renewed), "OK renewed (dn=token-devvm-wizard ttl=2764800s)");
     assert_eq!(
         line(&healed(HealedFrom::Foreign, "oidc-vbarzin", swept(2))),
@@ -108,10 +108,10 @@ fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
         words(kept)
             .ends_with("(revoked 1 stale periodic token(s); 1 may not be revoked (403: permission denied))")
     );
-    let finished = Outcome::Renewed { display_name: "t".to_owned(), ttl: 1, finished: Some(swept(3)) };
+    let resumed = Outcome::Renewed { display_name: "t".to_owned(), ttl: 1, resumed: Some(swept(3)) };
     assert_eq!(
-        line(&finished),
-        "OK renewed (dn=t ttl=1s); finished an earlier sweep (revoked 3 stale periodic token(s))"
+        line(&resumed),
+        "OK renewed (dn=t ttl=1s); resumed an earlier sweep (revoked 3 stale periodic token(s))"
     );
 }
 
@@ -324,7 +324,7 @@ fn the_exit_status_says_as_much_as_was_asked_for() {
     let temporary = || failed(ErrorKind::Unreachable(Unreachable::Refused));
     let strange = || failed(ErrorKind::NotVault { status: 200, oddity: Oddity::Empty });
     let table = [
-        (Outcome::Renewed { display_name: String::new(), ttl: 1, finished: None }, 0, 10),
+        (Outcome::Renewed { display_name: String::new(), ttl: 1, resumed: None }, 0, 10),
         (healed(HealedFrom::Foreign, "x", ended(SweepEnd::ListDenied)), 0, 11),
         (Outcome::Swept(swept(1)), 0, 0),
         (Outcome::Swept(ended(SweepEnd::ListDenied)), 1, 1),

@@ -53,6 +53,13 @@ pub(crate) enum Warning {
     LooseMode(LooseMode),
     /// The server did not say which token it speaks of.
     Unconfirmed,
+    /// The token lives in another namespace than the one the settings name.
+    OtherNamespace {
+        /// The token's.
+        token: String,
+        /// The settings'.
+        settings: String,
+    },
     /// A warning of the server's.
     Server(String),
     /// Our own token will end.
@@ -120,6 +127,11 @@ impl Warning {
             Self::Unconfirmed => {
                 "the server does not say which token it speaks of; is there an agent in between?".to_owned()
             }
+            Self::OtherNamespace { token, settings } => format!(
+                "the token lives in the namespace {}, the settings name {}; see --namespace",
+                Quoted(token),
+                Quoted(settings)
+            ),
             Self::Server(text) => format!("the server warns: {}", Quoted(text)),
             Self::Dying { display_name, dying, seconds_left } => format!(
                 "our token dn={} is dying: {} ({seconds_left}s left); minting its successor",

@@ -86,6 +86,7 @@ pub(super) struct LookupData {
     path: Option<String>,
     meta: Option<BTreeMap<String, serde_json::Value>>,
     num_uses: Option<i64>,
+    namespace_path: Option<String>,
 }
 
 impl From<LookupData> for TokenInfo {
@@ -105,6 +106,7 @@ impl From<LookupData> for TokenInfo {
             kind: data.r#type,
             path: data.path,
             meta_host: host.and_then(serde_json::Value::as_str).map(str::to_owned),
+            namespace: data.namespace_path.map(|path| path.trim_matches('/').to_owned()),
             num_uses: data.num_uses.unwrap_or(0),
         }
     }
