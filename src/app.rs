@@ -41,6 +41,7 @@ fn act(
         home: &settings.home,
         token_file: settings.token_file.path(),
         named_config: settings.named_config.as_deref(),
+        named_token_file: settings.named_token_file.as_deref(),
     };
     let log = if command.mode.dry_run { Log::None } else { Log::File(settings.log_file.clone()) };
     let report = Report::new(names, clock, log, journal);

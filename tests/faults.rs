@@ -163,7 +163,7 @@ fn a_mint_whose_answer_is_lost_is_not_repeated() {
         let home = home();
         let run = run(&home, server.address(), "10s", &[]).expect(75);
         assert!(run.complaint().starts_with("FAIL: mint: "), "{run:?}");
-        assert!(run.complaint().ends_with("which the next heal sweeps"), "{run:?}");
+        assert!(run.complaint().ends_with("for a sweep that walks to find"), "{run:?}");
         assert_eq!(server.count("auth/token/create"), 1);
         assert_eq!(server.count("auth/token/create-orphan"), 0);
         assert_eq!(home.token(), FILE_TOKEN);
@@ -308,6 +308,8 @@ fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
         run(&home(), server.address(), "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(75);
     assert!(run_.complaint().contains(": proxy: "), "{run_:?}");
     assert_eq!(run_.hints(), ["see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"]);
+    let dead = run(&home(), server.address(), "0s", &[("VAULT_PROXY_ADDR", "127.0.0.1:1")]).expect(75);
+    assert!(dead.complaint().ends_with(": proxy: connection refused"), "{dead:?}");
     let requests = proxy.requests();
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].method, "CONNECT");

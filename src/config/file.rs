@@ -77,6 +77,14 @@ impl FileSettings {
         Self::parse(&text).map_err(|error| anyhow!("{}:{error}", path.display()))
     }
 
+    /// Reads the file at `path`, unless there is none. A link that leads nowhere or a directory that may not
+    /// be entered is not the same as no file: going on without it would use somebody else's identity.
+    pub(crate) fn read_if_there(path: &Path) -> Result<Self> {
+        let absent = path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let dangling = |path: &Path| path.is_symlink() && path.metadata().is_err();
+        if absent && !path.ancestors().any(dangling) { Ok(Self::default()) } else { Self::read(path) }
+    }
+
     /// Reads the text of a file. The error begins with line and column.
     fn parse(text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error: toml::de::Error| {

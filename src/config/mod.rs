@@ -24,6 +24,8 @@ use file::{DurationText, FileSettings};
 
 /// The server the official command line talks to when nothing is set.
 const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
+/// Where every login writes, in the home directory.
+pub(crate) const DEFAULT_TOKEN_FILE: &str = ".vault-token";
 /// The identity of the machine this tool was designed for; see [`DEFAULT_POLICIES`].
 const DEFAULT_DISPLAY_NAME: &str = "devvm-wizard";
 /// What that identity may do. Somebody else sets name and policies, both.
@@ -83,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) sweep: SweepMode,
     /// The configuration file, if it is not the default one; recovery commands have to name it.
     pub(crate) named_config: Option<PathBuf>,
+    /// The token file, if the command line named it; recovery commands have to name it too.
+    pub(crate) named_token_file: Option<PathBuf>,
     /// The home directory, to shorten paths for people.
     pub(crate) home: PathBuf,
     /// The user's name, for the notes on a minted token.
@@ -153,8 +157,7 @@ impl Settings {
         let default_config = config_home.join("vault-token-renew/config.toml");
         let (file_path, file) = match &flags.config {
             Some(path) => (path.clone(), FileSettings::read(path)?),
-            None if default_config.exists() => (default_config.clone(), FileSettings::read(&default_config)?),
-            None => (default_config.clone(), FileSettings::default()),
+            None => (default_config.clone(), FileSettings::read_if_there(&default_config)?),
         };
         let named_config = flags
             .config
@@ -184,9 +187,11 @@ impl Settings {
         let retry_for =
             sources.own("retry_for", flags.retry_for.as_ref(), text(sources.file.retry_for.as_ref()))?;
         let sweep = sources.own("sweep", flags.sweep.as_ref(), sources.file.sweep.as_ref())?;
+        let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
         let settings = Self {
             identity: identity(flags, &sources)?,
-            token_file: TokenFile::new(path(token_file, &home)?.unwrap_or_else(|| home.join(".vault-token"))),
+            named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
+            token_file: TokenFile::new(token_file),
             log_file: path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log")),
             state_directory: state_home.join("vault-token-renew"),
             retry_for: match retry_for {

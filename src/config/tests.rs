@@ -75,7 +75,7 @@ fn without_any_setting_the_defaults_count() {
     assert_eq!(settings.state_directory, home.path().join(".local/state/vault-token-renew"));
     assert_eq!(settings.retry_for, Duration::from_secs(30));
     assert_eq!(settings.sweep, SweepMode::Walk);
-    assert_eq!(settings.named_config, None);
+    assert_eq!((settings.named_config, settings.named_token_file), (None, None));
     assert_eq!(settings.user, "wizard");
     assert_eq!(settings.warnings, []);
     assert_eq!(connection.address, Address::parse("https://127.0.0.1:8200").unwrap());
@@ -366,6 +366,23 @@ fn a_configuration_file_other_than_the_default_is_remembered_for_recovery_comman
     assert_eq!(settings.identity.period, 3600);
     let default = home.path().join(".config/vault-token-renew/config.toml");
     assert_eq!(home.settings(&["--config", default.to_str().unwrap()], &[]).named_config, None);
+}
+
+#[test]
+fn a_default_file_that_is_there_but_cannot_be_read_is_not_taken_for_none() {
+    use std::os::unix::fs::symlink;
+    let home = Home::new();
+    let directory = home.path().join(".config/vault-token-renew");
+    fs::create_dir_all(&directory).unwrap();
+    assert!(home.resolve(&[], &[]).is_ok(), "an empty directory holds no file");
+    symlink("/nowhere/config.toml", directory.join("config.toml")).unwrap();
+    assert!(home.refusal(&[], &[]).contains("config.toml: No such file"));
+    fs::remove_dir_all(&directory).unwrap();
+    symlink("/nowhere", &directory).unwrap();
+    assert!(home.refusal(&[], &[]).contains("config.toml: No such file"));
+    fs::remove_file(&directory).unwrap();
+    home.write(".config/vault-token-renew", "a file, not a directory");
+    assert!(home.refusal(&[], &[]).contains("config.toml: Not a directory"));
 }
 
 #[test]

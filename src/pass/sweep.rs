@@ -162,7 +162,10 @@ impl Sweep<'_> {
                 Staleness::Stale => self.revoke(accessor),
             },
             Err(error) => match (error.kind.no(), known) {
-                (Some((No::Denied, _)), Known::Remembered) => self.revoke(accessor),
+                (Some((No::Denied, message)), Known::Remembered) => match self.action {
+                    Action::Revoke => self.revoke(accessor),
+                    Action::List => Fate::Kept(message.to_owned()),
+                },
                 (Some((No::Denied | No::Refused | No::NotFound, _)), _) => Fate::Gone,
                 (None, _) => Fate::Unknown(error),
             },

@@ -92,7 +92,7 @@ impl Forecast {
                     Shown(&identity.policies.join(", ")),
                     identity.period,
                     match authority {
-                        Authority::On(path) => format!("the token has update and sudo on {path}"),
+                        Authority::On(path) => format!("the token may, on {path}"),
                         Authority::Unknown => "whether the token may, Vault does not tell it".to_owned(),
                     }
                 ));
@@ -193,6 +193,9 @@ fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
             lines.push("would look only at what this machine remembers minting".to_owned());
         }
         SweepMode::Walk | SweepMode::Off => {}
+    }
+    if !report.kept.is_empty() {
+        lines.push(format!("cannot look at {} remembered token(s) with this token", report.kept.len()));
     }
     let reason = report.end.reason();
     if !reason.is_empty() {

@@ -70,7 +70,7 @@ enum Stream {
 pub(crate) enum Log {
     /// Every line is appended to this file.
     File(PathBuf),
-    /// A dry run leaves no trace.
+    /// A dry run leaves no trace, and its words are for whoever asked, now: they bear no time stamp.
     None,
 }
 
@@ -128,10 +128,10 @@ impl<'a> Report<'a> {
             Level::Info => Stream::Out,
             Level::Warning | Level::Error => Stream::Err,
         };
-        if is_journal(stream, self.journal) {
-            print(stream, &format!("<{}>{text}", priority(level)));
-        } else {
-            print(stream, &format!("{stamp} {text}"));
+        match self.log {
+            _ if is_journal(stream, self.journal) => print(stream, &format!("<{}>{text}", priority(level))),
+            Log::File(_) => print(stream, &format!("{stamp} {text}")),
+            Log::None => print(stream, text),
         }
     }
 
@@ -149,8 +149,7 @@ impl<'a> Report<'a> {
 
 /// A usage or settings error, before there is a report.
 pub(crate) fn usage_error(error: &anyhow::Error, journal: Option<&str>) {
-    // The alternate form joins the chain of causes with colons, on one line.
-    let text = words::one_line(&format!("{error:#}"));
+    let text = words::chain(error);
     let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
     print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
 }

@@ -14,6 +14,7 @@ fn names() -> Names<'static> {
         home: Path::new("/home/wizard"),
         token_file: Path::new("/home/wizard/.vault-token"),
         named_config: None,
+        named_token_file: None,
     }
 }
 
@@ -171,6 +172,14 @@ fn the_recovery_names_a_configuration_file_that_is_not_the_default() {
         let names = Names { named_config: Some(Path::new(config)), ..names() };
         drift("x").line(&names)
     };
+    let elsewhere = Names {
+        token_file: Path::new("/home/wizard/.vault-token-work"),
+        named_token_file: Some(Path::new("/home/wizard/.vault-token-work")),
+        ..names()
+    };
+    assert!(drift("x").line(&elsewhere).ends_with(
+        "Manual re-mint: (umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > /home/wizard/.vault-token-work) && vault-token-renew --token-file /home/wizard/.vault-token-work"
+    ));
     assert!(with("/etc/work.toml").ends_with("&& vault-token-renew --config /etc/work.toml"));
     assert!(with("/a b/it's.toml").ends_with(r"&& vault-token-renew --config '/a b/it'\''s.toml'"));
 }

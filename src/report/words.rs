@@ -1,9 +1,11 @@
 //! The words for what went wrong, and for what to do about it.
 
 use std::fmt::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::outcome::{Failure, Refusal};
+use crate::config::DEFAULT_TOKEN_FILE;
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::token_file::{ReadError, ReplaceStep};
@@ -57,12 +59,15 @@ pub(crate) struct Names<'a> {
     pub(crate) token_file: &'a Path,
     /// The configuration file that has to be named in commands, if it is not the default one.
     pub(crate) named_config: Option<&'a Path>,
+    /// The token file, if it has to be named in commands.
+    pub(crate) named_token_file: Option<&'a Path>,
 }
 
 impl Names<'_> {
     /// A path with the home directory shortened.
     pub(super) fn path(&self, path: &Path) -> String {
         let shown: PathBuf = match path.strip_prefix(self.home) {
+            Ok(rest) if rest.as_os_str().is_empty() => PathBuf::from("~"),
             Ok(rest) => Path::new("~").join(rest),
             Err(_) => path.to_owned(),
         };
@@ -80,21 +85,29 @@ impl Names<'_> {
     }
 
     fn recovery_command(&self) -> String {
-        let login = "vault login -method=oidc";
-        match self.named_config {
-            Some(config) => {
-                let config = config.to_string_lossy();
-                let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
-                let config = if config.chars().all(plain) {
-                    config.into_owned()
-                } else {
-                    format!("'{}'", config.replace('\'', r"'\''"))
-                };
-                format!("{login} && vault-token-renew --config {config}")
-            }
-            None => format!("{login} && vault-token-renew"),
-        }
+        let file = |path: &Path| quoted_for_shell(&path.to_string_lossy());
+        let login = if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) {
+            "vault login -method=oidc".to_owned()
+        } else {
+            // A login writes to the default file. The shell must not empty the other one before there is
+            // something to put into it.
+            let file = file(self.token_file);
+            format!("(umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > {file})")
+        };
+        let config = self.named_config.map(|path| format!(" --config {}", file(path)));
+        let token_file = self.named_token_file.map(|path| format!(" --token-file {}", file(path)));
+        format!(
+            "{login} && vault-token-renew{}{}",
+            config.unwrap_or_default(),
+            token_file.unwrap_or_default()
+        )
     }
+}
+
+/// A word as a shell takes it literally.
+fn quoted_for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// `: Fg08GkI6…, i8LfJ…`, or nothing.
@@ -138,7 +151,7 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
             names.recovery_command()
         ),
         Failure::Vault(error) if failure.lost_mint() => format!(
-            "{}; the server may hold a token of ours that nobody knows, which the next heal sweeps",
+            "{}; the server may hold a token of ours that nobody knows, for a sweep that walks to find",
             self::error(error)
         ),
         Failure::Vault(error) => self::error(error),
@@ -260,7 +273,7 @@ fn unreachable(reason: &Unreachable) -> String {
         Unreachable::Name(reason) => format!("the name does not resolve ({})", Shown(reason)),
         Unreachable::Refused => "connection refused".to_owned(),
         Unreachable::TimedOut => "connection timed out".to_owned(),
-        Unreachable::Proxy(reason) => format!("proxy: {}", Shown(reason)),
+        Unreachable::Proxy(reason) => format!("proxy: {}", unreachable(reason)),
         Unreachable::Tls(trouble) => match trouble {
             TlsTrouble::UnknownIssuer => "TLS: the certificate is signed by an unknown authority".to_owned(),
             TlsTrouble::AuthorityAsServer => {
@@ -318,6 +331,9 @@ pub(super) fn remedy(failure: &Failure, names: &Names<'_>) -> Option<String> {
         }
         Failure::TokenFile(ReadError::Unprintable | ReadError::TooLarge) => {
             Some(format!("see what wrote it, then: {}", names.recovery_command()))
+        }
+        Failure::TokenFile(ReadError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some("see with `ls -l` whose file it is; it has to be yours".to_owned())
         }
         Failure::TokenFile(ReadError::NotAFile | ReadError::Owner(_) | ReadError::Io(_)) => {
             Some("name the right file with --token-file, VAULT_TOKEN_PATH or the key token_file".to_owned())
@@ -403,9 +419,13 @@ fn error_remedy(error: &Error) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Text of our own, made one line should a quoted part bring a line break.
-pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_debug().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
+/// A chain of causes on one line, joined by colons, without the numbers of the operating system.
+pub(super) fn chain(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(|cause| {
+        let text = cause.to_string();
+        text.split(" (os error").next().unwrap_or(&text).to_owned()
+    });
+    let text = causes.collect::<Vec<_>>().join(": ");
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }

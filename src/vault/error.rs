@@ -87,8 +87,8 @@ pub(crate) enum Unreachable {
     Refused,
     /// Nobody answered in time.
     TimedOut,
-    /// The proxy did not let us through.
-    Proxy(String),
+    /// The proxy could not be reached, or did not let us through.
+    Proxy(Box<Unreachable>),
     /// No TLS connection could be agreed upon; more attempts will not help.
     Tls(TlsTrouble),
     /// Any other reason of the operating system.

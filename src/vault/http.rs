@@ -165,7 +165,8 @@ impl Http {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(body).map_err(unsendable)?;
-        let response = self.agent(uri).run(request).map_err(classify)?;
+        let route = self.settings.proxies.route(uri);
+        let response = self.agent(route).run(request).map_err(|error| by_route(classify(error), route))?;
         let (parts, mut body) = response.into_parts();
         let bytes = match body.with_config().limit(question.limit).read_to_vec() {
             Ok(bytes) => Zeroizing::new(bytes),
@@ -185,9 +186,8 @@ impl Http {
         Ok((answer, parts.headers))
     }
 
-    /// The pool of connections for the route to `uri`, made when first needed.
-    fn agent(&self, uri: &Uri) -> &Agent {
-        let route = self.settings.proxies.route(uri);
+    /// The pool of connections for a route, made when first needed.
+    fn agent(&self, route: Route) -> &Agent {
         let [(_, direct), rest @ ..] = &self.agents;
         let cell = rest.iter().find(|(name, _)| *name == route).map_or(direct, |(_, cell)| cell);
         cell.get_or_init(|| self.new_agent(route))
@@ -355,7 +355,7 @@ fn classify(error: ureq::Error) -> ErrorKind {
         ureq::Error::ConnectionFailed => {
             ErrorKind::Unreachable(Unreachable::Other("connection failed".to_owned()))
         }
-        ureq::Error::ConnectProxyFailed(reason) => ErrorKind::Unreachable(Unreachable::Proxy(reason)),
+        ureq::Error::ConnectProxyFailed(reason) => ErrorKind::Unreachable(Unreachable::Other(reason)),
         ureq::Error::Rustls(error) => ErrorKind::Unreachable(Unreachable::Tls(tls_trouble(&error))),
         ureq::Error::Tls(reason) => {
             ErrorKind::Unreachable(Unreachable::Tls(TlsTrouble::Other(reason.to_owned())))
@@ -399,22 +399,24 @@ fn classify_io(error: &io::Error) -> ErrorKind {
     }
 }
 
+/// Where a proxy is in between, it is the proxy that could not be reached, or would not connect us. TLS is
+/// spoken through it with the server.
+fn by_route(kind: ErrorKind, route: Route) -> ErrorKind {
+    if let ErrorKind::Unreachable(reason) = kind {
+        let blamed = route == Route::Direct || matches!(reason, Unreachable::Tls(_));
+        ErrorKind::Unreachable(if blamed { reason } else { Unreachable::Proxy(Box::new(reason)) })
+    } else {
+        kind
+    }
+}
+
 /// Once headers have come back, whatever breaks broke after the request had arrived.
 fn after_sending(kind: ErrorKind) -> ErrorKind {
-    match kind {
-        ErrorKind::Unreachable(Unreachable::TimedOut) => ErrorKind::Interrupted(Interrupted::TimedOut),
-        ErrorKind::Unreachable(_) => ErrorKind::Interrupted(Interrupted::Closed),
-        other @ (ErrorKind::Interrupted(_)
-        | ErrorKind::Denied { .. }
-        | ErrorKind::Refused { .. }
-        | ErrorKind::NotFound { .. }
-        | ErrorKind::Sealed
-        | ErrorKind::Throttled { .. }
-        | ErrorKind::Server { .. }
-        | ErrorKind::Unexpected { .. }
-        | ErrorKind::NotVault { .. }
-        | ErrorKind::Redirect { .. }
-        | ErrorKind::AnotherToken) => other,
+    if let ErrorKind::Unreachable(reason) = kind {
+        let timed_out = matches!(reason, Unreachable::TimedOut);
+        ErrorKind::Interrupted(if timed_out { Interrupted::TimedOut } else { Interrupted::Closed })
+    } else {
+        kind
     }
 }
 
