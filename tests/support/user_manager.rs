@@ -53,11 +53,11 @@ impl UserManager {
     /// # Panics
     /// With what to do, where something is missing.
     pub fn start() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         check_requirements();
         remove_leftovers();
         let run_lock = take_run_folders();
 
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{PREFIX}{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Not below /tmp: PrivateTmp= would hide the home from the unit.
         must(Command::new("useradd").args(["--create-home", "--base-dir", "/var/lib"]).args([
@@ -311,6 +311,9 @@ fn check_requirements() {
     .collect();
     let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     assert!(missing.is_empty(), "missing: {missing:?}; apt-get install {}", packages.join(" "));
+    // For systemd-run, in scripts/install; all the rest does without a session bus.
+    let bus = Path::new("/usr/lib/systemd/user/dbus.socket");
+    assert!(bus.exists(), "there is no session bus; apt-get install dbus-user-session");
     assert!(systemd().is_some(), "there is no /usr/lib/systemd/systemd; apt-get install systemd");
 }
 

@@ -1,0 +1,661 @@
+//! The shipped units and scripts in a real, unprivileged `systemd --user`, with the real program and a real OpenBao.
+//!
+//! Every test has a user, a user manager and a server of its own. Where a test needs something else than what is
+//! shipped (another schedule, a place for the output), a drop-in adds just that: the hardening stays as it is.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "tests, with helpers outside of #[test] functions"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+use support::openbao::OpenBao;
+use support::user_manager::{UserManager, text};
+
+const SERVICE: &str = "vault-token-renew.service";
+const TIMER: &str = "vault-token-renew.timer";
+const PATH_UNIT: &str = "vault-token-renew.path";
+const LOG: &str = ".local/state/vault-token-renew.log";
+const OURS: &str = "token-devvm-wizard";
+
+/// The schedule of a day in a second.
+const AT_ONCE: &str = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n";
+
+/// There is no journal here, so that what a pass says would be lost.
+const TO_FILE: &str = "[Service]\nStandardOutput=append:%h/output\nStandardError=append:%h/output\n";
+
+/// A user with a manager, in whose home the program and the units are, and the user's server.
+struct World {
+    user: UserManager,
+    bao: OpenBao,
+}
+
+impl World {
+    /// Installed by `scripts/install`, the address configured, nothing enabled.
+    fn installed() -> Self {
+        let world = Self { user: user_with_sources(), bao: OpenBao::start() };
+        world.bao.standard_policies();
+        world.user.write(".config/vault-token-renew/env", 0o600, world.vault_addr());
+        world.must_script("install", &["--binary", "source/program", "--no-enable"]);
+        world
+    }
+
+    fn vault_addr(&self) -> String {
+        format!("VAULT_ADDR={}\n", self.bao.address())
+    }
+
+    /// One of the scripts, from the copy of the sources in the user's home.
+    fn script(&self, name: &str, args: &[&str]) -> Output {
+        self.user.command(format!("source/scripts/{name}")).args(args).output().expect("a script")
+    }
+
+    #[track_caller]
+    fn must_script(&self, name: &str, args: &[&str]) -> String {
+        let output = self.script(name, args);
+        assert!(output.status.success(), "scripts/{name} {args:?}: {}", text(&output));
+        text(&output)
+    }
+
+    /// Puts a drop-in beside a unit.
+    fn drop_in(&self, unit: &str, name: &str, content: &str) {
+        self.user.write(&format!(".config/systemd/user/{unit}.d/{name}.conf"), 0o644, content);
+        self.user.must_systemctl(["daemon-reload"]);
+    }
+
+    /// What `vault login` does to the token file.
+    fn login(&self, token: &str) {
+        self.user.write(".vault-token", 0o600, token);
+    }
+
+    /// A login that can mint, through identity policies alone, as an OIDC login has them.
+    fn strong_login(&self) -> String {
+        let token = self.bao.userpass_login("wizard", &["default"], &["vault-admin"]).token;
+        self.login(&token);
+        token
+    }
+
+    /// A login that can read.
+    fn weak_login(&self) -> String {
+        let token = self.bao.userpass_login("woodpecker", &["reader"], &[]).token;
+        self.login(&token);
+        token
+    }
+
+    /// Our token, as the first mint by hand leaves it.
+    fn mint_ours(&self) -> String {
+        let body = json!({
+            "no_parent": true, "period": "768h", "display_name": "devvm-wizard",
+            "policies": ["vault-admin", "sops-admin"],
+        });
+        self.bao.mint(self.bao.root_token(), body).token
+    }
+
+    /// The display name of the token in a file, empty where there is no living one.
+    fn name_in(&self, file: &str) -> String {
+        let data = self.bao.lookup(&self.user.read(file)).unwrap_or_default();
+        data["display_name"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.name_in(".vault-token") == OURS
+    }
+
+    /// How many lines of the log contain this.
+    fn logged(&self, what: &str) -> usize {
+        self.user.read(LOG).lines().filter(|line| line.contains(what)).count()
+    }
+
+    fn is_idle(&self, unit: &str) -> bool {
+        !self.user.property(unit, "ActiveState").starts_with("activating")
+    }
+
+    /// Our one token is in the file, 0600, and it is the only one of our name.
+    #[track_caller]
+    fn assert_healed(&self) {
+        assert!(self.is_ours(), "not our token in the file{}", self.user.report());
+        assert_eq!(self.user.mode(".vault-token"), 0o600);
+        assert_eq!(self.bao.named(OURS).len(), 1, "tokens of our name{}", self.user.report());
+    }
+
+    /// The last pass of the unit ended well, in the program and not in the manager's preparations.
+    #[track_caller]
+    fn assert_succeeded(&self, unit: &str) {
+        let state = ["Result", "ExecMainStatus", "ActiveState"].map(|name| self.user.property(unit, name));
+        assert_eq!(state, ["success", "0", "inactive"], "{unit}{}", self.user.report());
+    }
+}
+
+/// The sources may lie where an ordinary user cannot read them, so that they are copied.
+fn user_with_sources() -> UserManager {
+    let user = UserManager::start();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["scripts", "systemd"] {
+        for entry in fs::read_dir(root.join(folder)).expect("sources").flatten() {
+            let name = entry.file_name();
+            user.copy(&entry.path(), &format!("source/{folder}/{}", name.to_string_lossy()));
+        }
+    }
+    user.copy(Path::new(env!("CARGO_BIN_EXE_vault-token-renew")), "source/program");
+    user
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn the_timer_fires_and_the_service_heals() {
+    let world = World::installed();
+    let stale = world.mint_ours();
+    let foreign = world.strong_login();
+    world.drop_in(TIMER, "at-once", AT_ONCE);
+    world.user.must_systemctl(["enable", "--now", TIMER]);
+
+    world
+        .user
+        .wait_until("the service has healed", || world.logged(" HEALED: ") == 1 && world.is_idle(SERVICE));
+
+    world.assert_succeeded(SERVICE);
+    world.assert_healed();
+    assert_ne!(world.user.property(TIMER, "LastTriggerUSec"), "", "it was not the timer");
+    assert!(world.bao.lookup(&stale).is_none(), "the stale token lives");
+    assert!(world.bao.lookup(&foreign).is_some(), "the foreign token was revoked");
+    assert_eq!(world.logged("re-minted periodic token from foreign dn=\"userpass-wizard\""), 1);
+
+    // And as on every other night:
+    world.user.must_systemctl(["start", SERVICE]);
+    world.assert_succeeded(SERVICE);
+    assert_eq!(world.logged(&format!(" OK renewed (dn={OURS} ")), 1, "{}", world.user.read(LOG));
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_weak_clobber_leaves_the_unit_failed_until_somebody_logs_in() {
+    let world = World::installed();
+    world.drop_in(SERVICE, "output", TO_FILE);
+    let weak = world.weak_login();
+
+    let started = world.user.systemctl(["start", SERVICE]);
+
+    assert!(!started.status.success(), "the start of a pass that fails has to fail");
+    let state = ["Result", "ExecMainStatus", "ActiveState"].map(|name| world.user.property(SERVICE, name));
+    assert_eq!(state, ["exit-code", "1", "failed"], "{}", world.user.report());
+    let failed = world.user.must_systemctl(["list-units", "--failed", "--plain", "--no-legend"]);
+    assert!(failed.contains(SERVICE), "not among the failed units: {failed}");
+    let output = world.user.read("output");
+    assert!(output.contains("DRIFT: ") && output.contains("heal denied"), "{output}");
+    assert!(output.contains("dn=\"userpass-woodpecker\""), "{output}");
+    assert_eq!(world.user.read(".vault-token"), weak, "the file was touched");
+
+    world.strong_login();
+    world.user.must_systemctl(["start", SERVICE]);
+    world.assert_succeeded(SERVICE);
+    world.assert_healed();
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn the_path_unit_heals_within_seconds_and_does_not_go_round_in_circles() {
+    let world = World::installed();
+    world.login(&world.mint_ours());
+    world.user.must_systemctl(["enable", "--now", PATH_UNIT]);
+
+    for round in 1..=3 {
+        world.strong_login();
+        world.user.wait_until("the login is healed", || world.logged(" HEALED: ") == round);
+    }
+    // Whether our own write starts the service once more depends on the version of systemd; that run only renews.
+    thread::sleep(Duration::from_secs(3));
+    world.assert_succeeded(SERVICE);
+    world.assert_healed();
+    let run = world.user.property(SERVICE, "InvocationID");
+    assert_eq!(world.logged(" HEALED: "), 3, "{}", world.user.read(LOG));
+    assert!(world.logged(" OK ") <= 3, "one run per write of ours at most:\n{}", world.user.read(LOG));
+    assert_eq!(
+        world.logged(""),
+        world.logged(" HEALED: ") + world.logged(" OK "),
+        "{}",
+        world.user.read(LOG)
+    );
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.user.property(SERVICE, "InvocationID"), run, "it goes on:\n{}", world.user.read(LOG));
+
+    // A pass that fails does not end the watching.
+    world.weak_login();
+    world
+        .user
+        .wait_until("the weak login is found", || world.logged(" DRIFT: ") == 1 && world.is_idle(SERVICE));
+    assert_eq!(world.user.property(SERVICE, "ActiveState"), "failed");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(world.logged(" DRIFT: "), 1, "a failed pass is repeated:\n{}", world.user.read(LOG));
+    world.strong_login();
+    world.user.wait_until("the login is healed", || world.logged(" HEALED: ") == 4 && world.is_idle(SERVICE));
+    world.assert_succeeded(SERVICE);
+
+    // More logins at once than the usual limit of 5 starts in 10 seconds.
+    for _ in 0..8 {
+        world.strong_login();
+        thread::sleep(Duration::from_millis(400));
+    }
+    assert_eq!(world.user.property(PATH_UNIT, "ActiveState"), "active", "{}", world.user.report());
+    world.user.wait_until("the last login is healed", || world.is_ours() && world.is_idle(SERVICE));
+    world.assert_healed();
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn an_instance_of_the_template_serves_a_second_token() {
+    let world = World::installed();
+    let first = world.mint_ours();
+    world.login(&first);
+    let second = world.user.path(".vault-token-work");
+    world.user.write(
+        ".config/vault-token-renew/work.toml",
+        0o600,
+        format!("token_file = {second:?}\ndisplay_name = \"work-bot\"\npolicies = [\"reader\"]\n"),
+    );
+    world.user.write(".config/vault-token-renew/work.env", 0o600, world.vault_addr());
+    // The other file must not be what made it work.
+    world.user.write(".config/vault-token-renew/env", 0o600, "VAULT_ADDR=http://127.0.0.1:1\n");
+    world.user.write(
+        ".vault-token-work",
+        0o600,
+        world.bao.userpass_login("wizard", &["default"], &["vault-admin"]).token,
+    );
+    world.drop_in("vault-token-renew@.timer", "at-once", AT_ONCE);
+    world.user.must_systemctl(["enable", "--now", "vault-token-renew@work.timer"]);
+    let instance = "vault-token-renew@work.service";
+
+    world.user.wait_until("the second token is healed", || {
+        world.name_in(".vault-token-work") == "token-work-bot" && world.is_idle(instance)
+    });
+
+    world.assert_succeeded(instance);
+    assert_eq!(world.user.mode(".vault-token-work"), 0o600);
+    let healed = world.bao.lookup(&world.user.read(".vault-token-work")).expect("a living token");
+    assert_eq!(healed["policies"], json!(["default", "reader"]));
+    assert_eq!(world.user.read(".vault-token"), first, "the first token was touched");
+    assert!(world.bao.lookup(&first).is_some(), "the first token was revoked");
+}
+
+#[test]
+fn the_template_differs_from_the_service_in_names_only() {
+    let directives = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(file);
+        let text = fs::read_to_string(path).expect("a unit");
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+    };
+    let instance = |text: String| {
+        text.replace("the token file", "the token file of %i")
+            .replace("of the Vault token in the token file of %i", "of the Vault token of %i")
+            .replace("/vault-token-renew\n", "/vault-token-renew --config %E/vault-token-renew/%i.toml\n")
+            .replace("/env", "/%i.env")
+    };
+    assert_eq!(instance(directives(SERVICE)), directives("vault-token-renew@.service"));
+    assert_eq!(instance(directives(TIMER)), directives("vault-token-renew@.timer"));
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn systemd_has_nothing_to_say_against_the_units() {
+    let world = World::installed();
+    for unit in [SERVICE, TIMER, PATH_UNIT, "vault-token-renew@.service", "vault-token-renew@.timer"] {
+        let verify = world
+            .user
+            .command("systemd-analyze")
+            .args(["--user", "verify"])
+            .arg(world.user.path(&format!(".config/systemd/user/{unit}")))
+            .output()
+            .expect("systemd-analyze");
+        assert!(
+            verify.status.success() && verify.stdout.is_empty() && verify.stderr.is_empty(),
+            "{}",
+            text(&verify)
+        );
+    }
+    for unit in [SERVICE, "vault-token-renew@work.service"] {
+        let security = world
+            .user
+            .command("systemd-analyze")
+            .args(["--user", "--no-pager", "security", unit])
+            .output()
+            .expect("systemd-analyze");
+        let said = text(&security);
+        let exposure = said
+            .split("Overall exposure level for ")
+            .nth(1)
+            .and_then(|rest| rest.split_once(": ")?.1.split(' ').next()?.parse::<f32>().ok());
+        assert!(exposure.is_some_and(|exposure| exposure <= 4.0), "{unit}: {exposure:?}\n{said}");
+    }
+}
+
+/// What a process can do, one line each: the name of the attempt, what came of it. Perl, because every Debian has it.
+const PROBE: &str = r#"
+    $| = 1;
+    sub show { my ($name, $ok) = @_; print "$name: ", ($ok ? "yes" : "$!"), "\n"; }
+    sub field { my ($file, $pattern) = @_; open(my $f, '<', $file) or return "$!"; /$pattern/ and return $1 while <$f>; "?" }
+    my $status = '/proc/self/status';
+    print 'no new privileges: ', field($status, qr/^NoNewPrivs:\s*(\d)/), "\n";
+    print 'system call filter: ', field($status, qr/^Seccomp:\s*(\d)/), "\n";
+    print 'capability bounding set: ', field($status, qr/^CapBnd:\s*0*([0-9a-f])/), "\n";
+    print 'core file: ', field('/proc/self/limits', qr/^Max core file size\s+(\S+)/), "\n";
+    print 'umask: ', sprintf('%04o', umask), "\n";
+    for my $namespace ('user', 'mnt', 'uts') {
+        print "namespace $namespace: ", (readlink("/proc/self/ns/$namespace") eq $ENV{"OUTER_$namespace"} ? 'shared' : 'own'), "\n";
+    }
+    show('write to the home', open(my $a, '>', "$ENV{HOME}/probe.1") && rename("$ENV{HOME}/probe.1", "$ENV{HOME}/probe.2"));
+    show('write outside the home', open(my $b, '>', "$ENV{OUTSIDE}/probe"));
+    show('see the shared /tmp', -e $ENV{IN_TMP});
+    my %mounts;
+    open(my $m, '<', '/proc/self/mountinfo'); while (<$m>) { my @f = split; $mounts{$f[4]} = $f[5] =~ /^ro\b/ ? 'ro' : 'rw'; }
+    print "$_: ", $mounts{$_} // 'none', "\n" for '/proc/sys', '/proc/kmsg', '/sys/fs/cgroup';
+    print '/dev: ', (grep { /^(?:sd|vd|nvme|loop|kmsg|mem)/ } map { s!.*/!!r } glob('/dev/*')) ? 'real' : 'own', "\n";
+    show('socket AF_INET', socket(my $s1, 2, 1, 0));
+    show('socket AF_INET6', socket(my $s2, 10, 1, 0) || $!{EAFNOSUPPORT} && !-e '/proc/net/if_inet6');
+    show('socket AF_UNIX', socket(my $s3, 1, 1, 0));
+    show('socket AF_NETLINK', socket(my $s4, 16, 3, 0));
+    show("take another process's file", syscall(438, -1, 0, 0) != -1);
+    show('change the priority', setpriority(0, 0, 5));
+    show('set-user-id file', open(my $d, '>', "$ENV{HOME}/probe.3") && chmod(04755, "$ENV{HOME}/probe.3"));
+    show('writable and executable memory', syscall(`uname -m` =~ /x86_64/ ? 9 : 222, 0, 4096, 7, 0x22, -1, 0) != -1);
+    print 'new namespace: ', (system("unshare --user true 2>/dev/null") == 0 ? 'yes' : 'no'), "\n";
+    print 'other personality: ', (system("setarch --addr-no-randomize true 2>/dev/null") == 0 ? 'yes' : 'no'), "\n";
+"#;
+
+impl World {
+    /// What the probe finds: within the service (with its hardening, and `OUTER` as the manager sees the world), or
+    /// as a plain process of the user.
+    fn probe(&self, in_service: bool) -> String {
+        let outer = self
+            .user
+            .command("sh")
+            .args(["-c", "for n in user mnt uts; do echo OUTER_$n=$(readlink /proc/self/ns/$n); done"])
+            .output()
+            .expect("sh");
+        let in_tmp = tempfile::NamedTempFile::new_in("/tmp").expect("a file in /tmp");
+        let outside =
+            tempfile::Builder::new().prefix("vtr-outside-").tempdir_in("/var/lib").expect("a folder");
+        // Not in /var/tmp, which PrivateTmp= hides. Writable for everybody: the mount has to refuse, not the mode.
+        fs::set_permissions(outside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .expect("its mode");
+        let environment = format!(
+            "{}IN_TMP={}\nOUTSIDE={}\n",
+            String::from_utf8_lossy(&outer.stdout),
+            in_tmp.path().display(),
+            outside.path().display()
+        );
+        self.user.write("probe.pl", 0o644, PROBE);
+        if in_service {
+            self.user.write(".config/vault-token-renew/env", 0o600, &environment);
+            self.drop_in(
+                SERVICE,
+                "probe",
+                &format!("{TO_FILE}ExecStart=\nExecStart=/usr/bin/perl %h/probe.pl\n"),
+            );
+            self.user.write("output", 0o600, "");
+            self.user.must_systemctl(["start", SERVICE]);
+            self.user.read("output")
+        } else {
+            let variables = environment.lines().filter_map(|line| line.split_once('='));
+            let output = self.user.command("perl").arg("probe.pl").envs(variables).output().expect("perl");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn each_line_of_hardening_takes_effect() {
+    // Attempt, in the service, in the service without namespaces, outside.
+    let table = [
+        ("no new privileges", "1", "1", "0"),
+        ("system call filter", "2", "2", "0"),
+        ("core file", "0", "0", ""),
+        ("umask", "0077", "0077", ""),
+        ("capability bounding set", "0", "1", "1"),
+        ("namespace user", "own", "shared", "shared"),
+        ("namespace mnt", "own", "shared", "shared"),
+        ("namespace uts", "own", "shared", "shared"),
+        ("write to the home", "yes", "yes", "yes"),
+        ("write outside the home", "Read-only file system", "yes", "yes"),
+        ("see the shared /tmp", "No such file or directory", "yes", "yes"),
+        ("/proc/sys", "ro", "", ""),
+        ("/proc/kmsg", "ro", "none", "none"),
+        ("/sys/fs/cgroup", "ro", "", ""),
+        ("/dev", "own", "", ""),
+        ("socket AF_INET", "yes", "yes", "yes"),
+        ("socket AF_INET6", "yes", "yes", "yes"),
+        ("socket AF_UNIX", "yes", "yes", "yes"),
+        (
+            "socket AF_NETLINK",
+            "Address family not supported by protocol",
+            "Address family not supported by protocol",
+            "yes",
+        ),
+        // Not on the list of what is allowed; outside it is the argument that is wrong.
+        (
+            "take another process's file",
+            "Operation not permitted",
+            "Operation not permitted",
+            "Bad file descriptor",
+        ),
+        ("change the priority", "Operation not permitted", "Operation not permitted", "yes"),
+        ("set-user-id file", "Operation not permitted", "Operation not permitted", "yes"),
+        ("writable and executable memory", "Operation not permitted", "Operation not permitted", "yes"),
+        ("new namespace", "no", "no", "yes"),
+        ("other personality", "no", "no", "yes"),
+    ];
+    let world = World::installed();
+    let inside = world.probe(true);
+    // What is on the outside shows that the attempt is worth making. "" where that differs between machines.
+    let outside = world.probe(false);
+    // What cannot be seen from within, the manager has at least understood.
+    for unit in [SERVICE, "vault-token-renew@work.service"] {
+        for (name, value) in [
+            ("KeyringMode", "private"),
+            ("SystemCallArchitectures", "native"),
+            ("RestrictRealtime", "yes"),
+            ("LimitCORE", "0"),
+            ("ProtectKernelModules", "yes"),
+            ("ProtectClock", "yes"),
+            ("TimeoutStartUSec", "30min"),
+            ("Restart", "no"),
+        ] {
+            assert_eq!(world.user.property(unit, name), value, "{name} of {unit}");
+        }
+    }
+
+    for unit in [SERVICE, "vault-token-renew@.service"] {
+        world.drop_in(unit, "no-namespaces", &no_namespaces_of(unit));
+    }
+    let without = world.probe(true);
+    for (attempt, hardened, without_namespaces, bare) in table {
+        for (found, expected, place) in [
+            (&inside, hardened, "in the service"),
+            (&without, without_namespaces, "without namespaces"),
+            (&outside, bare, "outside"),
+        ] {
+            let line = found.lines().find_map(|line| line.strip_prefix(attempt)?.strip_prefix(": "));
+            assert!(
+                line.is_some_and(|line| line == expected || expected.is_empty()),
+                "{attempt}, {place}: {line:?} instead of {expected:?}\n{found}{}",
+                world.user.report()
+            );
+        }
+    }
+
+    // And the program itself works under it, too, with the drop-in for machines without user namespaces.
+    fs::remove_file(world.user.path(&format!(".config/systemd/user/{SERVICE}.d/probe.conf")))
+        .expect("the drop-in");
+    world.user.write(".config/vault-token-renew/env", 0o600, world.vault_addr());
+    world.user.must_systemctl(["daemon-reload"]);
+    world.strong_login();
+    world.user.must_systemctl(["start", SERVICE]);
+    world.assert_healed();
+}
+
+/// The drop-in that the comment in the unit offers.
+fn no_namespaces_of(unit: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
+    let text = fs::read_to_string(path).expect("a unit");
+    let (_, after) = text.split_once("/no-namespaces.conf:\n").expect("the comment with the drop-in");
+    after.lines().filter_map(|line| line.strip_prefix("#   ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn scripts_install_and_uninstall_do_what_they_say_twice() {
+    let world = World { user: user_with_sources(), bao: OpenBao::start() };
+    world.bao.standard_policies();
+    let user = &world.user;
+    let install = ["--binary", "source/program"];
+
+    // Nothing is configured, and lingering is refused: it works all the same, and says what is left to do.
+    fake_loginctl(user, "echo 'Could not enable linger: Access denied' >&2; exit 1");
+    let said = world.must_script("install", &install);
+    for expected in [
+        "timer is active, next run: ",
+        "warning: lingering could not be enabled: Could not enable linger: Access denied",
+        "As root: loginctl enable-linger vtrtest",
+        "No address of a server is configured",
+        "vault login -method=oidc && vault-token-renew",
+    ] {
+        assert!(said.contains(expected), "{expected:?} is not in:\n{said}");
+    }
+    assert_installed(user);
+    assert!(said.contains(&user.property(TIMER, "NextElapseUSecRealtime")), "the wrong next run:\n{said}");
+
+    // A second time, with everything in order.
+    fake_loginctl(user, "echo \"$*\" >>~/linger");
+    user.write(".config/vault-token-renew/env", 0o600, world.vault_addr());
+    world.login(&world.mint_ours());
+    let said = world.must_script("install", &install);
+    assert!(said.contains("the next run would succeed; a dry run says:"), "{said}");
+    assert!(said.contains("would renew"), "{said}");
+    assert!(said.contains("nothing is left to do"), "{said}");
+    assert!(!said.contains("warning"), "{said}");
+    assert_eq!(user.read("linger"), "enable-linger\n");
+    assert_installed(user);
+
+    // A weak token is a thing left to do, not a failure of the installation.
+    world.weak_login();
+    let said = world.must_script("install", &install);
+    assert!(
+        said.contains("the next run would fail; a dry run says:") && said.contains("heal denied"),
+        "{said}"
+    );
+    user.write(".config/vault-token-renew/config.toml", 0o600, "display_nam = \"x\"\n");
+    let said = world.must_script("install", &install);
+    assert!(
+        said.contains("the settings are wrong; a dry run says:") && said.contains("display_name"),
+        "{said}"
+    );
+    user.write(".config/vault-token-renew/config.toml", 0o600, "");
+
+    // Everything that can be enabled and started goes away, and what is the user's stays.
+    world.strong_login();
+    user.must_systemctl(["start", SERVICE]);
+    user.must_systemctl(["enable", "--now", PATH_UNIT, "vault-token-renew@work.timer"]);
+    user.must_systemctl(["start", "vault-token-renew@other.timer"]);
+    world.drop_in(SERVICE, "mine", "[Service]\nEnvironment=MINE=1\n");
+    let kept =
+        [".vault-token", LOG, ".config/vault-token-renew/env", ".config/vault-token-renew/config.toml"];
+    let before = kept.map(|file| user.read(file));
+    assert!(!before[0].is_empty() && !before[1].is_empty());
+    let said = world.must_script("uninstall", &[]);
+    assert!(said.contains("left alone: "), "{said}");
+    assert!(said.contains("stopped vault-token-renew@other.timer"), "{said}");
+    assert_eq!(kept.map(|file| user.read(file)), before);
+    assert!(user.path(".local/state/vault-token-renew").exists(), "the state is gone");
+    assert!(
+        user.path(&format!(".config/systemd/user/{SERVICE}.d/mine.conf")).exists(),
+        "the drop-in is gone"
+    );
+    assert_uninstalled(user);
+    let said = world.must_script("uninstall", &[]);
+    assert!(said.contains("there was nothing to remove"), "{said}");
+    assert_uninstalled(user);
+
+    // --no-enable: there, but asleep; and what runs already has the new unit.
+    let no_enable = ["--binary=source/program", "--no-enable"];
+    world.must_script("install", &no_enable);
+    assert_eq!(user.property(TIMER, "ActiveState"), "inactive");
+    assert_eq!(user.property(TIMER, "UnitFileState"), "disabled");
+    user.write(&format!(".config/systemd/user/{TIMER}"), 0o644, "[Timer]\nOnCalendar=weekly\n");
+    user.must_systemctl(["start", TIMER]);
+    world.must_script("install", &no_enable);
+    assert!(
+        user.property(TIMER, "TimersCalendar").contains("OnCalendar=*-*-* 00:00:00"),
+        "the old timer runs on"
+    );
+    world.must_script("uninstall", &[]);
+
+    // No user manager: the files are there, the timer is enabled, and the exit status tells that it does not run.
+    let mut command = user.command("source/scripts/install");
+    let output =
+        command.args(install).env("XDG_RUNTIME_DIR", "/nonexistent").output().expect("scripts/install");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("warning: the timer does not run: no user manager of systemd can be reached"),
+        "{said}"
+    );
+    user.must_systemctl(["daemon-reload"]);
+    assert_eq!(user.property(TIMER, "UnitFileState"), "enabled");
+    assert_eq!(user.mode(".local/bin/vault-token-renew"), 0o755);
+
+    // A manager without a session bus: it cannot be asked for a dry run, which is no reason to say anything wrong.
+    let mut command = user.command("source/scripts/install");
+    let no_bus = command.args(install).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
+    let said = text(&no_bus.output().expect("scripts/install"));
+    assert!(said.contains("timer is active") && said.contains("could not be asked"), "{said}");
+    assert!(!said.contains("would fail") && !said.contains("namespaces"), "{said}");
+
+    // Mistakes.
+    let missing = world.script("install", &["--binary", "source/nothing"]);
+    assert_eq!(missing.status.code(), Some(1), "{}", text(&missing));
+    let unknown = world.script("install", &["--bianry", "source/program"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
+    let unknown = world.script("uninstall", &["--all"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
+}
+
+/// There is no logind here, and a real one must not learn of a throw-away user.
+fn fake_loginctl(user: &UserManager, script: &str) {
+    user.write(".local/bin/loginctl", 0o755, format!("#!/bin/sh\n{script}\n"));
+}
+
+#[track_caller]
+fn assert_installed(user: &UserManager) {
+    assert_eq!(user.mode(".local/bin/vault-token-renew"), 0o755);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    for entry in fs::read_dir(folder).expect("the units").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let installed = format!(".config/systemd/user/{name}");
+        assert_eq!(user.mode(&installed), 0o644, "{name}");
+        assert_eq!(user.read(&installed), fs::read_to_string(entry.path()).expect("a unit"), "{name}");
+    }
+    let state = ["ActiveState", "UnitFileState"].map(|name| user.property(TIMER, name));
+    assert_eq!(state, ["active", "enabled"], "{}", user.report());
+}
+
+#[track_caller]
+fn assert_uninstalled(user: &UserManager) {
+    assert!(!user.path(".local/bin/vault-token-renew").exists(), "the program is still there");
+    let left = user.must_systemctl(["list-units", "--all", "--plain", "--no-legend", "vault-token-renew*"]);
+    assert_eq!(left, "", "units are still loaded");
+    // Its exit status says that it found none.
+    let left = user.systemctl(["list-unit-files", "--plain", "--no-legend", "vault-token-renew*"]);
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "", "unit files are still there");
+    let mut find = user.command("find");
+    find.args([".config/systemd", "-name", "vault-token-renew*", "!", "-name", "*.d"]);
+    let left = find.output().expect("find");
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+}
