@@ -319,9 +319,16 @@ impl OpenBao {
     /// Opens a sealed server again, with the key that a dev server prints when it starts.
     #[track_caller]
     pub fn unseal(&self) {
-        let log = self.log();
-        let key = log.lines().find_map(|line| line.trim().strip_prefix("Unseal Key: "));
-        let key = key.expect("unseal key in OpenBao's log");
+        // The server prints its key only after it has begun to answer.
+        let deadline = Instant::now() + READY_WITHIN;
+        let key = loop {
+            let log = self.log();
+            if let Some(key) = log.lines().find_map(|line| line.trim().strip_prefix("Unseal Key: ")) {
+                break key.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no unseal key in OpenBao's log:\n{log}");
+            thread::sleep(Duration::from_millis(20));
+        };
         let answer =
             self.request("POST", "sys/unseal", None, None, Some(json!({ "key": key }))).expect("unseal");
         assert_eq!(answer.json["sealed"], false, "unseal: {}", answer.json);
