@@ -78,6 +78,8 @@ pub(crate) enum Contradiction {
     Type(String),
     /// It has no accessor, so it could never be told from its twins.
     NoAccessor,
+    /// It has another accessor than the mint said, so it is not the one that was minted.
+    Accessor,
 }
 
 /// What a sweep does with a token.
@@ -154,18 +156,23 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether a token found on the server is a leftover of ours, given the one to `keep` and the name of
-    /// this `host`.
+    /// Whether a token found on the server is to be revoked, given the one to `keep` and the name of this
+    /// `host`.
+    pub(crate) fn staleness(&self, info: &TokenInfo, keep: &Accessor, host: &str) -> Staleness {
+        let another = info.accessor.as_ref().is_some_and(|accessor| accessor != keep);
+        if another && self.is_leftover(info, host) { Staleness::Stale } else { Staleness::Spared }
+    }
+
+    /// Whether a token is, or will be once another one is kept, a leftover of an earlier mint of ours.
     ///
     /// Policies are not compared: whatever bears our name and is not our current token was minted earlier,
     /// perhaps with an older set of policies. The exception is the root policy, which is never touched.
-    pub(crate) fn staleness(&self, info: &TokenInfo, keep: &Accessor, host: &str) -> Staleness {
-        let another = info.accessor.as_ref().is_some_and(|accessor| accessor != keep);
+    pub(crate) fn is_leftover(&self, info: &TokenInfo, host: &str) -> bool {
         let named = info.display_name == self.display_name;
         let root = info.all_policies().any(|policy| policy == ROOT_POLICY);
         let minted = info.path.as_ref().is_none_or(|path| path.starts_with(TOKEN_STORE));
         let here = info.meta_host.as_ref().is_none_or(|named| named == host);
-        if another && named && !root && minted && here { Staleness::Stale } else { Staleness::Spared }
+        named && !root && minted && here
     }
 }
 

@@ -240,6 +240,7 @@ fn a_minted_token_that_contradicts_the_order_is_revoked_and_not_kept() {
         (with(minted(), "period", json!(60)), "its period is 60s"),
         (with(minted(), "type", json!("batch")), "its type is \"batch\""),
         (with(minted(), "accessor", json!("")), "it has no accessor"),
+        (with(minted(), "accessor", json!("another")), "the server speaks of another token"),
     ] {
         let (mut server, home) = guarded();
         let mut mocks = healing(&mut server);
@@ -308,6 +309,7 @@ fn what_servers_may_leave_out_or_add_changes_nothing() {
         with(with(ours(), "identity_policies", json!(["vault-admin"])), "policies", json!([])),
         with(with(ours(), "identity_policies", json!(["vault-admin"])), "policies", json!(null)),
         with(ours(), "identity_policies", json!([])),
+        with(ours(), "ttl", json!(-5)),
         with(ours(), "meta", json!({ "host": 5, "deep": { "er": [1] } })),
         with(ours(), "something_new", json!({ "a": [1, 2, { "b": null }] })),
     ] {
@@ -357,7 +359,7 @@ fn a_lookup_is_believed_only_if_it_has_vaults_shape() {
         (200, r#"{"data":null}"#, "200: not an answer of Vault (no data)"),
         (200, r#"{"data":{}}"#, "200: not an answer of Vault (unexpected JSON"),
         (200, r#"{"data":{"display_name":5,"ttl":1}}"#, "200: not an answer of Vault (unexpected JSON"),
-        (200, r#"{"data":{"display_name":"x","ttl":-1}}"#, "200: not an answer of Vault (unexpected JSON"),
+        (200, r#"{"data":{"display_name":"x","ttl":"1"}}"#, "200: not an answer of Vault (unexpected JSON"),
         (200, r#"{"data":{"display_name":"#, "200: not an answer of Vault ("),
         (
             200,
@@ -501,6 +503,91 @@ fn the_sweep_looks_up_the_kept_token_first_and_revokes_nothing_it_does_not_know(
         "{run:?}"
     );
     revoke.assert();
+}
+
+#[test]
+fn an_agent_that_substitutes_its_own_token_loses_nothing_by_us() {
+    let (mut server, home) = guarded();
+    // The agent answers for itself whoever asks, and removes the id.
+    let agents = without(with(foreign(), "accessor", json!("agents-accessor")), &["id"]);
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&agents));
+    let _look = lookup(&mut server, NEW_TOKEN, 200, &data(&with(agents, "display_name", json!(OUR_NAME))));
+    let mint = authenticated(&auth(NEW_TOKEN, "new-accessor", 2_764_800), &json!(null));
+    let _mint = post(&mut server, "auth/token/create", 200, &mint);
+    let suicide = post(&mut server, "auth/token/revoke-self", 204, "").expect(0);
+    let revoke = server
+        .mock("POST", "/v1/auth/token/revoke-accessor")
+        .match_body(r#"{"accessor":"new-accessor"}"#)
+        .with_status(204)
+        .expect(1)
+        .create();
+    let run = home.run(&server.url(), &[]).expect(1);
+    assert!(
+        run.complaints()
+            .last()
+            .unwrap()
+            .contains("check of the minted token: the server speaks of another token"),
+        "{run:?}"
+    );
+    assert_eq!(home.token(), FILE_TOKEN);
+    suicide.assert();
+    revoke.assert();
+}
+
+/// A heal after which the server lists these accessors besides the kept one.
+fn healing_among(server: &mut Server, others: &[String]) -> Vec<Mock> {
+    let mut mocks = healing(server);
+    replaced(&mut mocks, 4);
+    replaced(&mut mocks, 3);
+    let keys: Vec<&str> = others.iter().map(String::as_str).chain(["new-accessor"]).collect();
+    mocks.push(
+        server
+            .mock("GET", "/v1/auth/token/accessors/")
+            .match_query("list=true")
+            .with_body(data(&json!({ "keys": keys })))
+            .create(),
+    );
+    mocks
+}
+
+#[test]
+fn a_sweep_that_may_not_look_says_so_and_tries_what_it_remembers() {
+    let (mut server, home) = guarded();
+    let _mocks = healing_among(&mut server, &["other".to_owned()]);
+    let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+    let _look = post(&mut server, "auth/token/lookup-accessor", 403, denied);
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert!(run.said().ends_with("(accessor sweep skipped (lookup denied))"), "{run:?}");
+}
+
+#[test]
+fn many_denials_during_a_sweep_are_not_taken_for_many_vanished_accessors() {
+    let (mut server, home) = guarded();
+    let others: Vec<String> = (0..40).map(|number| format!("other-{number}")).collect();
+    let _mocks = healing_among(&mut server, &others);
+    let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+    let _look = post(&mut server, "auth/token/lookup-accessor", 403, denied);
+    let kept = Matcher::Json(json!({ "accessor": "new-accessor" }));
+    let _kept = post_matching(&mut server, kept, 200, &data(&with(minted(), "id", json!(""))));
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert!(run.said().ends_with("(accessor sweep skipped (lookup denied))"), "{run:?}");
+}
+
+#[test]
+fn an_accessor_the_server_cannot_digest_does_not_make_every_night_a_walk() {
+    let (mut server, home) = guarded();
+    let others: Vec<String> = (0..9).map(|number| format!("other-{number}")).collect();
+    let _mocks = healing_among(&mut server, &others);
+    let somebody = with(with(minted(), "display_name", json!("somebody")), "id", json!(""));
+    let _look = post(&mut server, "auth/token/lookup-accessor", 200, &data(&somebody));
+    let kept = Matcher::Json(json!({ "accessor": "new-accessor" }));
+    let _kept = post_matching(&mut server, kept, 200, &data(&with(minted(), "id", json!(""))));
+    let leaked = Matcher::Json(json!({ "accessor": "other-3" }));
+    let _leaked = post_matching(&mut server, leaked, 500, r#"{"errors":["internal error"]}"#);
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert!(run.said().ends_with("(revoked 0 stale periodic token(s); 1 could not be looked at)"), "{run:?}");
+    let state = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap();
+    assert!(String::from_utf8(state.1.3).unwrap().contains(r#""sweep_due": null"#));
 }
 
 #[test]

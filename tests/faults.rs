@@ -1,6 +1,7 @@
 //! Servers, lines and streams that misbehave: silence, half answers, redirects, proxies, closed pipes.
 
 #![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests write files as they like")]
 
 mod support;
 
@@ -44,7 +45,7 @@ fn healthy(request: &Request) -> Reply {
 /// What a healthy server answers to a heal.
 fn healing(request: &Request) -> Reply {
     let minted = request.header("x-vault-token") == Some(NEW_TOKEN);
-    let mint = json!({ "auth": { "client_token": NEW_TOKEN, "accessor": "new", "lease_duration": 1 } });
+    let mint = json!({ "auth": { "client_token": NEW_TOKEN, "accessor": "accessor-of-token-devvm-wizard", "lease_duration": 1 } });
     match request.call() {
         "auth/token/lookup-self" if minted => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
         "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, "oidc-x")),
@@ -197,6 +198,107 @@ fn a_standby_that_denies_what_was_just_minted_gets_a_moment() {
     let home = home();
     run(&home, server.address(), "0s", &[]).expect(11);
     assert_eq!(home.token(), NEW_TOKEN);
+}
+
+#[test]
+fn a_denied_token_is_read_once_more_before_it_is_called_dead() {
+    let home = home();
+    let file = home.token_file();
+    let server = Scripted::start(move |request, _| match request.header("x-vault-token") {
+        Some(FILE_TOKEN) => {
+            // A login that was being written when we first looked.
+            fs::write(&file, NEW_TOKEN).unwrap();
+            Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
+        }
+        _ if request.call() == "auth/token/lookup-self" => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
+        _ => healthy(request),
+    });
+    assert_eq!(run(&home, server.address(), "0s", &[]).expect(10).said(), GOOD);
+}
+
+#[test]
+fn a_file_that_keeps_changing_is_given_up_on_after_three_times() {
+    let home = home();
+    let file = home.token_file();
+    let server = Scripted::start(move |_, number| {
+        fs::write(&file, format!("s.another-{number}-0123456789")).unwrap();
+        Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
+    });
+    let run = run(&home, server.address(), "0s", &[]).expect(1);
+    let line = "FAIL: token file: ~/.vault-token: it keeps changing; something else writes it";
+    assert_eq!(run.complaint(), line);
+    assert_eq!(server.count("auth/token/lookup-self"), 3);
+}
+
+#[test]
+fn bad_news_about_a_token_that_is_no_longer_there_is_no_news() {
+    let home = home();
+    let file = home.token_file();
+    let server = Scripted::start(move |request, _| match (request.header("x-vault-token"), request.call()) {
+        (Some(FILE_TOKEN), "auth/token/lookup-self") => Reply::Json(200, lookup(FILE_TOKEN, "weak")),
+        (Some(FILE_TOKEN), _) => {
+            fs::write(&file, NEW_TOKEN).unwrap();
+            Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
+        }
+        (_, "auth/token/lookup-self") => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
+        _ => healthy(request),
+    });
+    let run = run(&home, server.address(), "0s", &[]).expect(10);
+    assert_eq!((run.said(), run.stderr.as_str()), (GOOD, ""));
+}
+
+#[test]
+fn a_mint_that_cannot_have_arrived_is_repeated() {
+    let server = Scripted::start(|request, _| healing(request));
+    let real = server.address().to_owned();
+    let standby = Scripted::start(move |request, number| {
+        // The standby sends us to a leader that is not there yet, twice.
+        let dead = request.call() == "auth/token/create" && number < 3;
+        let target = if dead { "http://127.0.0.1:1" } else { &real };
+        redirect(307, &format!("{target}{}", request.path))
+    });
+    let home = home();
+    run(&home, standby.address(), "20s", &[]).expect(11);
+    assert_eq!(standby.count("auth/token/create"), 3);
+    assert_eq!(server.count("auth/token/create"), 1);
+}
+
+#[test]
+fn where_a_redirect_leads_nowhere_that_place_is_named() {
+    let server = Scripted::start(|request, _| redirect(307, &format!("http://127.0.0.1:1{}", request.path)));
+    let run = run(&home(), server.address(), "0s", &[]).expect(75);
+    assert_eq!(
+        run.complaint(),
+        format!(
+            "FAIL: token lookup: http://127.0.0.1:1 (where {} redirected us): connection refused",
+            server.address()
+        )
+    );
+    assert_eq!(
+        run.hints(),
+        ["the server names an address that cannot be reached from here: see its api_addr"]
+    );
+}
+
+#[test]
+fn a_token_as_long_as_a_token_file_may_hold_is_sent() {
+    let long = "s".repeat(65_000);
+    let (home, expected) = (Sandbox::holding(&long), long.clone());
+    let server = Scripted::start(move |request, _| {
+        assert_eq!(request.header("x-vault-token").map(str::len), Some(65_000));
+        match request.call() {
+            "auth/token/lookup-self" => Reply::Json(200, lookup(&expected, OUR_NAME)),
+            _ => healthy(request),
+        }
+    });
+    run(&home, server.address(), "0s", &[]).expect(10);
+}
+
+#[test]
+fn a_request_that_outlives_the_budget_is_not_repeated() {
+    let server = Scripted::start(|_, _| Reply::Hang);
+    run(&home(), server.address(), "500ms", &[]).expect(75);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
@@ -403,7 +505,7 @@ fn a_second_run_waits_for_the_first_and_says_so() {
     let run = run(&home, server.address(), "0s", &[]).expect(10);
     release.join().unwrap();
     assert!(start.elapsed() > Duration::from_secs(3));
-    assert_eq!(run.complaint(), "WARN: another run is at work on this token file; waiting for it to end");
+    assert_eq!(run.complaint(), "WARN: another run is at work here; waiting for it to end");
     assert_eq!(run.said(), GOOD);
 }
 

@@ -8,13 +8,14 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::process::Stdio;
 
+use assert_cmd::Command;
 use serde_json::{Value, json};
 use support::OUR_NAME;
 use support::openbao::{Minted, OpenBao};
-use support::sandbox::{Sandbox, unstamped};
+use support::sandbox::{Run, Sandbox, unstamped};
 use support::scripted::{Reply, Scripted};
 
 const DEVVM: &str = "devvm-wizard";
@@ -617,8 +618,23 @@ fn a_login_that_lands_during_a_heal_is_seen() {
         } else {
             assert_eq!(home.token(), late.token, "the late login is kept");
             assert_eq!(server.named(OUR_NAME), [""; 0], "nothing is stranded");
+            // Nor is a sweep due that never began: a renewal that follows is nothing but that.
+            let stray = mint(&server, ours());
+            home.put(&mint(&server, ours()).token);
+            let run = home.run(server.address(), &[]).expect(0);
+            assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+            assert!(server.lookup_accessor(&stray.accessor).is_some());
         }
     }
+}
+
+/// The program where nothing can be written to any file, as on a full disk. Not even root can.
+fn on_a_full_disk(server: &OpenBao, home: &Sandbox) -> Run {
+    let mut command = Command::new("sh");
+    let script = r#"trap '' XFSZ; ulimit -f 0; exec "$0""#;
+    command.args(["-c", script, env!("CARGO_BIN_EXE_vault-token-renew")]);
+    command.env_clear().env("HOME", home.path()).env("TZ", "UTC").env("VAULT_ADDR", server.address());
+    home.finish(&mut command)
 }
 
 #[test]
@@ -626,25 +642,147 @@ fn a_token_that_cannot_be_stored_is_revoked() {
     let server = server();
     let home = Sandbox::holding(&admin_login(&server).token);
     let token = home.token();
-    // What keeps even root from writing: the directory behind the link goes away while the mint is under way.
-    let place = home.path().join("place");
-    fs::create_dir(&place).unwrap();
-    fs::rename(home.token_file(), place.join("token")).unwrap();
-    symlink("place/token", home.token_file()).unwrap();
-    let real = server.address().to_owned();
-    let moved = Scripted::start(move |request, _| {
-        if request.call() == "auth/token/create" {
-            fs::rename(&place, place.with_extension("moved")).unwrap();
-        }
-        Reply::Forward(real.clone())
-    });
-    let run = home.run(moved.address(), &[]).expect(1);
-    assert_eq!(
-        run.complaint(),
-        "FAIL: token file: ~/.vault-token: cannot find the file behind the name: no such file or directory; it is as it was"
-    );
-    assert_eq!(fs::read_to_string(home.path().join("place.moved/token")).unwrap(), token);
+    let run = on_a_full_disk(&server, &home).expect(1);
+    let line = "FAIL: token file: ~/.vault-token: cannot write beside it: file too large; it is as it was";
+    assert_eq!(run.complaints().last(), Some(&line), "{run:?}");
+    assert_eq!(run.hints(), ["the directory of the token file must be writable and have room"]);
+    assert_eq!(home.token(), token);
+    assert_eq!(home.names(), [".local", ".vault-token"]);
     assert_eq!(server.named(OUR_NAME), [""; 0], "the minted token is revoked");
+}
+
+#[test]
+fn a_renewal_succeeds_although_nothing_can_be_written() {
+    let server = server();
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let run = on_a_full_disk(&server, &home).expect(0);
+    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    let complaint = run.complaint();
+    assert_eq!(
+        complaint,
+        "WARN: the log file ~/.local/state/vault-token-renew.log cannot be written: file too large"
+    );
+}
+
+#[test]
+fn files_are_the_owners_alone_whatever_the_mask() {
+    let server = server();
+    for mask in ["0000", "0777"] {
+        let home = Sandbox::holding(&admin_login(&server).token);
+        let mut command = Command::new("sh");
+        let script = format!("umask {mask}; exec \"$0\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_vault-token-renew")]);
+        command.env_clear().env("HOME", home.path()).env("TZ", "UTC").env("VAULT_ADDR", server.address());
+        home.finish(&mut command).expect(0);
+        for (name, (mode, ..)) in home.snapshot() {
+            let expected = if mode & 0o170_000 == 0o040_000 { 0o700 } else { 0o600 };
+            assert_eq!(mode & 0o7777, expected, "{name} under the mask {mask}");
+        }
+    }
+}
+
+#[test]
+fn a_token_file_of_another_user_is_not_used() {
+    let home = Sandbox::holding("s.whatever");
+    let mine = fs::metadata(home.token_file()).unwrap().uid();
+    // Root can give a file away; anybody else can look at one of root's.
+    let (file, owner) = if mine == 0 {
+        std::os::unix::fs::chown(home.token_file(), Some(65_534), None).unwrap();
+        (home.token_file(), 65_534)
+    } else {
+        ("/etc/passwd".into(), 0)
+    };
+    let run = home.run("http://127.0.0.1:9", &["--token-file", file.to_str().unwrap()]).expect(1);
+    assert!(run.complaint().ends_with(&format!("it belongs to another user (uid {owner})")), "{run:?}");
+}
+
+#[test]
+fn a_token_of_our_name_without_our_policy_is_a_leftover_after_the_heal_and_the_dry_run_says_so() {
+    let server = server();
+    server.write_policy("minter", r#"path "auth/token/*" { capabilities = ["update", "list", "sudo"] }"#);
+    let former = mint(&server, with(ours(), "policies", json!(["minter"])));
+    let home = Sandbox::holding(&former.token);
+    let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+    assert!(dry.stdout.contains("holds a foreign token"), "{dry:?}");
+    assert!(dry.stdout.contains("would revoke 1 stale periodic token(s): "), "{dry:?}");
+    assert!(!dry.stdout.contains("alive"), "{dry:?}");
+    let run = home.run(server.address(), &[]).expect(0);
+    assert!(run.said().ends_with("(revoked 1 stale periodic token(s))"), "{run:?}");
+    assert!(server.lookup(&former.token).is_none());
+    check_ours(&server, &home);
+}
+
+#[test]
+fn a_dry_run_that_may_not_ask_does_not_promise_a_heal() {
+    let server = server();
+    let order = json!({ "policies": ["reader"], "no_default_policy": true, "no_parent": true });
+    server.write_policy("reader", r#"path "auth/token/lookup-self" { capabilities = ["read"] }"#);
+    let home = Sandbox::holding(&mint(&server, order).token);
+    let dry = home.run(server.address(), &["--dry-run"]).expect(1);
+    assert!(dry.stderr.contains("Vault does not tell what it may; it would be tried"), "{dry:?}");
+    assert!(home.run(server.address(), &[]).expect(1).complaint().starts_with("DRIFT"));
+}
+
+#[test]
+fn a_token_whose_role_is_gone_is_dying() {
+    let server = server();
+    let root = Some(server.root_token());
+    let role = json!({ "orphan": true, "allowed_policies": "vault-admin,sops-admin", "renewable": true });
+    server.request("POST", "auth/token/roles/r1", root, None, Some(role)).expect("role");
+    let minted = server.request("POST", "auth/token/create/r1", root, None, Some(ours())).expect("mint");
+    let home = Sandbox::holding(minted.json["auth"]["client_token"].as_str().unwrap());
+    server.request("DELETE", "auth/token/roles/r1", root, None, None).expect("no role");
+    let run = home.run(server.address(), &[]).expect(0);
+    assert!(run.said().starts_with("HEALED: re-minted periodic token from dying"), "{run:?}");
+    check_ours(&server, &home);
+}
+
+#[test]
+fn runs_that_keep_their_state_in_different_places_do_not_kill_each_others_token() {
+    let server = server();
+    let home = Sandbox::new();
+    for round in 0..8 {
+        home.put(&admin_login(&server).token);
+        let start = |place: &str| {
+            std::process::Command::new(env!("CARGO_BIN_EXE_vault-token-renew"))
+                .env_clear()
+                .env("HOME", home.path())
+                .env("XDG_STATE_HOME", home.path().join(place))
+                .env("VAULT_ADDR", server.address())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        for mut run in ["one", "two", "three"].map(start) {
+            assert!(run.wait().unwrap().success());
+        }
+        assert!(server.lookup(&home.token()).is_some(), "the token in the file is dead in round {round}");
+        assert_eq!(server.named(OUR_NAME).len(), 1);
+    }
+}
+
+#[test]
+fn a_sweep_that_is_due_waits_while_sweeps_are_switched_off() {
+    let server = server();
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let real = server.address().to_owned();
+    let flaky = Scripted::start(move |request, _| {
+        if request.call().starts_with("auth/token/accessors") {
+            Reply::Close
+        } else {
+            Reply::Forward(real.clone())
+        }
+    });
+    home.run(flaky.address(), &[]).expect(0);
+    let plain = format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)");
+    assert_eq!(home.run(server.address(), &["--sweep=off"]).expect(0).said(), plain);
+    home.put(&admin_login(&server).token);
+    home.run(server.address(), &["--sweep=off"]).expect(0);
+    assert!(
+        home.run(server.address(), &[]).expect(0).said().contains("; resumed an earlier sweep (revoked 1 ")
+    );
+    check_ours(&server, &home);
 }
 
 #[test]
@@ -691,7 +829,7 @@ fn runs_side_by_side_heal_once() {
 fn leftovers_of_a_killed_run_are_removed_by_the_next() {
     let server = server();
     let home = Sandbox::holding(&mint(&server, ours()).token);
-    let leftover = home.path().join(".vault-token.renew-AbCdEf");
+    let leftover = home.path().join("..vault-token.renew-AbCdEf012345");
     fs::write(&leftover, "s.secret").unwrap();
     fs::write(home.path().join(".vault-token.tmp"), "a login in progress").unwrap();
     home.run(server.address(), &[]).expect(0);

@@ -35,6 +35,11 @@ impl Environment {
         Ok(Some(Variable { name: name.to_owned(), value: value.to_owned() }))
     }
 
+    /// Whether a variable is set to anything, be it unreadable.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.0.get(OsStr::new(name)).is_some_and(|value| !value.is_empty())
+    }
+
     /// A variable of the official command lines, without its prefix: `BAO_X` before `VAULT_X`. A `BAO_X`
     /// that is set but empty hides `VAULT_X`, as it does in OpenBao.
     pub(crate) fn official(&self, name: &str) -> Result<Option<Variable>> {

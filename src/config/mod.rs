@@ -99,6 +99,8 @@ pub(crate) struct Settings {
 struct Given {
     value: String,
     source: String,
+    /// Whether that place is the configuration file.
+    in_file: bool,
 }
 
 impl Given {
@@ -124,12 +126,17 @@ impl Sources<'_> {
         variable: Option<environment::Variable>,
         in_file: Option<&String>,
     ) -> Option<Given> {
-        let flag =
-            flag.map(|value| Given { value: value.clone(), source: format!("--{}", key.replace('_', "-")) });
-        let variable = variable.map(|variable| Given { value: variable.value, source: variable.name });
+        let flag = flag.map(|value| Given {
+            value: value.clone(),
+            source: format!("--{}", key.replace('_', "-")),
+            in_file: false,
+        });
+        let variable =
+            variable.map(|variable| Given { value: variable.value, source: variable.name, in_file: false });
         let in_file = in_file.map(|value| Given {
             value: value.clone(),
             source: format!("{}: {key}", self.file_path.display()),
+            in_file: true,
         });
         flag.or(variable).or(in_file)
     }
@@ -155,6 +162,9 @@ impl Settings {
         let config_home =
             environment.absolute_directory("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
         let default_config = config_home.join("vault-token-renew/config.toml");
+        if flags.config.as_ref().is_some_and(|path| path.to_string_lossy().contains(char::is_control)) {
+            bail!("--config: the name holds control characters");
+        }
         let (file_path, file) = match &flags.config {
             Some(path) => (path.clone(), FileSettings::read(path)?),
             None => (default_config.clone(), FileSettings::read_if_there(&default_config)?),
@@ -170,7 +180,7 @@ impl Settings {
 
         let mut warnings = Vec::new();
         for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
-            if environment.get(name)?.is_some() {
+            if environment.is_set(name) {
                 warnings.push(SettingsWarning::TokenVariableIgnored(name.to_owned()));
             }
         }
@@ -188,11 +198,15 @@ impl Settings {
             sources.own("retry_for", flags.retry_for.as_ref(), text(sources.file.retry_for.as_ref()))?;
         let sweep = sources.own("sweep", flags.sweep.as_ref(), sources.file.sweep.as_ref())?;
         let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
+        let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
+        if same_file(&token_file, &log_file) {
+            bail!("log_file and token_file are the same file: {}", token_file.display());
+        }
         let settings = Self {
             identity: identity(flags, &sources)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
             token_file: TokenFile::new(token_file),
-            log_file: path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log")),
+            log_file,
             state_directory: state_home.join("vault-token-renew"),
             retry_for: match retry_for {
                 Some(given) => given.check(wait)?,
@@ -345,18 +359,29 @@ fn concurrency(text: &str) -> Result<u32> {
 /// A path; `~/` is the home, since neither TOML nor systemd replaces it as a shell would.
 fn path(given: Option<Given>, home: &Path) -> Result<Option<PathBuf>> {
     let Some(given) = given else { return Ok(None) };
-    given
-        .check(|value| {
-            let path = match value.strip_prefix("~/") {
-                Some(rest) => home.join(rest),
-                None => PathBuf::from(value),
-            };
-            if value.is_empty() || value.ends_with('/') || path.file_name().is_none() {
-                bail!("{value:?} does not name a file");
-            }
-            std::path::absolute(&path).with_context(|| format!("{value:?} cannot be made absolute"))
-        })
-        .map(Some)
+    let read = |value: &str| {
+        let path = match value.strip_prefix("~/") {
+            Some(rest) => home.join(rest),
+            None => PathBuf::from(value),
+        };
+        if matches!(value, "" | "~") || value.ends_with('/') || path.file_name().is_none() {
+            bail!("{value:?} does not name a file");
+        }
+        if value.contains(char::is_control) {
+            bail!("{value:?} holds control characters");
+        }
+        if given.in_file && path.is_relative() {
+            bail!("{value:?} is relative, and to what? begin it with / or ~/");
+        }
+        std::path::absolute(&path).with_context(|| format!("{value:?} cannot be made absolute"))
+    };
+    given.check(read).map(Some)
+}
+
+/// Whether two names lead to the same file, whether it is there or not.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| TokenFile::new(path.to_owned()).resolved();
+    one == other || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn text(duration: Option<&DurationText>) -> Option<&String> {

@@ -248,6 +248,10 @@ fn other_nonsense_is_refused_with_its_source() {
         ),
         (&["--token-file", "/"], &[], "--token-file: \"/\" does not name a file"),
         (&["--token-file", ""], &[], "does not name a file"),
+        (&["--token-file", "~"], &[], "\"~\" does not name a file"),
+        (&["--token-file", "a\nb"], &[], "\"a\\nb\" holds control characters"),
+        (&["--config", "a\nb"], &[], "--config: the name holds control characters"),
+        (&["--log-file", "~/.vault-token"], &[], "log_file and token_file are the same file"),
         (&["--namespace", "a b"], &[], "--namespace: \"a b\" is not a namespace"),
         (&[], &[("VAULT_ADDR", "nonsense")], "VAULT_ADDR: it has no scheme"),
         (&[], &[("VAULT_SKIP_VERIFY", "yes")], "VAULT_SKIP_VERIFY: \"yes\" is neither true nor false"),
@@ -391,4 +395,6 @@ fn an_error_in_the_file_names_file_line_and_key() {
     assert!(error.ends_with("config.toml:2:1: unknown key \"adress\"; did you mean \"address\"?"), "{error}");
     let error = Home::configured("period = \"x\"").refusal(&[], &[]);
     assert!(error.contains("config.toml: period: \"x\" is not a duration"), "{error}");
+    let error = Home::configured("token_file = \"token\"").refusal(&[], &[]);
+    assert!(error.contains("config.toml: token_file: \"token\" is relative"), "{error}");
 }

@@ -15,6 +15,9 @@ use tempfile::NamedTempFile;
 /// `vault login` writes (`.vault-token.tmp`) nor anything a person would choose.
 const INFIX: &str = ".renew-";
 
+/// The length of the random part: 62 characters to the power of 12 are not guessed.
+const RANDOM: usize = 12;
+
 /// A complete, synced file beside the one it is to replace.
 #[derive(Debug)]
 pub(crate) struct Staged {
@@ -38,7 +41,7 @@ impl Staged {
     pub(crate) fn write(target: &Path, contents: &[u8]) -> io::Result<Self> {
         let mut file = tempfile::Builder::new()
             .prefix(&prefix(target))
-            .rand_bytes(12)
+            .rand_bytes(RANDOM)
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(directory(target))?;
         file.write_all(contents)?;
@@ -62,29 +65,33 @@ impl Staged {
 /// lock that every run holds which stages such files.
 pub(crate) fn remove_leftovers(target: &Path, owner: u32) -> io::Result<()> {
     let prefix = prefix(target);
-    for entry in fs::read_dir(directory(target))? {
+    let entries = match fs::read_dir(directory(target)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
-        let ours = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
-            && entry.metadata().is_ok_and(|data| data.is_file() && data.uid() == owner);
-        if ours {
+        let name = entry.file_name();
+        let random = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        // Exactly what staging makes; a name that merely begins like it may be somebody's file.
+        let staged = random
+            .is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric));
+        if staged && entry.metadata().is_ok_and(|data| data.is_file() && data.uid() == owner) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-fn directory(target: &Path) -> &Path {
+/// The directory in which `target` is.
+pub(crate) fn directory(target: &Path) -> &Path {
     target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The beginning of the names of staged files: hidden, and bound to the one file they are to replace.
 fn prefix(target: &Path) -> OsString {
-    let name = target.file_name().unwrap_or(OsStr::new("file"));
-    let mut prefix = OsString::new();
-    if !name.as_encoded_bytes().starts_with(b".") {
-        prefix.push(".");
-    }
-    prefix.push(name);
+    let mut prefix = OsString::from(".");
+    prefix.push(target.file_name().unwrap_or(OsStr::new("file")));
     prefix.push(INFIX);
     prefix
 }
@@ -126,14 +133,38 @@ mod tests {
     #[test]
     fn leftovers_of_this_target_are_removed_and_nothing_else() {
         let home = tempfile::tempdir().unwrap();
-        for name in [".t.renew-abc", ".t2.renew-abc", ".t.tmp", "t", "t.renew-abc"] {
+        let spared = [
+            ".t.renew-work",
+            ".t.renew-0123456789abc",
+            ".t.renew-0123456789-b",
+            ".t2.renew-0123456789ab",
+            "..t.renew-0123456789ab",
+            "t.renew-0123456789ab",
+            ".t.tmp",
+            "t",
+        ];
+        for name in spared.iter().chain(&[".t.renew-0123456789ab"]) {
             File::create(home.path().join(name)).unwrap();
         }
-        fs::create_dir(home.path().join(".t.renew-directory")).unwrap();
+        fs::create_dir(home.path().join(".t.renew-directory012")).unwrap();
         let me = rustix::process::geteuid().as_raw();
         remove_leftovers(&home.path().join("t"), me + 1).unwrap();
-        assert_eq!(names(home.path()).len(), 6);
+        assert_eq!(names(home.path()).len(), spared.len() + 2);
         remove_leftovers(&home.path().join("t"), me).unwrap();
-        assert_eq!(names(home.path()), [".t.renew-directory", ".t.tmp", ".t2.renew-abc", "t", "t.renew-abc"]);
+        let mut left: Vec<&str> = spared.iter().copied().chain([".t.renew-directory012"]).collect();
+        left.sort_unstable();
+        assert_eq!(names(home.path()), left);
+        remove_leftovers(&home.path().join("nowhere/t"), me).unwrap();
+    }
+
+    #[test]
+    fn what_staging_makes_is_what_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("token");
+        let staged = Staged::write(&target, b"new").unwrap();
+        assert_eq!(names(home.path()).len(), 1);
+        remove_leftovers(&target, rustix::process::geteuid().as_raw()).unwrap();
+        assert_eq!(names(home.path()), [""; 0]);
+        drop(staged);
     }
 }

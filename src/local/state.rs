@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::staged::{self, Staged};
@@ -134,23 +135,37 @@ impl State {
 /// when the wait gets long. An error means that there can be no lock here.
 pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // The lock has a file of its own: the token file is replaced, and two runs could each lock "it".
+    // The lock has a file of its own: the token file is replaced, and two runs could each lock "it". A link
+    // or a pipe in its place is somebody's joke.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
         .open(directory.join(file_name(token_file, "lock")))?;
+    let locking = wait_for(file, waiting)?;
+    if let Locking::Held(_) = locking {
+        // Under the lock nobody else stages a state file, so what lies there was left by a kill.
+        let state_file = directory.join(file_name(token_file, "json"));
+        staged::remove_leftovers(&state_file, rustix::process::geteuid().as_raw())?;
+    }
+    Ok(locking)
+}
+
+/// Waits for the lock on the directory in which `token_file` is. It needs no file of its own and no right to
+/// write, and all runs that replace this file meet at it, wherever they keep their state.
+pub(crate) fn lock_place(token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
+    wait_for(File::open(staged::directory(token_file))?, waiting)
+}
+
+fn wait_for(file: File, waiting: impl FnOnce()) -> io::Result<Locking> {
     let start = Instant::now();
     let mut waiting = Some(waiting);
     loop {
         match file.try_lock() {
-            Ok(()) => {
-                // Under the lock nobody else stages a state file, so what lies there was left by a kill.
-                let state_file = directory.join(file_name(token_file, "json"));
-                staged::remove_leftovers(&state_file, rustix::process::geteuid().as_raw())?;
-                return Ok(Locking::Held(Lock { _file: file }));
-            }
+            Ok(()) => return Ok(Locking::Held(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::staged::{Committed, Staged};
+use super::staged::{self, Committed, Staged};
 use crate::token::{NotAToken, Token};
 
 /// Larger than any token of any server; a file beyond this is something else.
@@ -151,6 +151,14 @@ impl TokenFile {
             NotAToken::Unprintable => ReadError::Unprintable,
         })?;
         Ok(Reading { token, loose_mode: loose_mode(&file, metadata.mode(), looseness) })
+    }
+
+    /// Whether a new file could be put in its place, as far as that can be told without writing.
+    pub(crate) fn check_replaceable(&self) -> Result<(), ReplaceError> {
+        let target = self.resolved().map_err(|error| ReplaceError { step: ReplaceStep::Resolve, error })?;
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(staged::directory(&target), access)
+            .map_err(|error| ReplaceError { step: ReplaceStep::Stage, error: error.into() })
     }
 
     /// Writes `token`, raw and without a newline, to a new file beside the real token file.

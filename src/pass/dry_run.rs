@@ -3,45 +3,41 @@
 use std::collections::BTreeMap;
 
 use super::sweep::{Action, Sweep};
-use super::{Context, look_up, read, sweeps, undisturbed};
+use super::{Context, Current, inspect, sweeps, undisturbed};
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
-use crate::report::forecast::{Authority, Forecast, NoAuthority};
+use crate::report::forecast::{Forecast, NoAuthority};
 use crate::report::outcome::{Failure, SweepReport};
-use crate::token::{Token, TokenInfo};
 use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No};
 
 /// What a pass would do.
 pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
-        let token = read(context, Looseness::Tell)?;
-        let info = look_up(context, &token)?;
-        let identity = &context.settings.identity;
-        let display_name = info.display_name.clone();
-        let dying = match identity.judge(&info) {
-            Verdict::Ours => match identity.forecast(&info, context.now) {
+        let current = inspect(context, Looseness::Tell)?;
+        let (identity, state) = (&context.settings.identity, state(context));
+        let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
+        let dying = match identity.judge(&current.info) {
+            Verdict::Ours => match identity.forecast(&current.info, context.now) {
                 Vitality::Lasting => {
-                    let due = state(context).is_sweep_due() && sweeps(context.settings);
-                    let sweep = due.then(|| list(context, &token, &info));
-                    return Ok(Forecast::Renew { display_name, ttl: info.ttl, sweep });
+                    let due = state.is_sweep_due() && sweeps(context.settings);
+                    let sweep = due.then(|| list(context, &current, &state));
+                    return Ok(Forecast::Renew { display_name, ttl, sweep });
                 }
                 Vitality::Dying(dying) => Some(dying),
             },
             Verdict::Foreign => None,
         };
-        let ttl = info.ttl;
-        Ok(match authority(context, &token, &info)? {
-            Ok(authority) => {
-                let mut sweep = list(context, &token, &info);
-                // A dying token of ours is itself a leftover once its successor is there.
-                if let (Some(_), true, Some(accessor)) = (dying, sweeps(context.settings), &info.accessor) {
-                    sweep.stale.push(accessor.clone());
-                }
-                Forecast::Heal { display_name, ttl, dying, authority, sweep }
-            }
-            Err(reason) => Forecast::Denied { display_name, ttl, dying, reason },
-        })
+        let path = match authority(context, &current)? {
+            Ok(path) => path,
+            Err(reason) => return Ok(Forecast::Denied { display_name, ttl, dying, reason }),
+        };
+        context.settings.token_file.check_replaceable().map_err(Failure::Replace)?;
+        let mut sweep = list(context, &current, &state);
+        // Once its successor is there, a token of our name is itself a leftover.
+        let leftover = sweeps(context.settings) && identity.is_leftover(&current.info, context.host);
+        sweep.stale.extend(current.info.accessor.filter(|_| leftover));
+        Ok(Forecast::Heal { display_name, ttl, dying, path, leftover, sweep })
     })
     .unwrap_or_else(Forecast::Failed)
 }
@@ -49,11 +45,10 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
 /// What the verb `sweep` would do.
 pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
-        let token = read(context, Looseness::Tell)?;
-        let info = look_up(context, &token)?;
-        match context.settings.identity.judge(&info) {
-            Verdict::Ours => Ok(Forecast::Sweep(list(context, &token, &info))),
-            Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
+        let current = inspect(context, Looseness::Tell)?;
+        match context.settings.identity.judge(&current.info) {
+            Verdict::Ours => Ok(Forecast::Sweep(list(context, &current, &state(context)))),
+            Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
         }
     })
     .unwrap_or_else(Forecast::Failed)
@@ -67,38 +62,35 @@ fn state(context: &Context<'_>) -> State {
 }
 
 /// What a sweep that keeps the current token would revoke.
-fn list(context: &Context<'_>, token: &Token, info: &TokenInfo) -> SweepReport {
-    let Some(keep) = &info.accessor else { return SweepReport::nothing_to_keep() };
+fn list(context: &Context<'_>, current: &Current, state: &State) -> SweepReport {
+    let Some(keep) = &current.info.accessor else { return SweepReport::nothing_to_keep() };
     Sweep {
         client: context.client,
-        token,
+        token: &current.token,
         identity: &context.settings.identity,
         host: context.host,
         keep,
-        remembered: state(context).minted(),
+        remembered: state.minted(),
         action: Action::List,
     }
     .run(context.settings.sweep)
 }
 
-/// Whether the token may mint ours, as far as Vault tells: to mint an orphan with a period takes `update`
-/// and `sudo` on the path of the mint. A no is certain; rules about parameters can still turn a yes into one.
-fn authority(
-    context: &Context<'_>,
-    token: &Token,
-    info: &TokenInfo,
-) -> Result<Result<Authority, NoAuthority>, Failure> {
-    if info.kind.as_deref() == Some("batch") {
+/// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes
+/// `update` and `sudo` on the path of the mint. A no is certain; rules about parameters can still turn a yes
+/// into one.
+fn authority(context: &Context<'_>, current: &Current) -> Result<Result<&'static str, NoAuthority>, Failure> {
+    if current.info.kind.as_deref() == Some("batch") {
         return Ok(Err(NoAuthority::Batch));
     }
-    if info.num_uses != 0 {
+    if current.info.num_uses != 0 {
         return Ok(Err(NoAuthority::UseLimited));
     }
     let paths = [CREATE_PATH, CREATE_ORPHAN_PATH];
-    let capabilities = match context.client.capabilities(token, &paths) {
+    let capabilities = match context.client.capabilities(&current.token, &paths) {
         Ok(capabilities) => capabilities,
         Err(error) => match error.kind.no() {
-            Some((No::Denied, _)) => return Ok(Ok(Authority::Unknown)),
+            Some((No::Denied, _)) => return Ok(Err(NoAuthority::NotTold)),
             Some((No::Refused | No::NotFound, _)) | None => return Err(Failure::Vault(error)),
         },
     };
@@ -107,7 +99,7 @@ fn authority(
         has("root") || (has("update") && has("sudo"))
     };
     Ok(match paths.into_iter().find(|path| granted(path)) {
-        Some(path) => Ok(Authority::On(path)),
+        Some(path) => Ok(path),
         None => Err(NoAuthority::Capabilities(
             paths.map(|path| (path, capability(&capabilities, path).map(str::to_owned).collect())),
         )),

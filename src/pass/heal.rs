@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Context, Interruption, holds, note, sweep, sweeps};
-use crate::identity::Dying;
+use super::{Context, Current, Interruption, holds, note, sweep, sweeps};
+use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;
 use crate::local::state::State;
@@ -40,17 +40,17 @@ pub(super) enum Origin {
 pub(super) fn heal(
     context: &Context<'_>,
     state: &mut State,
-    current: &Token,
-    info: &TokenInfo,
+    current: &Current,
     origin: Origin,
 ) -> Result<Outcome, Interruption> {
+    let info = &current.info;
     let display_name = info.display_name.clone();
-    let (lives, works) = (info.namespace.as_deref().unwrap_or(""), context.client.namespace().unwrap_or(""));
-    if lives != works {
+    let works = context.client.namespace().unwrap_or("");
+    if let Some(lives) = info.namespace.as_deref().filter(|&lives| lives != works) {
         // A mint happens in the namespace of the request, where this token may be nobody.
         (context.warn)(Warning::OtherNamespace { token: lives.to_owned(), settings: works.to_owned() });
     }
-    let minted = match mint(context, current)? {
+    let minted = match mint(context, &current.token)? {
         Ok(minted) => minted,
         Err(refusal) => {
             return match origin {
@@ -67,10 +67,11 @@ pub(super) fn heal(
     for warning in &minted.warnings {
         (context.warn)(Warning::Server(warning.clone()));
     }
-    let ours = match adopt(context, state, current, &minted) {
+    let was_due = state.is_sweep_due();
+    let ours = match adopt(context, state, &current.token, &minted) {
         Ok(ours) => ours,
         Err(interruption) => {
-            discard(context, state, current, &minted);
+            discard(context, state, current, &minted, was_due);
             return Err(interruption);
         }
     };
@@ -122,7 +123,7 @@ fn adopt(
     current: &Token,
     minted: &Minted,
 ) -> Result<TokenInfo, Interruption> {
-    let info = check(context, &minted.token)?;
+    let info = check(context, minted)?;
     let token_file = &context.settings.token_file;
     let staged = token_file.stage(&minted.token).map_err(Failure::Replace)?;
     if let Some(keep) = info.accessor.as_ref().filter(|_| sweeps(context.settings)) {
@@ -146,10 +147,10 @@ fn adopt(
 }
 
 /// Looks the minted token up with itself, and holds the answer against the order.
-fn check(context: &Context<'_>, minted: &Token) -> Result<TokenInfo, Failure> {
+fn check(context: &Context<'_>, minted: &Minted) -> Result<TokenInfo, Failure> {
     let mut checks = 1;
     let lookup = loop {
-        match context.client.lookup_self(minted) {
+        match context.client.lookup_self(&minted.token) {
             Err(Error { kind: ErrorKind::Denied { .. }, .. }) if checks < CHECKS => {
                 thread::sleep(CHECK_PAUSE);
                 checks += 1;
@@ -160,22 +161,31 @@ fn check(context: &Context<'_>, minted: &Token) -> Result<TokenInfo, Failure> {
     if !lookup.confirmed {
         (context.warn)(Warning::Unconfirmed);
     }
-    let checked = context.settings.identity.check_minted(&lookup.info);
-    checked.map(|()| lookup.info).map_err(Failure::Contradiction)
+    context.settings.identity.check_minted(&lookup.info).map_err(Failure::Contradiction)?;
+    // An agent that puts its own token in the place of ours speaks of another accessor than the mint did.
+    if minted.accessor.is_some() && minted.accessor != lookup.info.accessor {
+        return Err(Failure::Contradiction(Contradiction::Accessor));
+    }
+    Ok(lookup.info)
 }
 
-/// Revokes a minted token that cannot be kept: with itself, or else with the token that minted it.
-fn discard(context: &Context<'_>, state: &mut State, current: &Token, minted: &Minted) {
-    let revoked = context.client.revoke_self(&minted.token).or_else(|error| match &minted.accessor {
-        Some(accessor) => context.client.revoke_accessor(current, accessor).map(gone).map_err(|_| error),
-        None => Err(error),
-    });
-    match revoked {
-        Ok(()) => {
-            let gone: Vec<Accessor> = minted.accessor.iter().cloned().collect();
-            note(context, state.note_swept(state.is_sweep_due(), &gone));
-        }
-        Err(error) => (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error }),
+/// Revokes a minted token that cannot be kept: with itself, or else with the token that minted it. The due
+/// sweep is as it was before.
+///
+/// A token is told to revoke itself only if the server is known to hear the token that was sent: behind an
+/// agent that substitutes its own, it would be the agent's that dies.
+fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: &Minted, was_due: bool) {
+    let by_itself = || context.client.revoke_self(&minted.token);
+    let by_accessor = |accessor| context.client.revoke_accessor(&current.token, accessor).map(gone);
+    let revoked = match (&minted.accessor, current.confirmed) {
+        (Some(accessor), true) => by_itself().or_else(|error| by_accessor(accessor).map_err(|_| error)),
+        (Some(accessor), false) => by_accessor(accessor),
+        (None, _) => by_itself(),
+    };
+    let gone: Vec<Accessor> = minted.accessor.iter().filter(|_| revoked.is_ok()).cloned().collect();
+    note(context, state.note_swept(was_due, &gone));
+    if let Err(error) = revoked {
+        (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error });
     }
 }
 

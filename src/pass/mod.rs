@@ -20,7 +20,7 @@ use crate::local::{plain, staged};
 use crate::report::outcome::{Failure, Outcome, SweepReport};
 use crate::report::warning::Warning;
 use crate::token::{Token, TokenInfo};
-use crate::vault::{Client, Error, ErrorKind, Renewal};
+use crate::vault::{Client, Error, ErrorKind, Renewal, SelfLookup};
 use heal::Origin;
 use sweep::{Action, Sweep};
 
@@ -59,14 +59,29 @@ impl From<Failure> for Interruption {
     }
 }
 
+/// The token in the token file, and what the server says about it.
+struct Current {
+    token: Token,
+    info: TokenInfo,
+    /// Whether the server named the token it spoke of. Where it did not, an agent may have put its own in
+    /// the place of ours.
+    confirmed: bool,
+}
+
 /// One complete pass.
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
     locked(context, |state| {
-        let token = read(context, Looseness::Tighten)?;
-        let info = look_up(context, &token)?;
-        match context.settings.identity.judge(&info) {
-            Verdict::Ours => renew(context, state, &token, &info),
-            Verdict::Foreign => heal::heal(context, state, &token, &info, Origin::Foreign),
+        let current = inspect(context, Looseness::Tighten)?;
+        let outcome = match context.settings.identity.judge(&current.info) {
+            Verdict::Ours => renew(context, state, &current),
+            Verdict::Foreign => heal::heal(context, state, &current, Origin::Foreign),
+        };
+        match outcome {
+            // Bad news about a token that is no longer there is no news.
+            Ok(Outcome::Drift { .. }) | Err(Interruption::Failed(_)) if !holds(context, &current.token) => {
+                Err(Interruption::FileChanged)
+            }
+            outcome => outcome,
         }
     })
 }
@@ -74,8 +89,7 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
 /// Revokes the stale tokens of our name now.
 pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
     locked(context, |state| {
-        let token = read(context, Looseness::Tighten)?;
-        let info = look_up(context, &token)?;
+        let Current { token, info, .. } = inspect(context, Looseness::Tighten)?;
         match context.settings.identity.judge(&info) {
             Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
             Verdict::Ours => Ok(Outcome::Swept(sweep(context, state, &token, &info))),
@@ -83,13 +97,13 @@ pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
     })
 }
 
-/// Works under the run lock.
+/// Works under the run locks.
 fn locked(
     context: &Context<'_>,
     mut work: impl FnMut(&mut State) -> Result<Outcome, Interruption>,
 ) -> Outcome {
     let entered = enter(context);
-    let outcome = entered.and_then(|(_lock, mut state)| undisturbed(|| work(&mut state)));
+    let outcome = entered.and_then(|(_locks, mut state)| undisturbed(|| work(&mut state)));
     outcome.unwrap_or_else(Outcome::Failed)
 }
 
@@ -105,30 +119,67 @@ fn undisturbed<T>(mut work: impl FnMut() -> Result<T, Interruption>) -> Result<T
     Err(Failure::FileKeepsChanging)
 }
 
-/// Takes the run lock and loads the state. Where neither can be had, the pass goes on without.
-fn enter(context: &Context<'_>) -> Result<(Option<Lock>, State), Failure> {
+/// Takes the run locks and loads the state. What cannot be had, the pass goes on without.
+fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
     let settings = context.settings;
     let directory = &settings.state_directory;
     // Where the name leads nowhere, reading will say so; until then the name itself will do.
     let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
     let waiting = || (context.warn)(Warning::WaitingForLock);
-    let lock = match state::lock(directory, &token_file, waiting) {
-        Ok(Locking::Held(lock)) => lock,
+    let run_lock = match state::lock(directory, &token_file, waiting) {
+        Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
         Err(error) => {
             (context.warn)(Warning::NoState { path: directory.clone(), reason: plain(&error) });
-            return Ok((None, State::fleeting()));
+            None
         }
     };
-    let (state, spoilt) = State::load(directory, &token_file);
+    // A run that keeps its state elsewhere, because its XDG_STATE_HOME differs, or that can keep none, meets
+    // us only here. Its sweep would take the token we are about to store for a stale one.
+    let place_lock = match state::lock_place(&token_file, waiting) {
+        Ok(Locking::Held(lock)) => Some(lock),
+        Ok(Locking::Busy) => return Err(Failure::LockBusy),
+        // No such directory, or a file system without locks: reading says the one, and the other is no reason
+        // to let a token die.
+        Err(_) => None,
+    };
+    let (state, spoilt) = match run_lock {
+        Some(_) => State::load(directory, &token_file),
+        None => (State::fleeting(), None),
+    };
     if let Some(error) = spoilt {
         (context.warn)(Warning::StateSpoilt { path: directory.clone(), reason: plain(&error) });
     }
     // What a killed run left beside the token file may hold a living token.
-    if let Err(error) = staged::remove_leftovers(&token_file, rustix::process::geteuid().as_raw()) {
+    if place_lock.is_some()
+        && let Err(error) = staged::remove_leftovers(&token_file, rustix::process::geteuid().as_raw())
+    {
         (context.warn)(Warning::LeftoversRemain { reason: plain(&error) });
     }
-    Ok((Some(lock), state))
+    Ok(([run_lock, place_lock], state))
+}
+
+/// Reads the token file and looks up what is in it. If that is refused, the file gets a moment to change
+/// before the token is called dead.
+fn inspect(context: &Context<'_>, looseness: Looseness) -> Result<Current, Interruption> {
+    let token = read(context, looseness)?;
+    match context.client.lookup_self(&token) {
+        Ok(SelfLookup { info, confirmed }) => {
+            if !confirmed {
+                (context.warn)(Warning::Unconfirmed);
+            }
+            Ok(Current { token, info, confirmed })
+        }
+        Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
+            thread::sleep(MOMENT);
+            if holds(context, &token) {
+                Err(Failure::Dead { url, message }.into())
+            } else {
+                Err(Interruption::FileChanged)
+            }
+        }
+        Err(error) => Err(Failure::Vault(error).into()),
+    }
 }
 
 /// Reads the token file; once more after a moment if there is nothing in it, since somebody may be about to
@@ -149,38 +200,13 @@ fn read(context: &Context<'_>, looseness: Looseness) -> Result<Token, Failure> {
     Ok(token)
 }
 
-/// Looks the token up. If it is refused, the file gets a moment to change before the token is called dead.
-fn look_up(context: &Context<'_>, token: &Token) -> Result<TokenInfo, Interruption> {
-    match context.client.lookup_self(token) {
-        Ok(lookup) => {
-            if !lookup.confirmed {
-                (context.warn)(Warning::Unconfirmed);
-            }
-            Ok(lookup.info)
-        }
-        Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
-            thread::sleep(MOMENT);
-            if holds(context, token) {
-                Err(Failure::Dead { url, message }.into())
-            } else {
-                Err(Interruption::FileChanged)
-            }
-        }
-        Err(error) => Err(Failure::Vault(error).into()),
-    }
-}
-
 /// Whether the token file still holds `token`.
 fn holds(context: &Context<'_>, token: &Token) -> bool {
     context.settings.token_file.read(Looseness::Tell).is_ok_and(|reading| reading.token == *token)
 }
 
-fn renew(
-    context: &Context<'_>,
-    state: &mut State,
-    token: &Token,
-    info: &TokenInfo,
-) -> Result<Outcome, Interruption> {
+fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<Outcome, Interruption> {
+    let Current { token, info, .. } = current;
     let (dying, seconds_left) = match context.client.renew_self(token) {
         Ok(Renewal::Renewed { lease, renewable, warnings }) => {
             for warning in warnings {
@@ -206,7 +232,7 @@ fn renew(
         Err(error) => return Err(Failure::Vault(error).into()),
     };
     (context.warn)(Warning::Dying { display_name: info.display_name.clone(), dying, seconds_left });
-    heal::heal(context, state, token, info, Origin::Dying { dying, seconds_left })
+    heal::heal(context, state, current, Origin::Dying { dying, seconds_left })
 }
 
 /// Sweeps with `token`, which is ours and is kept, and notes in the state how it went.
@@ -231,7 +257,9 @@ fn sweep(context: &Context<'_>, state: &mut State, token: &Token, kept: &TokenIn
         .filter(|&accessor| Some(accessor) != kept.accessor.as_ref() && report.is_gone(accessor))
         .cloned()
         .collect();
-    note(context, state.note_swept(report.is_unfinished(), &gone));
+    // A sweep that is switched off finishes none that is due.
+    let still_due = report.is_unfinished() || (state.is_sweep_due() && !sweeps(context.settings));
+    note(context, state.note_swept(still_due, &gone));
     report
 }
 

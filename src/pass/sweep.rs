@@ -24,6 +24,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// thousand times.
 const FAILURE_LIMIT: usize = 16;
 
+/// A lone 403 during a walk means that an accessor vanished. So many of them, and more than half of all, mean
+/// that something denies the lookups although it let the first one pass.
+const DENIAL_LIMIT: usize = 16;
+
 /// What is done with a stale token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -66,6 +70,10 @@ enum Fate {
     Stale,
     /// Not there (any more).
     Gone,
+    /// Not there, or not to be looked at: the answer is the same.
+    GoneOrDenied,
+    /// One of ours that may not be looked at. A sweep would try to revoke it.
+    Unseen,
     /// Not ours to revoke.
     Spared,
     /// Stale, but Vault forbids its revocation.
@@ -104,7 +112,8 @@ impl Sweep<'_> {
     /// The kept token is looked up first. It lives, since it is the one that asks; so a denial here is a
     /// denial of the call, and any later one means that an accessor vanished. The two look the same.
     fn list(&self) -> Result<Vec<Accessor>, SweepEnd> {
-        let cut = |error| SweepEnd::CutShort { examined: 0, total: 0, cause: CutCause::Error(error) };
+        let cut =
+            |error| SweepEnd::CutShort { examined: 0, total: 0, cause: CutCause::Error(Box::new(error)) };
         let accessors = self.client.accessors(self.token).map_err(|error| match error.kind.no() {
             Some((No::Denied, _)) => SweepEnd::ListDenied,
             Some((No::Refused | No::NotFound, _)) | None => cut(error),
@@ -162,11 +171,12 @@ impl Sweep<'_> {
                 Staleness::Stale => self.revoke(accessor),
             },
             Err(error) => match (error.kind.no(), known) {
-                (Some((No::Denied, message)), Known::Remembered) => match self.action {
+                (Some((No::Denied, _)), Known::Remembered) => match self.action {
                     Action::Revoke => self.revoke(accessor),
-                    Action::List => Fate::Kept(message.to_owned()),
+                    Action::List => Fate::Unseen,
                 },
-                (Some((No::Denied | No::Refused | No::NotFound, _)), _) => Fate::Gone,
+                (Some((No::Denied, _)), Known::Listed) => Fate::GoneOrDenied,
+                (Some((No::Refused | No::NotFound, _)), _) => Fate::Gone,
                 (None, _) => Fate::Unknown(error),
             },
         }
@@ -193,7 +203,10 @@ struct Findings {
     kept: Vec<Accessor>,
     kept_because: Option<String>,
     examined: usize,
+    denied: usize,
+    unseen: usize,
     failures: usize,
+    unanswered: usize,
     first_failure: Option<Error>,
     time_is_up: bool,
 }
@@ -206,6 +219,11 @@ impl Findings {
             Fate::Gone => {
                 self.gone.insert(accessor.as_str().to_owned());
             }
+            Fate::GoneOrDenied => {
+                self.denied += 1;
+                self.gone.insert(accessor.as_str().to_owned());
+            }
+            Fate::Unseen => self.unseen += 1,
             Fate::Spared => {}
             Fate::Kept(message) => {
                 self.kept.push(accessor.clone());
@@ -213,6 +231,7 @@ impl Findings {
             }
             Fate::Unknown(error) => {
                 self.failures += 1;
+                self.unanswered += usize::from(!matches!(error.kind, ErrorKind::Server { .. }));
                 self.first_failure.get_or_insert(error);
                 return self.failures < FAILURE_LIMIT;
             }
@@ -222,22 +241,32 @@ impl Findings {
     }
 
     fn report(self, total: usize) -> SweepReport {
-        let cause = match self.first_failure {
-            Some(error) => Some(CutCause::Error(error)),
-            None if self.time_is_up => Some(CutCause::TimeIsUp),
-            None => None,
+        let (examined, digested) = (self.examined, self.digested(total));
+        let end = if self.time_is_up {
+            SweepEnd::CutShort { examined, total, cause: CutCause::TimeIsUp }
+        } else if let Some(error) = self.first_failure.filter(|_| !digested) {
+            SweepEnd::CutShort { examined, total, cause: CutCause::Error(Box::new(error)) }
+        } else if self.denied >= DENIAL_LIMIT && self.denied * 2 > examined {
+            SweepEnd::LookupDenied
+        } else {
+            SweepEnd::Complete
         };
-        let end = match cause {
-            Some(cause) => SweepEnd::CutShort { examined: self.examined, total, cause },
-            None => SweepEnd::Complete,
-        };
+        let indigestible = if matches!(end, SweepEnd::Complete) { self.failures } else { 0 };
         SweepReport {
             stale: self.stale,
             gone: self.gone,
             kept: self.kept,
             kept_because: self.kept_because,
+            unseen: self.unseen,
+            indigestible,
             end,
         }
+    }
+
+    /// Whether everything was looked at but a few accessors that the server answers with an error of its own.
+    /// It will do so tomorrow, and a walk that waited for it would never end.
+    fn digested(&self, total: usize) -> bool {
+        self.unanswered == 0 && self.failures * 2 <= self.examined && self.examined + self.failures == total
     }
 }
 

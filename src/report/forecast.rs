@@ -26,8 +26,10 @@ pub(crate) enum Forecast {
         ttl: u64,
         /// Why it will end, if it is ours.
         dying: Option<Dying>,
-        /// Where it may mint.
-        authority: Authority,
+        /// The path on which it may mint.
+        path: &'static str,
+        /// Whether it bears our name, so that the sweep will revoke it.
+        leftover: bool,
         /// What the sweep would find.
         sweep: SweepReport,
     },
@@ -48,15 +50,6 @@ pub(crate) enum Forecast {
     Failed(Failure),
 }
 
-/// Where a token may mint ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Authority {
-    /// On this path.
-    On(&'static str),
-    /// It may not even ask.
-    Unknown,
-}
-
 /// Why a token may not mint ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoAuthority {
@@ -64,6 +57,8 @@ pub(crate) enum NoAuthority {
     Batch,
     /// Tokens with a limited number of uses never mint.
     UseLimited,
+    /// It may not even ask what it may.
+    NotTold,
     /// It lacks `update` and `sudo` on both paths; these it has.
     Capabilities([(&'static str, Vec<String>); 2]),
 }
@@ -75,7 +70,7 @@ impl Forecast {
         match self {
             Self::Renew { display_name, ttl, sweep } => {
                 let mut lines = vec![
-                    format!("{file} holds our token (dn={} ttl={ttl}s)", Shown(display_name)),
+                    format!("{file} holds our token (dn={} {})", Shown(display_name), life(*ttl)),
                     "would renew it; would leave the file as it is".to_owned(),
                 ];
                 if let Some(report) = sweep {
@@ -84,21 +79,17 @@ impl Forecast {
                 }
                 lines
             }
-            Self::Heal { display_name, ttl, dying, authority, sweep } => {
+            Self::Heal { display_name, ttl, dying, path, leftover, sweep } => {
                 let mut lines = vec![in_the_file(&file, display_name, *ttl, *dying)];
                 lines.push(format!(
-                    "would mint {} (policies {}; period {}s; orphan): {}",
+                    "would mint {} (policies {}; period {}s; orphan): the token may, on {path}",
                     identity.display_name,
                     Shown(&identity.policies.join(", ")),
                     identity.period,
-                    match authority {
-                        Authority::On(path) => format!("the token may, on {path}"),
-                        Authority::Unknown => "whether the token may, Vault does not tell it".to_owned(),
-                    }
                 ));
                 lines.push(match dying {
-                    Some(_) => format!("would replace {file}"),
-                    None => format!("would replace {file}, and leave the foreign token alive"),
+                    None if !leftover => format!("would replace {file}, and leave the foreign token alive"),
+                    Some(_) | None => format!("would replace {file}"),
                 });
                 lines.extend(sweep_lines(sweep, mode));
                 lines
@@ -107,6 +98,7 @@ impl Forecast {
                 let why = match reason {
                     NoAuthority::Batch => "batch tokens cannot mint".to_owned(),
                     NoAuthority::UseLimited => "tokens with a limited number of uses cannot mint".to_owned(),
+                    NoAuthority::NotTold => "Vault does not tell what it may; it would be tried".to_owned(),
                     NoAuthority::Capabilities(found) => {
                         let found = found.iter().map(|(path, list)| format!("{path}: {}", list.join(", ")));
                         Shown(&found.collect::<Vec<_>>().join("; ")).to_string()
@@ -162,27 +154,25 @@ impl Forecast {
 fn in_the_file(file: &str, display_name: &str, ttl: u64, dying: Option<Dying>) -> String {
     match dying {
         Some(dying) => format!(
-            "{file} holds our token (dn={} ttl={ttl}s), which is dying: {}",
+            "{file} holds our token (dn={} {}), which is dying: {}",
             Quoted(display_name),
+            life(ttl),
             words::dying(dying)
         ),
-        None => format!("{file} holds a foreign token (dn={} ttl={ttl}s)", Quoted(display_name)),
+        None => format!("{file} holds a foreign token (dn={} {})", Quoted(display_name), life(ttl)),
     }
 }
 
+/// How long a token has; a root token has no end, and its lookup says 0.
+fn life(ttl: u64) -> String {
+    if ttl == 0 { "without end".to_owned() } else { format!("ttl={ttl}s") }
+}
+
 fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
-    let mut lines = Vec::new();
-    let looked = match report.end {
-        SweepEnd::Off => false,
-        SweepEnd::Complete
-        | SweepEnd::ListDenied
-        | SweepEnd::LookupDenied
-        | SweepEnd::NothingToKeep
-        | SweepEnd::CutShort { .. } => true,
-    };
-    if !looked {
+    if matches!(report.end, SweepEnd::Off) {
         return vec!["would not sweep: it is switched off".to_owned()];
     }
+    let mut lines = Vec::new();
     lines.push(format!(
         "would revoke {} stale periodic token(s){}",
         report.stale.len(),
@@ -194,8 +184,8 @@ fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
         }
         SweepMode::Walk | SweepMode::Off => {}
     }
-    if !report.kept.is_empty() {
-        lines.push(format!("cannot look at {} remembered token(s) with this token", report.kept.len()));
+    if report.unseen > 0 {
+        lines.push(format!("cannot look at {} remembered token(s) with this token", report.unseen));
     }
     let reason = report.end.reason();
     if !reason.is_empty() {

@@ -126,6 +126,10 @@ pub(crate) struct SweepReport {
     pub(crate) kept: Vec<Accessor>,
     /// Vault's words about the first of them.
     pub(crate) kept_because: Option<String>,
+    /// Remembered tokens a dry run may not look at.
+    pub(crate) unseen: usize,
+    /// Accessors to which the server answered with an error of its own.
+    pub(crate) indigestible: usize,
     /// How it ended.
     pub(crate) end: SweepEnd,
 }
@@ -159,7 +163,7 @@ pub(crate) enum SweepEnd {
 #[derive(Debug)]
 pub(crate) enum CutCause {
     /// A call did not succeed.
-    Error(Error),
+    Error(Box<Error>),
     /// It took too long.
     TimeIsUp,
 }
@@ -216,6 +220,9 @@ impl SweepReport {
         }
         if let Some(message) = kept_because {
             parts.push(format!("{} may not be revoked (403: {})", self.kept.len(), Shown(message)));
+        }
+        if self.indigestible > 0 {
+            parts.push(format!("{} could not be looked at", self.indigestible));
         }
         parts.join("; ")
     }
@@ -328,7 +335,7 @@ impl Outcome {
 impl SweepReport {
     /// Whether it did all that was asked of it.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self.end, SweepEnd::Complete) && self.kept.is_empty()
+        matches!(self.end, SweepEnd::Complete) && self.kept.is_empty() && self.indigestible == 0
     }
 
     /// The exit status of the verb `sweep` with `--detailed-exitcode`.

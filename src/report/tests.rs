@@ -33,7 +33,7 @@ fn ended(end: SweepEnd) -> SweepReport {
 
 fn failed(kind: ErrorKind) -> Error {
     let url = "https://vault.example.org/v1/auth/token/lookup-self".to_owned();
-    Error { call: Call::LookupSelf, url, kind }
+    Error { call: Call::LookupSelf, url, redirected_by: None, kind }
 }
 
 fn denied() -> RefusedMint {
@@ -87,7 +87,7 @@ fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
         ..swept(2)
     };
     let words = |report| line(&healed(HealedFrom::Foreign, "x", report));
-    let sealed = CutCause::Error(failed(ErrorKind::Sealed));
+    let sealed = CutCause::Error(Box::new(failed(ErrorKind::Sealed)));
     assert!(words(cut(120, 5000, sealed)).ends_with(
         "(revoked 2 stale periodic token(s); accessor sweep cut short after 120 of 5000 accessors: token lookup: https://vault.example.org: 503: Vault is sealed)"
     ));
@@ -320,7 +320,7 @@ fn warnings_are_one_line_and_begin_with_warn() {
                 path: PathBuf::from("/home/wizard/.local/state/vault-token-renew"),
                 reason: "read-only file system".to_owned(),
             },
-            "WARN: ~/.local/state/vault-token-renew: read-only file system; going on without lock and state",
+            "WARN: ~/.local/state/vault-token-renew: read-only file system; going on without its lock and state",
         ),
     ];
     for (warning, expected) in table {
@@ -341,7 +341,7 @@ fn the_exit_status_says_as_much_as_was_asked_for() {
             Outcome::Swept(ended(SweepEnd::CutShort {
                 examined: 0,
                 total: 0,
-                cause: CutCause::Error(temporary()),
+                cause: CutCause::Error(Box::new(temporary())),
             })),
             1,
             75,

@@ -97,11 +97,9 @@ impl Warning {
             Self::Settings(SettingsWarning::VerificationOff(name)) => {
                 format!("{name} is set: the server's certificate is not verified")
             }
-            Self::WaitingForLock => {
-                "another run is at work on this token file; waiting for it to end".to_owned()
-            }
+            Self::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
             Self::NoState { path, reason } => {
-                format!("{}: {reason}; going on without lock and state", names.path(path))
+                format!("{}: {reason}; going on without its lock and state", names.path(path))
             }
             Self::StateSpoilt { path, reason } => {
                 format!(
@@ -142,7 +140,7 @@ impl Warning {
                 format!("{} is replaced, but its directory cannot be synced: {reason}", names.token_file())
             }
             Self::Stranded { accessor, error } => format!(
-                "the minted token{} could not be revoked ({}); the next heal or sweep will",
+                "the minted token{} could not be revoked ({}); a sweep that walks will find it",
                 accessor
                     .as_ref()
                     .map(|accessor| format!(" {}", Shown(&accessor.short())))

@@ -121,12 +121,12 @@ pub(super) fn accessors(list: &[Accessor]) -> String {
 
 /// Both refusals of a mint; one if they are the same.
 pub(super) fn refusal(refusal: &Refusal) -> String {
-    let create = format!("{}: {}", refusal.create.status, Shown(&refusal.create.message));
+    let create = format!("{}: {}", refusal.create.status, reason(&refusal.create.message));
     if refusal.create == refusal.create_orphan {
         return create;
     }
     let other = &refusal.create_orphan;
-    format!("{create}; on create-orphan {}: {}", other.status, Shown(&other.message))
+    format!("{create}; on create-orphan {}: {}", other.status, reason(&other.message))
 }
 
 /// Why a token of ours will end.
@@ -147,7 +147,7 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
         Failure::LockBusy => "lock: another run has been at work for too long".to_owned(),
         Failure::Dead { url, message } => format!(
             "token lookup: {url}: the token in {file} is dead or blocked (403: {}); log in again: {}",
-            Shown(message),
+            reason(message),
             names.recovery_command()
         ),
         Failure::Vault(error) if failure.lost_mint() => format!(
@@ -207,6 +207,7 @@ fn contradiction(contradiction: &Contradiction) -> String {
         Contradiction::Period(seconds) => format!("its period is {seconds}s"),
         Contradiction::Type(kind) => format!("its type is {}", Quoted(kind)),
         Contradiction::NoAccessor => "it has no accessor".to_owned(),
+        Contradiction::Accessor => "the server speaks of another token".to_owned(),
     }
 }
 
@@ -239,16 +240,20 @@ pub(super) fn error(error: &Error) -> String {
         | ErrorKind::Redirect { .. }
         | ErrorKind::AnotherToken => &error.url,
     };
-    format!("{}: {place}: {}", call(error.call), kind(&error.kind))
+    let redirected = match &error.redirected_by {
+        Some(server) => format!(" (where {} redirected us)", Shown(server)),
+        None => String::new(),
+    };
+    format!("{}: {}{redirected}: {}", call(error.call), Shown(place), kind(&error.kind))
 }
 
 fn kind(kind: &ErrorKind) -> String {
     match kind {
         ErrorKind::Unreachable(reason) => unreachable(reason),
         ErrorKind::Interrupted(reason) => interrupted(reason),
-        ErrorKind::Denied { message } => format!("403: {}", Shown(message)),
-        ErrorKind::Refused { message } => format!("400: {}", Shown(message)),
-        ErrorKind::NotFound { message } => format!("404: {}", Shown(message)),
+        ErrorKind::Denied { message } => format!("403: {}", reason(message)),
+        ErrorKind::Refused { message } => format!("400: {}", reason(message)),
+        ErrorKind::NotFound { message } => format!("404: {}", reason(message)),
         ErrorKind::Sealed => "503: Vault is sealed".to_owned(),
         ErrorKind::Throttled { said } => format!("429: {}", self::said(said)),
         ErrorKind::Server { status, said } | ErrorKind::Unexpected { status, said } => {
@@ -260,10 +265,14 @@ fn kind(kind: &ErrorKind) -> String {
     }
 }
 
+/// Vault's words, which may be none.
+fn reason(message: &str) -> String {
+    if message.is_empty() { "no reason given".to_owned() } else { Shown(message).to_string() }
+}
+
 fn said(said: &Said) -> String {
     match said {
-        Said::Errors(message) if message.is_empty() => "no reason given".to_owned(),
-        Said::Errors(message) => Shown(message).to_string(),
+        Said::Errors(message) => reason(message),
         Said::Foreign(oddity) => self::oddity(oddity),
     }
 }
@@ -360,6 +369,11 @@ pub(super) fn remedy(failure: &Failure, names: &Names<'_>) -> Option<String> {
 }
 
 fn error_remedy(error: &Error) -> Option<String> {
+    if error.redirected_by.is_some() && error.kind.is_temporary() {
+        return Some(
+            "the server names an address that cannot be reached from here: see its api_addr".to_owned(),
+        );
+    }
     let text = match &error.kind {
         ErrorKind::Unreachable(
             Unreachable::Refused | Unreachable::TimedOut | Unreachable::Name(_) | Unreachable::Other(_),

@@ -1,5 +1,6 @@
 //! The address of a server.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::{Result, anyhow, bail};
@@ -18,6 +19,9 @@ impl Address {
             bail!("unix sockets are not supported; give an http:// or https:// address");
         }
         if !text.contains("://") {
+            if text.contains('@') {
+                bail!("it has no scheme, and must not hold a user name or password");
+            }
             bail!("it has no scheme; did you mean https://{text}?");
         }
         let uri: Uri = text.parse().map_err(|error| anyhow!("not an address: {error}"))?;
@@ -45,6 +49,12 @@ impl Address {
     /// The full address of a path below `/v1/`.
     pub(super) fn join(&self, path: &str) -> String {
         format!("{}/v1/{path}", self.0)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -76,6 +86,7 @@ mod tests {
         for (text, part) in [
             ("127.0.0.1:8200", "did you mean https://127.0.0.1:8200?"),
             ("", "no scheme"),
+            ("me:secret@h:8200", "user name or password"),
             ("ftp://h", "only http"),
             ("unix:///run/vault.sock", "unix sockets are not supported"),
             ("https://me:secret@h", "user name or password"),

@@ -10,8 +10,10 @@ use super::Call;
 pub(crate) struct Error {
     /// What was asked.
     pub(crate) call: Call,
-    /// Where it was asked, whole and without any secret.
+    /// Where it was asked, whole and without any secret: after a redirect, where that led.
     pub(crate) url: String,
+    /// The address of the server that redirected us there, if one did.
+    pub(crate) redirected_by: Option<String>,
     /// What happened.
     pub(crate) kind: ErrorKind,
 }

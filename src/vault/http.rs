@@ -1,4 +1,4 @@
-//! The only user of ureq: connections, time-outs, retries, the one redirect hop.
+//! The only place that sends: connections, time-outs, the retry budget, the one redirect hop.
 //!
 //! ureq would send `X-Vault-Token` along on any redirect it follows, to any host. So it follows none
 //! (`max_redirects(0)`), and [`Http::attempt`] makes the single hop by hand, by the rules of the official
@@ -39,9 +39,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// No pause is shorter than this, so that bad luck with the dice never makes a hot loop.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of request and response headers kept in memory per connection. ureq's own 128 KiB would cost a
-/// sweep over 16 connections 4 MiB.
-const BUFFER: usize = 16 * 1024;
+/// Bytes of an answer kept in memory per connection. ureq's own 128 KiB would cost a sweep over 16
+/// connections 2 MiB.
+const INPUT_BUFFER: usize = 16 * 1024;
+
+/// Bytes of a request's headers: the longest token a token file may hold, and some more.
+const OUTPUT_BUFFER: usize = 72 * 1024;
 
 /// A pooled connection is not used again after this long: servers and balancers close idle ones, and a
 /// mint must not be written into a connection that is being closed.
@@ -110,27 +113,31 @@ impl Http {
         &self.settings
     }
 
-    /// One attempt: a request, and one more where the answer is a redirect that may be followed.
-    pub(super) fn attempt(&self, question: &Question<'_>) -> Result<Answer, ErrorKind> {
+    /// One attempt: a request, and one more where the answer is a redirect that may be followed. With an
+    /// error comes the place the redirect led to, if it was followed.
+    pub(super) fn attempt(&self, question: &Question<'_>) -> Result<Answer, (ErrorKind, Option<String>)> {
+        let here = |kind| (kind, None);
         let first: Uri = self
             .settings
             .address
             .join(question.path)
             .parse()
-            .map_err(|_| ErrorKind::Unreachable(Unreachable::Other("not an address".to_owned())))?;
-        let (answer, headers) = self.exchange(question, &first)?;
+            .map_err(|_| here(ErrorKind::Unreachable(Unreachable::Other("not an address".to_owned()))))?;
+        let (answer, headers) = self.exchange(question, &first).map_err(here)?;
         if !is_redirect(answer.status) {
             return Ok(answer);
         }
         let status = answer.status;
-        let refuse = |reason| ErrorKind::Redirect { status, reason };
+        let refuse = |reason| here(ErrorKind::Redirect { status, reason });
         if self.settings.disable_redirects {
             return Err(refuse(RedirectRefusal::Disabled));
         }
         let second = redirect_target(status, &headers, &first).map_err(refuse)?;
-        let (answer, _) = self.exchange(question, &second)?;
+        let there = |kind| (kind, Some(second.to_string()));
+        let (answer, _) = self.exchange(question, &second).map_err(there)?;
         if is_redirect(answer.status) {
-            return Err(ErrorKind::Redirect { status: answer.status, reason: RedirectRefusal::Twice });
+            let reason = RedirectRefusal::Twice;
+            return Err(there(ErrorKind::Redirect { status: answer.status, reason }));
         }
         Ok(answer)
     }
@@ -207,8 +214,8 @@ impl Http {
             .timeout_resolve(Some(CONNECT_TIMEOUT.min(settings.timeout)))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(settings.timeout)))
             .user_agent(concat!("vault-token-renew/", env!("CARGO_PKG_VERSION")))
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
             .max_idle_connections(settings.concurrency)
             .max_idle_connections_per_host(settings.concurrency)
             .max_idle_age(IDLE_AGE)
@@ -441,7 +448,7 @@ fn tls_trouble(error: &rustls::Error) -> TlsTrouble {
 
 /// The time a pass may spend on trying again: one for all its requests, however many run side by side.
 ///
-/// The clock starts with the first failure, so that a long sweep does not use it up by being long.
+/// The clock starts with the first request that fails, so that a long sweep does not use it up by being long.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     allowed: Duration,
@@ -453,10 +460,16 @@ impl RetryBudget {
         Self { allowed, deadline: OnceLock::new() }
     }
 
-    /// How long to wait before repetition number `attempt` (from 0), or `None` when the budget does not
-    /// reach that far. What the server asked for in `Retry-After` is the least to wait.
-    pub(super) fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
-        let deadline = self.deadline.get_or_init(|| Instant::now() + self.allowed);
+    /// How long to wait before repetition number `attempt` (from 0) of a request that was first sent at
+    /// `started`, or `None` when the budget does not reach that far. What the server asked for in
+    /// `Retry-After` is the least to wait.
+    pub(super) fn pause(
+        &self,
+        started: Instant,
+        attempt: u32,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let deadline = self.deadline.get_or_init(|| started + self.allowed);
         let pause = backoff(attempt, fastrand::f64()).max(retry_after.unwrap_or_default());
         let left = deadline.saturating_duration_since(Instant::now());
         (pause < left).then_some(pause)
@@ -529,10 +542,23 @@ mod tests {
 
     #[test]
     fn the_budget_ends() {
-        assert_eq!(RetryBudget::new(Duration::ZERO).pause(0, None), None);
+        let now = Instant::now();
+        assert_eq!(RetryBudget::new(Duration::ZERO).pause(now, 0, None), None);
         let budget = RetryBudget::new(Duration::from_secs(30));
-        assert!(budget.pause(0, None).unwrap() <= FIRST_PAUSE);
-        assert_eq!(budget.pause(0, Some(Duration::from_secs(7))).unwrap(), Duration::from_secs(7));
-        assert_eq!(budget.pause(0, Some(Duration::from_secs(31))), None);
+        assert!(budget.pause(now, 0, None).unwrap() <= FIRST_PAUSE);
+        assert_eq!(budget.pause(now, 0, Some(Duration::from_secs(7))).unwrap(), Duration::from_secs(7));
+        assert_eq!(budget.pause(now, 0, Some(Duration::from_secs(31))), None);
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(
+            budget.pause(later, 0, Some(Duration::from_secs(31))),
+            None,
+            "there is one budget for all"
+        );
+    }
+
+    #[test]
+    fn a_request_that_hung_for_longer_than_the_budget_is_not_repeated() {
+        let started = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        assert_eq!(RetryBudget::new(Duration::from_secs(30)).pause(started, 0, None), None);
     }
 }

@@ -9,7 +9,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -176,7 +176,7 @@ impl Client {
         let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer, token)?;
         let data = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
         match &data.id {
-            Some(id) if id != token => Err(self.error(call, ErrorKind::AnotherToken)),
+            Some(id) if !token.is(id) => Err(self.error(call, ErrorKind::AnotherToken)),
             id => {
                 let confirmed = id.is_some();
                 let mut info = TokenInfo::from(data);
@@ -293,18 +293,25 @@ impl Client {
         };
         let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
         let question = Question { method, path, token, body, limit };
+        let started = Instant::now();
         let mut attempt = 0;
         loop {
-            let (kind, retry_after) = match self.http.attempt(&question) {
+            let (kind, place, retry_after) = match self.http.attempt(&question) {
                 Ok(answer) if matches!(answer.status, 200 | 204) => return Ok(answer),
-                Ok(answer) => (refusal(&answer, token), answer.retry_after),
-                Err(kind) => (kind, None),
+                Ok(answer) => (refusal(&answer, token), None, answer.retry_after),
+                Err((kind, place)) => (kind, place, None),
             };
             let repeatable = call.is_repeatable() || kind.cannot_have_arrived();
-            let pause = (repeatable && kind.is_temporary()).then(|| self.budget.pause(attempt, retry_after));
-            match pause.flatten() {
-                Some(pause) => thread::sleep(pause),
-                None => return Err(self.error(call, kind)),
+            let pause = (repeatable && kind.is_temporary())
+                .then(|| self.budget.pause(started, attempt, retry_after))
+                .flatten();
+            match (pause, place) {
+                (Some(pause), _) => thread::sleep(pause),
+                (None, None) => return Err(self.error(call, kind)),
+                (None, Some(url)) => {
+                    let redirected_by = Some(self.http.settings().address.to_string());
+                    return Err(Error { call, url, redirected_by, kind });
+                }
             }
             attempt = attempt.saturating_add(1);
         }
@@ -336,7 +343,7 @@ impl Client {
     }
 
     fn error(&self, call: Call, kind: ErrorKind) -> Error {
-        Error { call, url: self.http.settings().address.join(call.route().1), kind }
+        Error { call, url: self.http.settings().address.join(call.route().1), redirected_by: None, kind }
     }
 }
 
@@ -349,6 +356,8 @@ fn refusal(answer: &Answer, token: &Token) -> ErrorKind {
         Err(_) => Said::Foreign(not_json(answer, token)),
     };
     match (status, said) {
+        // What Vault says of a token whose role is gone, with the status of a fault: it will say so for ever.
+        (500, Said::Errors(message)) if message.ends_with("not renewing") => ErrorKind::Refused { message },
         (403, Said::Errors(message)) => ErrorKind::Denied { message },
         (400, Said::Errors(message)) => ErrorKind::Refused { message },
         (404, Said::Errors(message)) => ErrorKind::NotFound { message },
@@ -457,10 +466,10 @@ mod tests {
 
     #[test]
     fn json_that_could_hold_a_token_is_not_quoted() {
-        let sent = Token::parse(b"s.secret").unwrap();
+        let sent = Token::parse(b"s.secret-0123456").unwrap();
         let oddity = not_json(&answer(200, r#"{"auth":{"client_token":"s.another-secret"}"#), &sent);
         assert!(!format!("{oddity:?}").contains("secret"));
-        let oddity = not_json(&answer(502, "<html>Bad Gateway: s.secret</html>"), &sent);
+        let oddity = not_json(&answer(502, "<html>Bad Gateway: s.secret-0123456</html>"), &sent);
         assert!(format!("{oddity:?}").contains("Bad Gateway: (token)"));
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
 
 use crate::token::{Accessor, Token, TokenInfo};
 
@@ -70,12 +71,13 @@ pub(super) struct Envelope<Data, Auth> {
 /// A lookup's `data`, in which even a field the documentation promises may be `null`.
 #[derive(Deserialize)]
 pub(super) struct LookupData {
-    #[serde(default, deserialize_with = "token_or_nothing")]
-    pub(super) id: Option<Token>,
+    #[serde(default, deserialize_with = "secret_or_nothing")]
+    pub(super) id: Option<Zeroizing<String>>,
     accessor: Option<String>,
     display_name: String,
     policies: Option<Vec<String>>,
-    ttl: u64,
+    /// Below zero for a token that has ended and is not yet cleared away.
+    ttl: i64,
     identity_policies: Option<Vec<String>>,
     period: Option<u64>,
     explicit_max_ttl: Option<u64>,
@@ -96,7 +98,7 @@ impl From<LookupData> for TokenInfo {
             accessor: data.accessor.and_then(Accessor::new),
             display_name: data.display_name,
             policies: data.policies.unwrap_or_default(),
-            ttl: data.ttl,
+            ttl: u64::try_from(data.ttl).unwrap_or(0),
             identity_policies: data.identity_policies.unwrap_or_default(),
             period: data.period,
             explicit_max_ttl: data.explicit_max_ttl.unwrap_or(0),
@@ -113,9 +115,11 @@ impl From<LookupData> for TokenInfo {
 }
 
 /// The `id` of a lookup: absent, null and empty (as in a lookup by accessor) all mean "not said".
-fn token_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Token>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?.map(zeroize::Zeroizing::new);
-    Ok(text.and_then(|text| Token::parse(text.as_bytes()).ok()))
+fn secret_or_nothing<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Zeroizing<String>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.map(Zeroizing::new);
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 /// The `auth` of a mint.
