@@ -591,6 +591,22 @@ fn an_accessor_the_server_cannot_digest_does_not_make_every_night_a_walk() {
 }
 
 #[test]
+fn a_stale_token_that_could_not_be_revoked_keeps_the_sweep_due() {
+    let (mut server, home) = guarded();
+    let _mocks = healing_among(&mut server, &["other-1".to_owned(), "other-2".to_owned()]);
+    for (accessor, name) in [("other-1", "somebody"), ("other-2", OUR_NAME), ("new-accessor", OUR_NAME)] {
+        let info = with(with(minted(), "display_name", json!(name)), "accessor", json!(accessor));
+        let by = Matcher::Json(json!({ "accessor": accessor }));
+        post_matching(&mut server, by, 200, &data(&with(info, "id", json!(""))));
+    }
+    let _revoke = post(&mut server, "auth/token/revoke-accessor", 500, r#"{"errors":["broken"]}"#);
+    let run = home.run(&server.url(), &[]).expect(0);
+    assert!(run.said().contains("accessor sweep cut short after 1 of 2 accessors: revocation: "), "{run:?}");
+    let state = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap();
+    assert!(String::from_utf8(state.1.3).unwrap().contains(r#""sweep_due": "new-accessor""#));
+}
+
+#[test]
 fn accessors_that_vanish_during_a_sweep_are_no_error() {
     for (status, body) in [
         (400, r#"{"errors":["1 error occurred:\n\t* invalid accessor\n\n"]}"#),

@@ -553,20 +553,24 @@ fn the_verb_sweep_fails_where_it_may_not_list() {
     assert_eq!(run.complaint(), "FAIL: sweep: accessor sweep skipped (list denied)");
 }
 
-#[test]
-fn an_interrupted_sweep_is_finished_by_the_next_pass() {
-    let server = server();
-    let stray = mint(&server, ours());
-    let home = Sandbox::holding(&admin_login(&server).token);
-    // In front of the real server: it loses the listing, as an outage in the middle of a heal would.
+/// In front of the real server: it loses the listing, as an outage in the middle of a heal would.
+fn losing_the_list(server: &OpenBao) -> Scripted {
     let real = server.address().to_owned();
-    let flaky = Scripted::start(move |request, _| {
+    Scripted::start(move |request, _| {
         if request.call().starts_with("auth/token/accessors") {
             Reply::Close
         } else {
             Reply::Forward(real.clone())
         }
-    });
+    })
+}
+
+#[test]
+fn an_interrupted_sweep_is_finished_by_the_next_pass() {
+    let server = server();
+    let stray = mint(&server, ours());
+    let home = Sandbox::holding(&admin_login(&server).token);
+    let flaky = losing_the_list(&server);
     let run = home.run(flaky.address(), &[]).expect(0);
     assert!(
         run.said().contains("(revoked 0 stale periodic token(s); accessor sweep cut short after 0 of 0 accessors: accessor list: "),
@@ -766,14 +770,7 @@ fn runs_that_keep_their_state_in_different_places_do_not_kill_each_others_token(
 fn a_sweep_that_is_due_waits_while_sweeps_are_switched_off() {
     let server = server();
     let home = Sandbox::holding(&admin_login(&server).token);
-    let real = server.address().to_owned();
-    let flaky = Scripted::start(move |request, _| {
-        if request.call().starts_with("auth/token/accessors") {
-            Reply::Close
-        } else {
-            Reply::Forward(real.clone())
-        }
-    });
+    let flaky = losing_the_list(&server);
     home.run(flaky.address(), &[]).expect(0);
     let plain = format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)");
     assert_eq!(home.run(server.address(), &["--sweep=off"]).expect(0).said(), plain);

@@ -78,8 +78,10 @@ enum Fate {
     Spared,
     /// Stale, but Vault forbids its revocation.
     Kept(String),
-    /// No answer.
+    /// Nobody knows whose it is: no believable answer to the lookup.
     Unknown(Error),
+    /// Stale, and no believable answer to the revocation.
+    Unrevoked(Error),
 }
 
 impl Sweep<'_> {
@@ -189,7 +191,7 @@ impl Sweep<'_> {
                 Ok(Revocation::Revoked) => Fate::Stale,
                 Ok(Revocation::AlreadyGone) => Fate::Gone,
                 Err(Error { kind: ErrorKind::Denied { message }, .. }) => Fate::Kept(message),
-                Err(error) => Fate::Unknown(error),
+                Err(error) => Fate::Unrevoked(error),
             },
         }
     }
@@ -230,13 +232,20 @@ impl Findings {
                 self.kept_because.get_or_insert(message);
             }
             Fate::Unknown(error) => {
-                self.failures += 1;
-                self.unanswered += usize::from(!matches!(error.kind, ErrorKind::Server { .. }));
-                self.first_failure.get_or_insert(error);
-                return self.failures < FAILURE_LIMIT;
+                let indigestible = matches!(error.kind, ErrorKind::Server { .. });
+                return self.add_failure(error, indigestible);
             }
+            Fate::Unrevoked(error) => return self.add_failure(error, false),
         }
         self.examined += 1;
+        !self.time_is_up
+    }
+
+    /// Adds a failure, and says whether to go on.
+    fn add_failure(&mut self, error: Error, indigestible: bool) -> bool {
+        self.failures += 1;
+        self.unanswered += usize::from(!indigestible);
+        self.first_failure.get_or_insert(error);
         self.failures < FAILURE_LIMIT && !self.time_is_up
     }
 
@@ -270,7 +279,7 @@ impl Findings {
     }
 }
 
-/// Works on the findings; a worker that panicked has not spoilt them for the others.
+/// Works on the findings, which a panic elsewhere does not spoil.
 fn locked<T>(findings: &Mutex<Findings>, work: impl FnOnce(&mut Findings) -> T) -> T {
     work(&mut findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
