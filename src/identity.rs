@@ -327,6 +327,11 @@ mod tests {
             tell(TokenInfo { explicit_max_ttl: 40 * DAY, creation_time: Some(now - 33 * DAY), ..ours() }),
             Vitality::Dying(Dying::ExplicitMaximum)
         );
+        assert_eq!(
+            tell(TokenInfo { period: Some(0), ttl: 32 * DAY, ..ours() }),
+            Vitality::Lasting,
+            "nothing says yet that a renewal would not reach a period"
+        );
         let far = TokenInfo { explicit_max_ttl: 400 * DAY, creation_time: Some(now - 33 * DAY), ..ours() };
         assert_eq!(tell(TokenInfo { ttl: 7 * DAY, ..far }), Vitality::Lasting);
         assert_eq!(

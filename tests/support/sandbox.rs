@@ -141,12 +141,15 @@ impl Sandbox {
     }
 
     /// Runs a prepared command, and checks what must be true of every run: it ended by itself, let no secret
-    /// out, and kept the token file as nobody's but the owner's.
+    /// out, and let nobody at the token file who was not let in before.
     #[track_caller]
     pub fn finish(&self, command: &mut Command) -> Run {
+        let mode = || fs::metadata(self.token_file()).map_or(0, |data| data.mode() & 0o7777);
+        let mode_before = mode();
         let output = command.output().expect("the program runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8 output");
         let status = output.status.code().expect("the program ends by itself");
+        assert_eq!(mode() & 0o077 & !mode_before, 0, "the token file is more open than it was: {:o}", mode());
         let run = Run { status, stdout: text(output.stdout), stderr: text(output.stderr) };
         if let Ok(token) = fs::read_to_string(self.token_file()) {
             self.guard(token.trim());
