@@ -283,3 +283,120 @@ impl Findings {
 fn locked<T>(findings: &Mutex<Findings>, work: impl FnOnce(&mut Findings) -> T) -> T {
     work(&mut findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::{Call, Interrupted, Said};
+
+    fn accessor(number: usize) -> Accessor {
+        Accessor::new(format!("accessor-{number}")).unwrap()
+    }
+
+    fn error(kind: ErrorKind) -> Error {
+        Error { call: Call::LookupAccessor, url: String::new(), redirected_by: None, kind }
+    }
+
+    fn broken() -> Error {
+        error(ErrorKind::Server { status: 500, said: Said::Errors("internal error".to_owned()) })
+    }
+
+    fn silent() -> Error {
+        error(ErrorKind::Interrupted(Interrupted::TimedOut))
+    }
+
+    /// What is found when these fates befall a list of `total` accessors, and whether each addition says to
+    /// go on.
+    fn found(total: usize, fates: Vec<Fate>) -> (SweepReport, Vec<bool>) {
+        let mut findings = Findings::default();
+        let on = fates
+            .into_iter()
+            .enumerate()
+            .map(|(number, fate)| findings.add(&accessor(number), fate))
+            .collect();
+        (findings.report(total), on)
+    }
+
+    fn many(count: usize, fate: impl Fn() -> Fate) -> impl Iterator<Item = Fate> {
+        std::iter::repeat_with(fate).take(count)
+    }
+
+    fn end(total: usize, fates: Vec<Fate>) -> String {
+        let report = found(total, fates).0;
+        match report.end {
+            SweepEnd::CutShort { examined, total, .. } => format!("cut short after {examined} of {total}"),
+            SweepEnd::Complete => format!("complete but for {}", report.indigestible),
+            other @ (SweepEnd::Off
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::NothingToKeep) => {
+                format!("{other:?}")
+            }
+        }
+    }
+
+    #[test]
+    fn everything_looked_at_is_complete() {
+        let fates = vec![
+            Fate::Stale,
+            Fate::Gone,
+            Fate::GoneOrDenied,
+            Fate::Spared,
+            Fate::Unseen,
+            Fate::Kept("permission denied".to_owned()),
+        ];
+        let (report, on) = found(6, fates);
+        assert!(matches!(report.end, SweepEnd::Complete));
+        assert_eq!((report.stale, report.kept, report.unseen), (vec![accessor(0)], vec![accessor(5)], 1));
+        assert_eq!(report.kept_because.as_deref(), Some("permission denied"));
+        assert_eq!(report.gone.len(), 2);
+        assert_eq!(on, [true; 6]);
+    }
+
+    #[test]
+    fn a_few_accessors_the_server_cannot_digest_are_passed_over() {
+        let fates = |broken_ones, fine| {
+            many(fine, || Fate::Spared).chain(many(broken_ones, || Fate::Unknown(broken()))).collect()
+        };
+        assert_eq!(end(3, fates(1, 2)), "complete but for 1");
+        assert_eq!(end(6, fates(2, 4)), "complete but for 2");
+        // More than a third of all: something is wrong with the server.
+        assert_eq!(end(5, fates(2, 3)), "cut short after 3 of 5");
+        assert_eq!(end(1, fates(1, 0)), "cut short after 0 of 1");
+        // Somebody stopped before the end.
+        assert_eq!(end(9, fates(1, 2)), "cut short after 2 of 9");
+    }
+
+    #[test]
+    fn silence_and_unrevoked_tokens_cut_a_sweep_short() {
+        let among = |fate| many(9, || Fate::Spared).chain([fate]).collect();
+        assert_eq!(end(10, among(Fate::Unknown(silent()))), "cut short after 9 of 10");
+        assert_eq!(end(10, among(Fate::Unrevoked(broken()))), "cut short after 9 of 10");
+    }
+
+    #[test]
+    fn a_walk_is_given_up_after_so_many_failures_and_not_before() {
+        let (_, on) = found(100, many(FAILURE_LIMIT, || Fate::Unknown(broken())).collect());
+        assert!(on[..FAILURE_LIMIT - 1].iter().all(|on| *on));
+        assert!(!on[FAILURE_LIMIT - 1]);
+    }
+
+    #[test]
+    fn denials_that_become_the_rule_are_a_denial() {
+        let fates =
+            |denied, fine| many(fine, || Fate::Spared).chain(many(denied, || Fate::GoneOrDenied)).collect();
+        assert_eq!(end(16, fates(16, 0)), "LookupDenied");
+        assert_eq!(end(31, fates(16, 15)), "LookupDenied");
+        assert_eq!(end(32, fates(16, 16)), "complete but for 0");
+        assert_eq!(end(15, fates(15, 0)), "complete but for 0");
+    }
+
+    #[test]
+    fn time_that_is_up_ends_a_walk_whatever_was_found() {
+        let mut findings = Findings { time_is_up: true, ..Findings::default() };
+        assert!(!findings.add(&accessor(1), Fate::Spared));
+        assert!(!findings.add(&accessor(2), Fate::Unknown(broken())));
+        let report = findings.report(2);
+        assert!(matches!(report.end, SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. }));
+    }
+}

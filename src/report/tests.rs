@@ -393,3 +393,37 @@ fn time_stamps_are_those_of_date_is() {
     assert_eq!(stamp.len(), "2026-11-22T00:03:11+00:00".len(), "{stamp}");
     assert!(stamp.ends_with("+05:30"), "{stamp}");
 }
+
+#[test]
+fn only_what_is_known_to_be_gone_is_forgotten() {
+    let (stale, gone, kept, other) = (accessor("s"), accessor("g"), accessor("k"), accessor("o"));
+    let report = |end| SweepReport {
+        stale: vec![stale.clone()],
+        gone: ["g".to_owned()].into(),
+        kept: vec![kept.clone()],
+        end,
+        ..SweepReport::default()
+    };
+    let complete = report(SweepEnd::Complete);
+    assert_eq!([&stale, &gone, &kept, &other].map(|one| complete.is_gone(one)), [true, true, false, true]);
+    for end in [
+        SweepEnd::Off,
+        SweepEnd::ListDenied,
+        SweepEnd::LookupDenied,
+        SweepEnd::NothingToKeep,
+        SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp },
+    ] {
+        let report = report(end);
+        assert_eq!([&stale, &gone, &kept, &other].map(|one| report.is_gone(one)), [true, true, false, false]);
+    }
+}
+
+#[test]
+fn a_sweep_without_an_end_of_its_own_is_taken_up_again() {
+    let unfinished = |end| ended(end).is_unfinished();
+    assert!(unfinished(SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp }));
+    assert!(SweepReport::nothing_to_keep().is_unfinished());
+    for end in [SweepEnd::Complete, SweepEnd::Off, SweepEnd::ListDenied, SweepEnd::LookupDenied] {
+        assert!(!unfinished(end));
+    }
+}
