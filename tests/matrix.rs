@@ -106,7 +106,11 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
         "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (revoked 3 stale periodic token(s))"
     );
     assert_eq!(run.stderr, "");
-    check_ours(&server, &home);
+    let accessor = check_ours(&server, &home);
+    // What is remembered: this token, for the day it is stale, and that nothing is left to do.
+    let state = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap().1.3;
+    let remembered = json!({ "token_file": home.token_file(), "sweep_due": null, "minted": [accessor] });
+    assert_eq!(serde_json::from_slice::<Value>(&state).unwrap(), remembered);
     assert!(server.lookup(&login.token).is_some(), "the foreign token must live");
     assert!(server.lookup(&another_login.token).is_some());
     assert!(server.lookup(server.root_token()).is_some());
@@ -482,6 +486,7 @@ fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
         for word in words {
             assert!(said.contains(word), "{word:?}: {said}");
         }
+        assert!(!said.contains("resume"), "no sweep is due: {said}");
         if said.contains("would revoke 1") {
             assert!(said.contains(&stray.accessor[..8]), "{said}");
         }
@@ -649,6 +654,7 @@ fn a_token_that_cannot_be_stored_is_revoked() {
     let run = on_a_full_disk(&server, &home).expect(1);
     let line = "FAIL: token file: ~/.vault-token: cannot write beside it: file too large; it is as it was";
     assert_eq!(run.complaints().last(), Some(&line), "{run:?}");
+    assert!(run.stderr.contains("/vault-token-renew: the state cannot be saved: file too large"), "{run:?}");
     assert_eq!(run.hints(), ["the directory of the token file must be writable and have room"]);
     assert_eq!(home.token(), token);
     assert_eq!(home.names(), [".local", ".vault-token"]);

@@ -287,6 +287,27 @@ mod tests {
     }
 
     #[test]
+    fn a_link_or_a_pipe_in_the_place_of_the_lock_is_neither_followed_nor_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file_name(file(), "lock"));
+        std::os::unix::fs::symlink(directory.path().join("victim"), &path).unwrap();
+        assert!(lock(directory.path(), file(), || ()).is_err());
+        assert!(!directory.path().join("victim").exists());
+        fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(lock(directory.path(), file(), || ()).is_err());
+    }
+
+    #[test]
+    fn a_state_file_that_is_far_too_large_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file_name(file(), "json"));
+        File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        assert_eq!(State::load(directory.path(), file()).1.unwrap().to_string(), "too large");
+    }
+
+    #[test]
     fn file_names_stay_the_same_from_release_to_release() {
         assert_eq!(file_name(file(), "json"), "vault-token-6474e735d2ccf7c8.json");
         assert!(file_name(Path::new("/a/ü x"), "lock").starts_with("x-"));
