@@ -1,10 +1,14 @@
 //! The one place that wires things: settings → verb → report → exit status.
 
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+
 use anyhow::{Result, bail};
 
 use crate::cli::{CommandLine, Verb};
 use crate::config::{Environment, Settings, SweepMode};
 use crate::pass::{self, Context};
+use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
 use crate::report::words::Names;
 use crate::report::{self, Clock, Log, Report};
@@ -65,11 +69,43 @@ fn act(
         report.forecast(&forecast, &forecast.lines(&names, &settings.identity, settings.sweep));
         if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() }
     } else {
-        let outcome = match command.verb {
+        let outcome = survived(|| match command.verb {
             None => pass::run(&context),
             Some(Verb::Sweep) => pass::sweep_now(&context),
-        };
+        });
         report.outcome(&outcome);
         if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() }
     })
+}
+
+/// Makes a panic a failure like any other: one line in the log, and no word of what a panic's own message
+/// might hold. Locks are given back and staged files removed on the way here.
+fn survived(work: impl FnOnce() -> Outcome) -> Outcome {
+    static PLACE: Mutex<String> = Mutex::new(String::new());
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(|panic| {
+        if let (Some(place), Ok(mut first)) = (panic.location(), PLACE.lock())
+            && first.is_empty()
+        {
+            *first = place.to_string();
+        }
+    }));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(usual);
+    outcome.unwrap_or_else(|_| {
+        let place = PLACE.lock().map(|place| place.clone()).unwrap_or_default();
+        Outcome::Failed(Failure::Internal { place })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_without_its_message() {
+        let outcome = survived(|| panic!("with a secret in it"));
+        let Outcome::Failed(Failure::Internal { place }) = outcome else { panic!("{outcome:?}") };
+        assert!(place.starts_with("src/app.rs:"), "{place}");
+    }
 }

@@ -326,6 +326,18 @@ fn what_servers_may_leave_out_or_add_changes_nothing() {
 }
 
 #[test]
+fn a_minted_token_in_an_answer_that_cannot_be_read_is_not_quoted() {
+    for front in ["\u{feff}", ")]}',\n", "\0", "<p>", "garbage "] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&foreign()));
+        let mint = authenticated(&auth(NEW_TOKEN, "new-accessor", 2_764_800), &json!(null));
+        let _mint = post(&mut server, "auth/token/create", 200, &format!("{front}{mint}"));
+        let run = home.run(&server.url(), &[]).expect(1);
+        assert!(run.complaint().contains("not an answer of Vault (not the JSON it should be)"), "{run:?}");
+    }
+}
+
+#[test]
 fn a_lookup_about_another_token_is_refused_and_one_about_nobody_is_warned_of() {
     let (mut server, home) = guarded();
     let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&with(ours(), "id", json!("s.the-agents-own"))));

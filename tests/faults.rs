@@ -172,6 +172,21 @@ fn a_mint_whose_answer_is_lost_is_not_repeated() {
 }
 
 #[test]
+fn a_mint_has_a_connection_of_its_own() {
+    // A server may close a kept connection at any moment. A mint written into one that is being closed could
+    // not be repeated, and so the heal would fail, night after night.
+    let server = Scripted::start(|request, _| healing(request));
+    let home = home();
+    run(&home, server.address(), "0s", &[]).expect(11);
+    let requests = server.requests();
+    let (mints, others): (Vec<&Request>, Vec<&Request>) =
+        requests.iter().partition(|request| request.call() == "auth/token/create");
+    assert_eq!(mints.len(), 1);
+    assert!(others.iter().all(|other| other.connection != mints[0].connection), "{requests:?}");
+    assert!(others.windows(2).any(|pair| pair[0].connection == pair[1].connection), "the others share");
+}
+
+#[test]
 fn an_outage_after_the_mint_revokes_what_was_minted() {
     let server = Scripted::start(|request, _| match request.call() {
         "auth/token/lookup-self" if request.header("x-vault-token") == Some(NEW_TOKEN) => Reply::Close,

@@ -4,8 +4,8 @@
 //! it is needed for a renewal: where the directory cannot be written, a pass goes on without.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,10 @@ use crate::token::Accessor;
 /// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
 /// budget together, so that only a stuck run is ever given up on.
 const LOCK_WAIT: Duration = Duration::from_secs(20 * 60);
+
+/// How long a run waits for the lock on the directory of the token file, which any program may take: longer
+/// than an ordinary run that keeps its state elsewhere.
+const PLACE_WAIT: Duration = Duration::from_secs(2 * 60);
 
 /// After this long, the wait is worth a word to whoever sits before the terminal.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -145,7 +149,7 @@ pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) 
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
         .open(directory.join(file_name(token_file, "lock")))?;
-    let locking = wait_for(file, waiting)?;
+    let locking = wait_for(file, LOCK_WAIT, waiting)?;
     if let Locking::Held(_) = locking {
         // Under the lock nobody else stages a state file, so what lies there was left by a kill.
         let state_file = directory.join(file_name(token_file, "json"));
@@ -157,10 +161,10 @@ pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) 
 /// Waits for the lock on the directory in which `token_file` is. It needs no file of its own and no right to
 /// write, and all runs that replace this file meet at it, wherever they keep their state.
 pub(crate) fn lock_place(token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
-    wait_for(File::open(staged::directory(token_file))?, waiting)
+    wait_for(File::open(staged::directory(token_file))?, PLACE_WAIT, waiting)
 }
 
-fn wait_for(file: File, waiting: impl FnOnce()) -> io::Result<Locking> {
+fn wait_for(file: File, limit: Duration, waiting: impl FnOnce()) -> io::Result<Locking> {
     let start = Instant::now();
     let mut waiting = Some(waiting);
     loop {
@@ -174,7 +178,7 @@ fn wait_for(file: File, waiting: impl FnOnce()) -> io::Result<Locking> {
         {
             waiting();
         }
-        if start.elapsed() >= LOCK_WAIT {
+        if start.elapsed() >= limit {
             return Ok(Locking::Busy);
         }
         thread::sleep(LOCK_POLL);
@@ -182,10 +186,15 @@ fn wait_for(file: File, waiting: impl FnOnce()) -> io::Result<Locking> {
 }
 
 fn read_record(file: &Path) -> io::Result<Record> {
-    if fs::metadata(file)?.len() > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too large"));
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a state file"));
     }
-    Ok(serde_json::from_slice(&fs::read(file)?)?)
+    let mut json = Vec::new();
+    file.take(LARGEST).read_to_end(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
 }
 
 /// A name for the files that belong to `token_file`: its own name to be recognised by, and a hash of its
@@ -207,6 +216,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn accessor(text: &str) -> Accessor {
         Accessor::new(text.to_owned()).unwrap()
@@ -300,11 +310,36 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_somebody_keeps_is_waited_for_but_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let token_file = directory.path().join("token");
+        let Locking::Held(held) = lock_place(&token_file, || ()).unwrap() else { panic!("not held") };
+        let another = || File::open(directory.path()).unwrap();
+        let limit = Duration::from_millis(120);
+        assert!(matches!(wait_for(another(), limit, || ()).unwrap(), Locking::Busy));
+        drop(held);
+        assert!(matches!(wait_for(another(), limit, || ()).unwrap(), Locking::Held(_)));
+        assert!(lock_place(&directory.path().join("nowhere/token"), || ()).is_err());
+    }
+
+    #[test]
+    fn a_pipe_or_a_link_in_the_place_of_the_state_file_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file_name(file(), "json"));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(State::load(directory.path(), file()).1.is_some());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(State::load(directory.path(), file()).1.is_some());
+    }
+
+    #[test]
     fn a_state_file_that_is_far_too_large_is_not_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(file_name(file(), "json"));
         File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
-        assert_eq!(State::load(directory.path(), file()).1.unwrap().to_string(), "too large");
+        assert_eq!(State::load(directory.path(), file()).1.unwrap().to_string(), "not a state file");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::staged::{self, Committed, Staged};
@@ -158,7 +159,20 @@ impl TokenFile {
         let target = self.resolved().map_err(|error| ReplaceError { step: ReplaceStep::Resolve, error })?;
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         rustix::fs::access(staged::directory(&target), access)
-            .map_err(|error| ReplaceError { step: ReplaceStep::Stage, error: error.into() })
+            .map_err(|error| ReplaceError { step: ReplaceStep::Stage, error: error.into() })?;
+        // A mount point and a file made immutable are only found out by the rename.
+        let (flags, mask) = (AtFlags::empty(), StatxFlags::empty());
+        let attributes = rustix::fs::statx(rustix::fs::CWD, &target, flags, mask)
+            .map_or(StatxAttributes::empty(), |data| data.stx_attributes);
+        let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        let obstacle = if attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            Errno::BUSY
+        } else if attributes.intersects(fixed) {
+            Errno::PERM
+        } else {
+            return Ok(());
+        };
+        Err(ReplaceError { step: ReplaceStep::Rename, error: obstacle.into() })
     }
 
     /// Writes `token`, raw and without a newline, to a new file beside the real token file.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Context, Current, Interruption, holds, note, sweep, sweeps};
+use super::{Context, Current, Held, Interruption, held, note, sweep, sweeps};
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;
@@ -70,6 +70,8 @@ pub(super) fn heal(
     let was_due = state.is_sweep_due();
     let ours = match adopt(context, state, &current.token, &minted) {
         Ok(ours) => ours,
+        // The minted token may be the one in the file: then it must live.
+        Err(unsettled @ Interruption::Failed(Failure::Unsettled(_))) => return Err(unsettled),
         Err(interruption) => {
             discard(context, state, current, &minted, was_due);
             return Err(interruption);
@@ -130,8 +132,10 @@ fn adopt(
         note(context, state.note_sweep_due(keep));
     }
     // The last look at the file, as late as it can be: whoever logged in meanwhile must not lose that login.
-    if !holds(context, current) {
-        return Err(Interruption::FileChanged);
+    match held(context, current) {
+        Held::Yes => {}
+        Held::No => return Err(Interruption::FileChanged),
+        Held::Unknown(error) => return Err(Failure::TokenFile(error).into()),
     }
     match staged.commit() {
         Ok(Committed::Durably) => {}
@@ -140,8 +144,11 @@ fn adopt(
         }
         // Some network file systems report a failure of a rename that has happened. Were the minted token
         // revoked then, the file would hold a dead one.
-        Err(_) if holds(context, &minted.token) => {}
-        Err(error) => return Err(Failure::Replace(error).into()),
+        Err(error) => match held(context, &minted.token) {
+            Held::Yes => {}
+            Held::No => return Err(Failure::Replace(error).into()),
+            Held::Unknown(_) => return Err(Failure::Unsettled(error).into()),
+        },
     }
     Ok(info)
 }

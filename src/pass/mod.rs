@@ -78,7 +78,9 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
         };
         match outcome {
             // Bad news about a token that is no longer there is no news.
-            Ok(Outcome::Drift { .. }) | Err(Interruption::Failed(_)) if !holds(context, &current.token) => {
+            Ok(Outcome::Drift { .. }) | Err(Interruption::Failed(_))
+                if matches!(held(context, &current.token), Held::No) =>
+            {
                 Err(Interruption::FileChanged)
             }
             outcome => outcome,
@@ -138,7 +140,12 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
     // us only here. Its sweep would take the token we are about to store for a stale one.
     let place_lock = match state::lock_place(&token_file, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
-        Ok(Locking::Busy) => return Err(Failure::LockBusy),
+        // Anybody who may read the directory can hold this one for ever, and must not be able to let a token
+        // die.
+        Ok(Locking::Busy) => {
+            (context.warn)(Warning::PlaceBusy);
+            None
+        }
         // No such directory, or a file system without locks: reading says the one, and the other is no reason
         // to let a token die.
         Err(_) => None,
@@ -172,10 +179,9 @@ fn inspect(context: &Context<'_>, looseness: Looseness) -> Result<Current, Inter
         }
         Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
             thread::sleep(MOMENT);
-            if holds(context, &token) {
-                Err(Failure::Dead { url, message }.into())
-            } else {
-                Err(Interruption::FileChanged)
+            match held(context, &token) {
+                Held::Yes | Held::Unknown(_) => Err(Failure::Dead { url, message }.into()),
+                Held::No => Err(Interruption::FileChanged),
             }
         }
         Err(error) => Err(Failure::Vault(error).into()),
@@ -200,9 +206,30 @@ fn read(context: &Context<'_>, looseness: Looseness) -> Result<Token, Failure> {
     Ok(token)
 }
 
-/// Whether the token file still holds `token`.
-fn holds(context: &Context<'_>, token: &Token) -> bool {
-    context.settings.token_file.read(Looseness::Tell).is_ok_and(|reading| reading.token == *token)
+/// Whether the token file holds a certain token.
+enum Held {
+    /// It does.
+    Yes,
+    /// It holds something else, or nothing.
+    No,
+    /// It cannot be read at the moment, which says nothing about what it holds.
+    Unknown(ReadError),
+}
+
+fn held(context: &Context<'_>, token: &Token) -> Held {
+    match context.settings.token_file.read(Looseness::Tell) {
+        Ok(reading) if reading.token == *token => Held::Yes,
+        Err(error @ ReadError::Io(_)) => Held::Unknown(error),
+        Ok(_)
+        | Err(
+            ReadError::Missing
+            | ReadError::Empty
+            | ReadError::NotAFile
+            | ReadError::TooLarge
+            | ReadError::Unprintable
+            | ReadError::Owner(_),
+        ) => Held::No,
+    }
 }
 
 fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<Outcome, Interruption> {

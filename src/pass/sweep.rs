@@ -3,7 +3,7 @@
 //! Bounded in every direction: so many lookups side by side, so many failures, so much time. What is cut
 //! short is finished by the next pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -91,7 +91,10 @@ impl Sweep<'_> {
             SweepMode::Off => SweepReport { end: SweepEnd::Off, ..SweepReport::default() },
             SweepMode::Remembered => self.examine(self.remembered, Known::Remembered),
             SweepMode::Walk => match self.list() {
-                Ok(accessors) => self.examine(&accessors, Known::Listed),
+                Ok(mut accessors) => {
+                    arrange(&mut accessors, self.remembered, fastrand::usize(..));
+                    self.examine(&accessors, Known::Listed)
+                }
                 // Then at least what we minted ourselves.
                 Err(end @ (SweepEnd::ListDenied | SweepEnd::LookupDenied)) => {
                     let remembered = self.examine(self.remembered, Known::Remembered);
@@ -195,6 +198,16 @@ impl Sweep<'_> {
             },
         }
     }
+}
+
+/// Puts what this machine minted first, and lets the rest begin anywhere (`offset`): a walk that is cut short
+/// every night must not look at the same part every night.
+fn arrange(accessors: &mut [Accessor], remembered: &[Accessor], offset: usize) {
+    if let Some(offset) = offset.checked_rem(accessors.len()) {
+        accessors.rotate_left(offset);
+    }
+    let remembered: HashSet<&str> = remembered.iter().map(Accessor::as_str).collect();
+    accessors.sort_by_key(|accessor| !remembered.contains(accessor.as_str()));
 }
 
 /// What the workers found, together.
@@ -333,6 +346,20 @@ mod tests {
                 format!("{other:?}")
             }
         }
+    }
+
+    #[test]
+    fn a_walk_begins_with_what_is_remembered_and_then_anywhere() {
+        let arranged = |offset| {
+            let mut accessors: Vec<Accessor> = (0..5).map(accessor).collect();
+            arrange(&mut accessors, &[accessor(3), accessor(9)], offset);
+            accessors
+        };
+        let expected = |numbers: [usize; 5]| numbers.map(accessor).to_vec();
+        assert_eq!(arranged(0), expected([3, 0, 1, 2, 4]));
+        assert_eq!(arranged(2), expected([3, 2, 4, 0, 1]));
+        assert_eq!(arranged(usize::MAX), arranged(usize::MAX % 5));
+        arrange(&mut [], &[], 7);
     }
 
     #[test]

@@ -106,6 +106,13 @@ pub(crate) enum Failure {
     Contradiction(Contradiction),
     /// The token file could not be replaced.
     Replace(ReplaceError),
+    /// The token file was perhaps replaced, and cannot be read to find out.
+    Unsettled(ReplaceError),
+    /// A fault of this program.
+    Internal {
+        /// Where in its source.
+        place: String,
+    },
     /// Logins kept landing.
     FileKeepsChanging,
     /// The verb `sweep` needs a token of ours, and this is none.
@@ -371,6 +378,8 @@ impl Failure {
             | Self::Unchecked(_)
             | Self::Contradiction(_)
             | Self::Replace(_)
+            | Self::Unsettled(_)
+            | Self::Internal { .. }
             | Self::FileKeepsChanging => 1,
         }
     }
@@ -388,6 +397,8 @@ impl Failure {
             | Self::Unchecked(_)
             | Self::Contradiction(_)
             | Self::Replace(_)
+            | Self::Unsettled(_)
+            | Self::Internal { .. }
             | Self::FileKeepsChanging
             | Self::NotOurs { .. } => false,
         }

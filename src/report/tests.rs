@@ -231,6 +231,17 @@ fn failures_say_what_on_which_object_and_why() {
             "FAIL: token file: ~/.vault-token: cannot replace it: device or resource busy; it is as it was",
         ),
         (
+            Failure::Unsettled(ReplaceError {
+                step: ReplaceStep::Rename,
+                error: io::Error::from_raw_os_error(5),
+            }),
+            "FAIL: token file: ~/.vault-token: replacing it failed, and reading it too: input/output error; it holds the old token or the new one, and both live",
+        ),
+        (
+            Failure::Internal { place: "src/x.rs:1:2".to_owned() },
+            "FAIL: internal error at src/x.rs:1:2; the token file is whole",
+        ),
+        (
             Failure::NotOurs { display_name: "oidc-x".to_owned() },
             "FAIL: sweep: ~/.vault-token is dn=\"oidc-x\", not our token; without ours to keep nothing is revoked",
         ),

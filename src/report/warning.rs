@@ -16,6 +16,8 @@ pub(crate) enum Warning {
     Settings(SettingsWarning),
     /// Another run is at work.
     WaitingForLock,
+    /// Somebody holds a lock on the directory of the token file, and does not let go.
+    PlaceBusy,
     /// There can be neither lock nor state.
     NoState {
         /// The state directory.
@@ -98,6 +100,9 @@ impl Warning {
                 format!("{name} is set: the server's certificate is not verified")
             }
             Self::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
+            Self::PlaceBusy => {
+                format!("the directory of {} stays locked by another program; going on", names.token_file())
+            }
             Self::NoState { path, reason } => {
                 format!("{}: {reason}; going on without its lock and state", names.path(path))
             }

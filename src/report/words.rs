@@ -177,6 +177,13 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
             };
             format!("token file: {file}: {step}: {}; it is as it was", plain(&error.error))
         }
+        Failure::Unsettled(error) => format!(
+            "token file: {file}: replacing it failed, and reading it too: {}; it holds the old token or the new one, and both live",
+            plain(&error.error)
+        ),
+        Failure::Internal { place } => {
+            format!("internal error at {}; the token file is whole", Shown(place))
+        }
         Failure::FileKeepsChanging => {
             format!("token file: {file}: it keeps changing; something else writes it")
         }
@@ -363,6 +370,8 @@ pub(super) fn remedy(failure: &Failure, names: &Names<'_>) -> Option<String> {
             }
         }),
         Failure::NotOurs { .. } => Some("vault-token-renew without `sweep` heals the file first".to_owned()),
+        Failure::Unsettled(_) => Some("see to the file system, then run it again".to_owned()),
+        Failure::Internal { .. } => Some("please report it, with the version".to_owned()),
         Failure::FileKeepsChanging => Some("find what writes the token file again and again".to_owned()),
         Failure::Dead { .. } | Failure::Dying { .. } => None,
     }

@@ -81,6 +81,9 @@ pub(super) struct Question<'a> {
     pub(super) body: Option<Vec<u8>>,
     /// The longest body of an answer that is read, in bytes.
     pub(super) limit: u64,
+    /// Whether it needs a connection of its own. A kept one may be closed by the other side at the moment it
+    /// is written to, and then nobody knows whether the request arrived.
+    pub(super) fresh: bool,
 }
 
 /// What came back.
@@ -173,7 +176,9 @@ impl Http {
         }
         let request = request.body(body).map_err(unsendable)?;
         let route = self.settings.proxies.route(uri);
-        let response = self.agent(route).run(request).map_err(|error| by_route(classify(error), route))?;
+        let of_its_own = question.fresh.then(|| self.new_agent(route));
+        let agent = of_its_own.as_ref().unwrap_or_else(|| self.agent(route));
+        let response = agent.run(request).map_err(|error| by_route(classify(error), route))?;
         let (parts, mut body) = response.into_parts();
         let bytes = match body.with_config().limit(question.limit).read_to_vec() {
             Ok(bytes) => Zeroizing::new(bytes),

@@ -292,7 +292,7 @@ impl Client {
             }
         };
         let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
-        let question = Question { method, path, token, body, limit };
+        let question = Question { method, path, token, body, limit, fresh: !call.is_repeatable() };
         let started = Instant::now();
         let mut attempt = 0;
         loop {
@@ -327,6 +327,9 @@ impl Client {
         serde_json::from_slice(&answer.body).map_err(|error| {
             let oddity = if answer.body.is_empty() {
                 Oddity::Empty
+            } else if matches!(call, Call::Create | Call::CreateOrphan) {
+                // However strange, it may hold the token that was minted.
+                Oddity::Shape("not the JSON it should be".to_owned())
             } else if error.is_data() && !looks_like_html(answer) {
                 // serde names a value it did not expect, and that value could be a secret.
                 Oddity::Shape(format!("unexpected JSON at line {}, column {}", error.line(), error.column()))
@@ -392,15 +395,12 @@ fn looks_like_html(answer: &Answer) -> bool {
     answer.content_type.contains("html")
 }
 
-/// A strange answer, as far as it may be shown. JSON is not quoted: it could hold a token.
+/// A strange answer, as far as it may be shown: up to the first character of what could be JSON, and so hold
+/// a token, or binary.
 fn not_json(answer: &Answer, token: &Token) -> Oddity {
     let text = token.redact(&String::from_utf8_lossy(&answer.body));
-    let text = text.trim_start();
-    let start = if text.starts_with(['{', '[', '"']) {
-        String::new()
-    } else {
-        text.chars().take(QUOTED_START).collect()
-    };
+    let shown = |c: &char| !matches!(c, '{' | '[' | '"' | '\0' | '\u{fffd}' | '\u{feff}');
+    let start = text.trim_start().chars().take(QUOTED_START).take_while(shown).collect();
     Oddity::NotJson { content_type: answer.content_type.clone(), start }
 }
 
@@ -471,6 +471,10 @@ mod tests {
         assert!(!format!("{oddity:?}").contains("secret"));
         let oddity = not_json(&answer(502, "<html>Bad Gateway: s.secret-0123456</html>"), &sent);
         assert!(format!("{oddity:?}").contains("Bad Gateway: (token)"));
+        for front in ["\u{feff}", ")]}',\n", "\0", "x\u{fffd}"] {
+            let body = format!("{front}{{\"auth\":{{\"client_token\":\"s.another-secret\"}}}}");
+            assert!(!format!("{:?}", not_json(&answer(200, &body), &sent)).contains("secret"), "{front:?}");
+        }
     }
 
     proptest! {

@@ -20,6 +20,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+    /// The number of the connection it came on, from 0.
+    pub connection: usize,
 }
 
 /// What to do with it.
@@ -71,13 +73,13 @@ impl Scripted {
         let stop = Arc::new(AtomicBool::new(false));
         let (log, stopping, script) = (Arc::clone(&requests), Arc::clone(&stop), Arc::new(script));
         let acceptor = thread::spawn(move || {
-            for stream in listener.incoming() {
+            for (connection, stream) in listener.incoming().enumerate() {
                 if stopping.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
                 let (log, script) = (Arc::clone(&log), Arc::clone(&script));
-                thread::spawn(move || serve(stream, &log, &*script));
+                thread::spawn(move || serve(stream, connection, &log, &*script));
             }
         });
         Self { address, requests, stop, acceptor: Some(acceptor) }
@@ -112,12 +114,14 @@ impl Drop for Scripted {
 
 fn serve(
     stream: TcpStream,
+    connection: usize,
     log: &Mutex<Vec<Request>>,
     script: &(dyn Fn(&Request, usize) -> Reply + Send + Sync),
 ) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(request) = read(&mut reader) {
+        let request = Request { connection, ..request };
         let number = {
             let mut requests = log.lock().unwrap();
             requests.push(request.clone());
