@@ -11,7 +11,7 @@ use support::OUR_NAME;
 use support::sandbox::Sandbox;
 
 const FILE_TOKEN: &str = "s.in-the-file-0123456789";
-const NEW_TOKEN: &str = "hvs.freshly-minted-0123456789";
+const NEW_TOKEN: &str = "hvs.fresh-0123456789";
 
 /// A lookup of our token, as a real server answers it.
 fn ours() -> Value {
