@@ -221,7 +221,7 @@ struct Findings {
     denied: usize,
     unseen: usize,
     failures: usize,
-    unanswered: usize,
+    indigestible: Vec<Accessor>,
     first_failure: Option<Error>,
     time_is_up: bool,
 }
@@ -234,10 +234,7 @@ impl Findings {
             Fate::Gone => {
                 self.gone.insert(accessor.as_str().to_owned());
             }
-            Fate::GoneOrDenied => {
-                self.denied += 1;
-                self.gone.insert(accessor.as_str().to_owned());
-            }
+            Fate::GoneOrDenied => self.denied += 1,
             Fate::Unseen => self.unseen += 1,
             Fate::Spared => {}
             Fate::Kept(message) => {
@@ -245,19 +242,20 @@ impl Findings {
                 self.kept_because.get_or_insert(message);
             }
             Fate::Unknown(error) => {
-                let indigestible = matches!(error.kind, ErrorKind::Server { .. });
-                return self.add_failure(error, indigestible);
+                if matches!(error.kind, ErrorKind::Server { .. }) {
+                    self.indigestible.push(accessor.clone());
+                }
+                return self.add_failure(error);
             }
-            Fate::Unrevoked(error) => return self.add_failure(error, false),
+            Fate::Unrevoked(error) => return self.add_failure(error),
         }
         self.examined += 1;
         !self.time_is_up
     }
 
     /// Adds a failure, and says whether to go on.
-    fn add_failure(&mut self, error: Error, indigestible: bool) -> bool {
+    fn add_failure(&mut self, error: Error) -> bool {
         self.failures += 1;
-        self.unanswered += usize::from(!indigestible);
         self.first_failure.get_or_insert(error);
         self.failures < FAILURE_LIMIT && !self.time_is_up
     }
@@ -273,7 +271,7 @@ impl Findings {
         } else {
             SweepEnd::Complete
         };
-        let indigestible = if matches!(end, SweepEnd::Complete) { self.failures } else { 0 };
+        let indigestible = if matches!(end, SweepEnd::Complete) { self.indigestible } else { Vec::new() };
         SweepReport {
             stale: self.stale,
             gone: self.gone,
@@ -288,7 +286,9 @@ impl Findings {
     /// Whether everything was looked at but a few accessors that the server answers with an error of its own.
     /// It will do so tomorrow, and a walk that waited for it would never end.
     fn digested(&self, total: usize) -> bool {
-        self.unanswered == 0 && self.failures * 2 <= self.examined && self.examined + self.failures == total
+        self.indigestible.len() == self.failures
+            && self.failures * 2 <= self.examined
+            && self.examined + self.failures == total
     }
 }
 
@@ -338,7 +338,7 @@ mod tests {
         let report = found(total, fates).0;
         match report.end {
             SweepEnd::CutShort { examined, total, .. } => format!("cut short after {examined} of {total}"),
-            SweepEnd::Complete => format!("complete but for {}", report.indigestible),
+            SweepEnd::Complete => format!("complete but for {}", report.indigestible.len()),
             other @ (SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
@@ -376,7 +376,7 @@ mod tests {
         assert!(matches!(report.end, SweepEnd::Complete));
         assert_eq!((report.stale, report.kept, report.unseen), (vec![accessor(0)], vec![accessor(5)], 1));
         assert_eq!(report.kept_because.as_deref(), Some("permission denied"));
-        assert_eq!(report.gone.len(), 2);
+        assert_eq!(report.gone.len(), 1);
         assert_eq!(on, [true; 6]);
     }
 

@@ -136,7 +136,7 @@ pub(crate) struct SweepReport {
     /// Remembered tokens a dry run may not look at.
     pub(crate) unseen: usize,
     /// Accessors to which the server answered with an error of its own.
-    pub(crate) indigestible: usize,
+    pub(crate) indigestible: Vec<Accessor>,
     /// How it ended.
     pub(crate) end: SweepEnd,
 }
@@ -194,8 +194,8 @@ impl SweepReport {
     pub(crate) fn is_gone(&self, accessor: &Accessor) -> bool {
         let found_gone = self.stale.contains(accessor) || self.gone.contains(accessor.as_str());
         match self.end {
-            // Everything was seen, so what is not among the kept is either gone or not ours to revoke.
-            SweepEnd::Complete => !self.kept.contains(accessor),
+            // Everything was seen, so what is none of these is either gone or not ours to revoke.
+            SweepEnd::Complete => !self.kept.contains(accessor) && !self.indigestible.contains(accessor),
             SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
@@ -228,8 +228,8 @@ impl SweepReport {
         if let Some(message) = kept_because {
             parts.push(format!("{} may not be revoked (403: {})", self.kept.len(), Shown(message)));
         }
-        if self.indigestible > 0 {
-            parts.push(format!("{} could not be looked at", self.indigestible));
+        if !self.indigestible.is_empty() {
+            parts.push(format!("{} could not be looked at", self.indigestible.len()));
         }
         parts.join("; ")
     }
@@ -342,7 +342,7 @@ impl Outcome {
 impl SweepReport {
     /// Whether it did all that was asked of it.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self.end, SweepEnd::Complete) && self.kept.is_empty() && self.indigestible == 0
+        matches!(self.end, SweepEnd::Complete) && self.kept.is_empty() && self.indigestible.is_empty()
     }
 
     /// The exit status of the verb `sweep` with `--detailed-exitcode`.

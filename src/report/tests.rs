@@ -415,8 +415,9 @@ fn only_what_is_known_to_be_gone_is_forgotten() {
         end,
         ..SweepReport::default()
     };
-    let complete = report(SweepEnd::Complete);
+    let complete = SweepReport { indigestible: vec![accessor("i")], ..report(SweepEnd::Complete) };
     assert_eq!([&stale, &gone, &kept, &other].map(|one| complete.is_gone(one)), [true, true, false, true]);
+    assert!(!complete.is_gone(&accessor("i")), "whose it is nobody knows");
     for end in [
         SweepEnd::Off,
         SweepEnd::ListDenied,

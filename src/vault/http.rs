@@ -101,14 +101,22 @@ pub(super) struct Answer {
 /// The connections to one server.
 pub(super) struct Http {
     settings: ConnectionSettings,
-    agents: [(Route, OnceLock<Agent>); 4],
+    agents: Agents,
+}
+
+/// A pool of connections for each route, made when first needed.
+#[derive(Default)]
+struct Agents {
+    direct: OnceLock<Agent>,
+    always: OnceLock<Agent>,
+    http: OnceLock<Agent>,
+    https: OnceLock<Agent>,
 }
 
 impl Http {
     /// Prepares connections; none is opened yet.
     pub(super) fn new(settings: ConnectionSettings) -> Self {
-        let agents = [Route::Direct, Route::Always, Route::Http, Route::Https];
-        Self { settings, agents: agents.map(|route| (route, OnceLock::new())) }
+        Self { settings, agents: Agents::default() }
     }
 
     /// What it was made of.
@@ -198,11 +206,14 @@ impl Http {
         Ok((answer, parts.headers))
     }
 
-    /// The pool of connections for a route, made when first needed.
     fn agent(&self, route: Route) -> &Agent {
-        let [(_, direct), rest @ ..] = &self.agents;
-        let cell = rest.iter().find(|(name, _)| *name == route).map_or(direct, |(_, cell)| cell);
-        cell.get_or_init(|| self.new_agent(route))
+        let agent = match route {
+            Route::Direct => &self.agents.direct,
+            Route::Always => &self.agents.always,
+            Route::Http => &self.agents.http,
+            Route::Https => &self.agents.https,
+        };
+        agent.get_or_init(|| self.new_agent(route))
     }
 
     fn new_agent(&self, route: Route) -> Agent {
