@@ -6,112 +6,31 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 use support::OUR_NAME;
+use support::certificates::{Authority, Pair};
 use support::sandbox::{Run, Sandbox};
+use support::scripted::{Reply, Scripted};
 
 const FILE_TOKEN: &str = "s.in-the-file-0123456789";
 const GOOD: &str = "OK renewed (dn=token-devvm-wizard ttl=60s)";
 
-/// A certificate with its key, in PEM.
-struct Pair {
-    certificate: String,
-    key: String,
-}
-
-/// An authority that signs.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        Self::named("an authority")
-    }
-
-    fn named(name: &str) -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    fn sign(&self, names: &[&str]) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let parameters =
-            CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-        let issuer: &Issuer<'_, KeyPair> = &self.0;
-        Pair { certificate: parameters.signed_by(&key, issuer).unwrap().pem(), key: key.serialize_pem() }
-    }
-
-    fn store(&self) -> RootCertStore {
-        let mut store = RootCertStore::empty();
-        store.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
-        store
-    }
-}
-
-/// A TLS server that answers a lookup and a renewal of our token, and its address by the loopback's number.
-/// Where `clients` is given, it insists on a client certificate of that authority.
-fn serve(pair: &Pair, clients: Option<&Authority>) -> String {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let builder = match clients {
-        Some(authority) => {
-            let roots = Arc::new(authority.store());
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
-            builder.unwrap().with_client_cert_verifier(verifier)
-        }
-        None => builder.unwrap().with_no_client_auth(),
-    };
-    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("https://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let config = Arc::clone(&config);
-            thread::spawn(move || {
-                let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-                let mut seen = Vec::new();
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                    seen.extend_from_slice(&buffer[..count]);
-                    let text = String::from_utf8_lossy(&seen).into_owned();
-                    if text.contains("\r\n\r\n") && (text.starts_with("GET") || text.ends_with("{}")) {
-                        let body = json!({
-                            "data": { "id": FILE_TOKEN, "display_name": OUR_NAME, "policies": ["vault-admin"],
-                                "ttl": 60, "period": 60, "accessor": "a" },
-                            "auth": { "lease_duration": 60, "renewable": true },
-                        })
-                        .to_string();
-                        let answer =
-                            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-                        if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {
-                            return;
-                        }
-                        seen.clear();
-                    }
-                }
-            });
-        }
-    });
-    address
+/// A TLS server that answers a lookup and a renewal of our token. Where `clients` is given, it insists on a
+/// client certificate of that authority.
+fn serve(pair: &Pair, clients: Option<&Authority>) -> Scripted {
+    let body = json!({
+        "data": { "id": FILE_TOKEN, "display_name": OUR_NAME, "policies": ["vault-admin"],
+            "ttl": 60, "period": 60, "accessor": "a" },
+        "auth": { "lease_duration": 60, "renewable": true },
+    })
+    .to_string();
+    Scripted::start_tls(pair.server(clients), move |_, _| Reply::Json(200, body.clone()))
 }
 
 /// A home with files to name in the environment.
@@ -138,7 +57,7 @@ impl Client {
 #[test]
 fn an_authority_of_ones_own_is_trusted_however_it_is_named() {
     let (authority, client) = (Authority::new(), Client::new());
-    let address = serve(&authority.sign(&["127.0.0.1"]), None);
+    let server = serve(&authority.sign(&["127.0.0.1"]), None);
     let pem = authority.pem();
     let file = client.file("ca.pem", &format!("a comment\n{}{pem}", Authority::new().pem()));
     client.file("authorities/deeper/ca.pem", &pem);
@@ -151,7 +70,7 @@ fn an_authority_of_ones_own_is_trusted_however_it_is_named() {
         // Without a setting of ours, the system's store, whose place this variable names.
         ("SSL_CERT_FILE", &file),
     ] {
-        let run = client.run(&address, &[variable]).expect(0);
+        let run = client.run(server.address(), &[variable]).expect(0);
         assert_eq!((run.said(), run.stderr.as_str()), (GOOD, ""), "{variable:?}");
     }
 }
@@ -166,11 +85,12 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     for name in ["a stranger", "an authority"] {
         let stranger = serve(&Authority::named(name).sign(&["127.0.0.1"]), None);
         for variables in [&[ca][..], &[]] {
-            let run = client.run(&stranger, variables).expect(1);
+            let run = client.run(stranger.address(), variables).expect(1);
             assert_eq!(
                 run.complaint(),
                 format!(
-                    "FAIL: token lookup: {stranger}: TLS: the certificate is signed by an unknown authority"
+                    "FAIL: token lookup: {}: TLS: the certificate is signed by an unknown authority",
+                    stranger.address()
                 )
             );
             assert_eq!(run.hints(), ["name the authority's certificate in VAULT_CACERT"]);
@@ -178,10 +98,11 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     }
 
     let renamed = serve(&authority.sign(&["vault.example.org"]), None);
-    let run = client.run(&renamed, &[ca]).expect(1);
+    let run = client.run(renamed.address(), &[ca]).expect(1);
     assert!(run.complaint().ends_with("TLS: the certificate is not for this name"), "{run:?}");
     assert!(run.hints()[0].contains("VAULT_TLS_SERVER_NAME"), "{run:?}");
-    let named = client.run(&renamed, &[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")]).expect(0);
+    let named =
+        client.run(renamed.address(), &[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")]).expect(0);
     assert_eq!(named.said(), GOOD);
 
     // What `openssl req -x509` makes: a self-signed authority in the place of a server's certificate.
@@ -190,8 +111,8 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = parameters.self_signed(&key).unwrap().pem();
     let itself = client.file("self.pem", &certificate);
-    let address = serve(&Pair { certificate, key: key.serialize_pem() }, None);
-    let run = client.run(&address, &[("VAULT_CACERT", &itself)]).expect(1);
+    let server = serve(&Pair { certificate, key: key.serialize_pem() }, None);
+    let run = client.run(server.address(), &[("VAULT_CACERT", &itself)]).expect(1);
     assert!(
         run.complaint().ends_with("TLS: the certificate is an authority's (CA:TRUE), and no server's"),
         "{run:?}"
@@ -202,8 +123,8 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
 #[test]
 fn the_check_can_be_switched_off_with_a_warning() {
     let client = Client::new();
-    let address = serve(&Authority::new().sign(&["elsewhere"]), None);
-    let run = client.run(&address, &[("VAULT_SKIP_VERIFY", "true")]).expect(0);
+    let server = serve(&Authority::new().sign(&["elsewhere"]), None);
+    let run = client.run(server.address(), &[("VAULT_SKIP_VERIFY", "true")]).expect(0);
     assert_eq!(run.complaint(), "WARN: VAULT_SKIP_VERIFY is set: the server's certificate is not verified");
     assert_eq!(run.said(), GOOD);
 }
@@ -211,15 +132,15 @@ fn the_check_can_be_switched_off_with_a_warning() {
 #[test]
 fn a_client_certificate_is_shown_where_it_is_asked_for() {
     let (authority, clients, client) = (Authority::new(), Authority::new(), Client::new());
-    let address = serve(&authority.sign(&["127.0.0.1"]), Some(&clients));
+    let server = serve(&authority.sign(&["127.0.0.1"]), Some(&clients));
     let pair = clients.sign(&["wizard"]);
     let ca = client.file("ca.pem", &authority.pem());
     let certificate = client.file("client.pem", &pair.certificate);
     let key = client.file("client.key", &pair.key);
     let ca = ("VAULT_CACERT", ca.as_str());
     let with = [ca, ("VAULT_CLIENT_CERT", certificate.as_str()), ("VAULT_CLIENT_KEY", key.as_str())];
-    assert_eq!(client.run(&address, &with).expect(0).said(), GOOD);
-    let run = client.run(&address, &[ca]).expect(1);
+    assert_eq!(client.run(server.address(), &with).expect(0).said(), GOOD);
+    let run = client.run(server.address(), &[ca]).expect(1);
     assert!(run.complaint().contains(": TLS: "), "{run:?}");
     assert!(!run.stderr.contains("denied"), "{run:?}");
 }
@@ -269,7 +190,7 @@ fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics()
 
 #[test]
 fn https_to_a_plain_port_is_recognised() {
-    let plain = support::scripted::Scripted::start(|_, _| support::scripted::Reply::Close);
+    let plain = Scripted::start(|_, _| Reply::Close);
     let address = plain.address().replace("http://", "https://");
     // Go servers answer the TLS greeting with an HTTP error, which is what a TLS client chokes on.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -15,6 +15,7 @@
     reason = "a test fails by panicking, and may write files as it likes"
 )]
 
+pub mod certificates;
 pub mod openbao;
 pub mod sandbox;
 pub mod scripted;

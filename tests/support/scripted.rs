@@ -1,13 +1,21 @@
-//! A server that does what a real one cannot be made to do: lie, hang, drip, break off, redirect. It can
+//! A server that does what a real one cannot be made to do: lie, hang, drip, break off, redirect, vanish. It can
 //! also stand in front of a real one and pass on what it does not want to spoil.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// How often a server that does not listen looks whether it is to end.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Longer than any test.
+const FOR_GOOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request as it came in.
 #[derive(Debug, Clone, Default)]
@@ -39,16 +47,37 @@ pub enum Reply {
     Hang,
     /// The end of the connection, without a word.
     Close,
+    /// The end of the connection by a reset.
+    Reset,
     /// What the real server at this address answers.
     Forward(String),
+    /// This; then every connection ends and nobody listens, for so long or for good.
+    Last(Box<Reply>, Option<Duration>),
 }
 
 /// The server. It ends when dropped.
 pub struct Scripted {
     address: String,
-    requests: Arc<Mutex<Vec<Request>>>,
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
+}
+
+/// What the threads of a server share.
+struct Shared {
+    place: SocketAddr,
+    requests: Mutex<Vec<Request>>,
+    stop: AtomicBool,
+    door: Mutex<Door>,
+    moved: Condvar,
+}
+
+/// Whether somebody listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    /// It is to be closed until then.
+    Closing(Instant),
+    Closed,
 }
 
 impl Request {
@@ -67,22 +96,51 @@ impl Scripted {
     /// A server on a free port of the loopback that asks `script` for each request. The number counts
     /// requests from 0.
     pub fn start(script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen("http", None, script)
+    }
+
+    /// The same with TLS.
+    pub fn start_tls(
+        tls: Arc<ServerConfig>,
+        script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("https", Some(tls), script)
+    }
+
+    fn listen(
+        scheme: &str,
+        tls: Option<Arc<ServerConfig>>,
+        script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (log, stopping, script) = (Arc::clone(&requests), Arc::clone(&stop), Arc::new(script));
+        let place = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            place,
+            requests: Mutex::default(),
+            stop: AtomicBool::new(false),
+            door: Mutex::new(Door::Open),
+            moved: Condvar::new(),
+        });
+        let (state, script) = (Arc::clone(&shared), Arc::new(script));
         let acceptor = thread::spawn(move || {
-            for (connection, stream) in listener.incoming().enumerate() {
-                if stopping.load(Ordering::SeqCst) {
+            let mut listener = listener;
+            for connection in 0.. {
+                let stream = listener.accept();
+                if state.stops() {
                     return;
                 }
-                let Ok(stream) = stream else { continue };
-                let (log, script) = (Arc::clone(&log), Arc::clone(&script));
-                thread::spawn(move || serve(stream, connection, &log, &*script));
+                if let Some(until) = state.is_to_close() {
+                    drop(listener);
+                    let Some(again) = state.stay_closed(until) else { return };
+                    listener = again;
+                    continue;
+                }
+                let Ok((stream, _)) = stream else { continue };
+                let (state, tls, script) = (Arc::clone(&state), tls.clone(), Arc::clone(&script));
+                thread::spawn(move || serve(&stream, tls, connection, &state, &*script));
             }
         });
-        Self { address, requests, stop, acceptor: Some(acceptor) }
+        Self { address: format!("{scheme}://{place}"), shared, acceptor: Some(acceptor) }
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -92,49 +150,158 @@ impl Scripted {
 
     /// What has come in so far.
     pub fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+        self.shared.requests.lock().unwrap().clone()
     }
 
     /// How often a call came in, by the part of its path after `/v1/`.
     pub fn count(&self, call: &str) -> usize {
         self.requests().iter().filter(|request| request.call() == call).count()
     }
+
+    /// From now on nobody listens, for so long or for good.
+    pub fn vanish(&self, pause: Option<Duration>) {
+        self.shared.close(pause);
+    }
 }
 
 impl Drop for Scripted {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.shared.stop.store(true, Ordering::SeqCst);
         // Wakes the acceptor up, so that it sees the flag.
-        let _ = TcpStream::connect(self.address.trim_start_matches("http://"));
+        let _ = TcpStream::connect(self.shared.place);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
     }
 }
 
+impl Shared {
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.door.lock().unwrap() != Door::Open
+    }
+
+    fn is_to_close(&self) -> Option<Instant> {
+        match *self.door.lock().unwrap() {
+            Door::Closing(until) => Some(until),
+            Door::Open | Door::Closed => None,
+        }
+    }
+
+    /// Returns when nobody listens any more.
+    fn close(&self, pause: Option<Duration>) {
+        let mut door = self.door.lock().unwrap();
+        if *door != Door::Open {
+            return;
+        }
+        *door = Door::Closing(Instant::now() + pause.unwrap_or(FOR_GOOD));
+        // Wakes the acceptor up.
+        let _ = TcpStream::connect(self.place);
+        while matches!(*door, Door::Closing(_)) {
+            door = self.moved.wait(door).unwrap();
+        }
+    }
+
+    /// The acceptor's part of it: the listener that follows, if one does.
+    fn stay_closed(&self, until: Instant) -> Option<TcpListener> {
+        *self.door.lock().unwrap() = Door::Closed;
+        self.moved.notify_all();
+        while Instant::now() < until {
+            if self.stops() {
+                return None;
+            }
+            thread::sleep(NAP);
+        }
+        let listener = TcpListener::bind(self.place).expect("the port that was ours before");
+        *self.door.lock().unwrap() = Door::Open;
+        Some(listener)
+    }
+}
+
+/// A connection, with TLS or without.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 fn serve(
-    stream: TcpStream,
+    tcp: &TcpStream,
+    tls: Option<Arc<ServerConfig>>,
     connection: usize,
-    log: &Mutex<Vec<Request>>,
+    shared: &Shared,
     script: &(dyn Fn(&Request, usize) -> Reply + Send + Sync),
 ) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut writer = stream;
+    let own = tcp.try_clone().unwrap();
+    let stream = match tls {
+        Some(tls) => Stream::Tls(Box::new(StreamOwned::new(ServerConnection::new(tls).unwrap(), own))),
+        None => Stream::Plain(own),
+    };
+    let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader) {
+        if shared.is_closed() {
+            return;
+        }
         let request = Request { connection, ..request };
         let number = {
-            let mut requests = log.lock().unwrap();
+            let mut requests = shared.requests.lock().unwrap();
             requests.push(request.clone());
             requests.len() - 1
         };
-        if !answer(&mut writer, &request, script(&request, number)) {
-            let _ = writer.shutdown(Shutdown::Both);
+        let reply = match script(&request, number) {
+            Reply::Last(reply, pause) => {
+                shared.close(pause);
+                *reply
+            }
+            reply @ (Reply::Json(..)
+            | Reply::Full(..)
+            | Reply::Raw(_)
+            | Reply::Drip(..)
+            | Reply::Hang
+            | Reply::Close
+            | Reply::Reset
+            | Reply::Forward(_)) => reply,
+        };
+        if matches!(reply, Reply::Reset) {
+            // Nothing that is still to be sent is waited for, so that the end of the connection is a reset.
+            rustix::net::sockopt::set_socket_linger(tcp, Some(Duration::ZERO)).expect("a reset");
+            return;
+        }
+        if !answer(reader.get_mut(), tcp, &request, reply) || shared.is_closed() {
+            let _ = tcp.shutdown(Shutdown::Both);
             return;
         }
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+fn read(reader: &mut BufReader<Stream>) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&count| count > 0)?;
     let mut words = line.split_whitespace();
@@ -154,11 +321,11 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
 }
 
 /// Answers, and says whether the connection goes on.
-fn answer(writer: &mut TcpStream, request: &Request, reply: Reply) -> bool {
+fn answer(writer: &mut Stream, tcp: &TcpStream, request: &Request, reply: Reply) -> bool {
     match reply {
         Reply::Json(status, body) => {
             let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-            answer(writer, request, Reply::Full(status, headers, body))
+            answer(writer, tcp, request, Reply::Full(status, headers, body))
         }
         Reply::Full(status, headers, body) => {
             let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
@@ -168,15 +335,15 @@ fn answer(writer: &mut TcpStream, request: &Request, reply: Reply) -> bool {
             for (name, value) in headers {
                 let _ = write!(head, "{name}: {value}\r\n");
             }
-            writer.write_all(format!("{head}\r\n{body}").as_bytes()).is_ok()
+            send(writer, format!("{head}\r\n{body}").as_bytes())
         }
         Reply::Raw(bytes) => {
-            let _ = writer.write_all(&bytes);
+            send(writer, &bytes);
             false
         }
         Reply::Drip(bytes, pause) => {
             for byte in bytes {
-                if writer.write_all(&[byte]).is_err() {
+                if !send(writer, &[byte]) {
                     break;
                 }
                 thread::sleep(pause);
@@ -185,23 +352,24 @@ fn answer(writer: &mut TcpStream, request: &Request, reply: Reply) -> bool {
         }
         Reply::Hang => {
             // Until the other side gives up and closes.
-            let _ = writer.set_read_timeout(Some(Duration::from_secs(60)));
+            let _ = tcp.set_read_timeout(Some(Duration::from_secs(60)));
             let _ = writer.read(&mut [0]);
             false
         }
-        Reply::Close => false,
-        Reply::Forward(address) => match forward(&address, request) {
-            Some(bytes) => {
-                let _ = writer.write_all(&bytes);
-                false
-            }
+        Reply::Forward(address) => match pass_on(&address, request) {
+            Some(bytes) => send(writer, &bytes),
             None => false,
         },
+        Reply::Close | Reply::Reset | Reply::Last(..) => false,
     }
 }
 
-/// The bytes the real server answers; the connection is closed after them.
-fn forward(address: &str, request: &Request) -> Option<Vec<u8>> {
+fn send(writer: &mut Stream, bytes: &[u8]) -> bool {
+    writer.write_all(bytes).and_then(|()| writer.flush()).is_ok()
+}
+
+/// The bytes that the real server at this address answers, fit for a connection that goes on.
+pub fn pass_on(address: &str, request: &Request) -> Option<Vec<u8>> {
     let mut server = TcpStream::connect(address.trim_start_matches("http://")).ok()?;
     let mut head = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", request.method, request.path);
     for (name, value) in &request.headers {
@@ -212,5 +380,10 @@ fn forward(address: &str, request: &Request) -> Option<Vec<u8>> {
     server.write_all(format!("{head}\r\n{}", request.body).as_bytes()).ok()?;
     let mut bytes = Vec::new();
     server.read_to_end(&mut bytes).ok()?;
+    // The real server always says how long its answer is, so this line is all that would end the connection.
+    let close = b"Connection: close\r\n";
+    if let Some(at) = bytes.windows(close.len()).position(|window| window == close) {
+        bytes.drain(at..at + close.len());
+    }
     Some(bytes)
 }
