@@ -14,6 +14,7 @@ mod token;
 mod vault;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // Whatever this program writes is the owner's alone, however generous or mean the caller's mask.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    // A file that may not grow is an error of that write, and no reason to end before the renewal. Where this
+    // cannot be had, the program is again no worse off than any other.
+    let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, Arc::default());
     let command = match cli::CommandLine::try_parse() {
         Ok(command) => command,
         Err(answer) => {
