@@ -6,6 +6,8 @@
 mod app;
 mod cli;
 mod config;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod local;
 mod pass;

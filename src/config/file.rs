@@ -117,6 +117,7 @@ fn unknown_key(message: &str) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write as _;
 
     fn refusal(text: &str) -> String {
         FileSettings::parse(text).unwrap_err().to_string()
@@ -177,9 +178,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_configuration_or_a_refusal(text in "\\PC{0,80}", key in "[a-z_]{0,9}", rest in "[\\[\\]\"=\n a-z0-9.{}#']{0,40}") {
-            let _ = FileSettings::parse(&text);
-            let _ = FileSettings::parse(&format!("{key} = {rest}"));
+        fn any_bytes_are_a_configuration_or_a_refusal(bytes in crate::hostile::bytes(&[
+            "address = \"https://vault.example.org\"\nperiod = \"768h\" # a month\n",
+            "display_name = 'devvm-emo'\npolicies = [\"a\", \"b\"]\nsweep_concurrency = 4\nretry_for = 30\n",
+        ])) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().write_all(&bytes).unwrap();
+            if let Err(error) = FileSettings::read(file.path()) {
+                prop_assert!(error.to_string().contains(file.path().to_str().unwrap()), "{error}");
+            }
         }
     }
 }

@@ -207,6 +207,7 @@ fn loose_mode(file: &File, mode: u32, looseness: Looseness) -> Option<LooseMode>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::io::Write as _;
     use std::os::unix::fs::symlink;
 
@@ -332,5 +333,18 @@ mod tests {
         let error = home.file().stage(&Token::parse(b"s.new").unwrap()).unwrap_err();
         assert_eq!(error.step, ReplaceStep::Resolve);
         assert!(home.file().path().is_symlink());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused_and_left_as_they_are(
+            bytes in crate::hostile::bytes(&["hvs.CAESIJ-0123456789_abc", " s.short\n"]),
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join(".vault-token");
+            File::create(&path).unwrap().write_all(&bytes).unwrap();
+            let _ = TokenFile::new(path.clone()).read(Looseness::Tighten);
+            prop_assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
     }
 }

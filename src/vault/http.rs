@@ -502,6 +502,7 @@ fn backoff(attempt: u32, dice: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn target(status: u16, from: &str, location: &str) -> Result<String, RedirectRefusal> {
         let mut headers = HeaderMap::new();
@@ -545,6 +546,21 @@ mod tests {
         }
         for status in [300, 303, 304, 305] {
             assert_eq!(target(status, https, "https://vault/v1/x"), Err(RedirectRefusal::NoTarget));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_redirect_leads_from_https_to_http(location in crate::hostile::bytes(&[
+            "https://active:8200/v1/x", "//active/v1/x", "/v1/x", "http://vault/v1/x", "http://127.0.0.1/",
+        ])) {
+            let mut headers = HeaderMap::new();
+            if let Ok(location) = HeaderValue::from_bytes(&location) {
+                headers.insert(LOCATION, location);
+            }
+            if let Ok(target) = redirect_target(307, &headers, &"https://vault/v1/x".parse().unwrap()) {
+                prop_assert_eq!(target.scheme_str(), Some("https"));
+            }
         }
     }
 

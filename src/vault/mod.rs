@@ -479,10 +479,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_the_parsers_panic(body in proptest::collection::vec(any::<u8>(), 0..300), status in 100u16..600) {
-            let answer = Answer { status, content_type: String::new(), retry_after: None, body: body.into() };
+        fn any_body_is_an_answer_or_an_error(status in 100u16..600, html: bool, body in crate::hostile::bytes(&[
+            r#"{"data":{"id":"s.x","accessor":"a","display_name":"token-x","policies":["p"],"ttl":60,"period":60,"explicit_max_ttl":0,"creation_time":1,"renewable":true,"orphan":true,"type":"service","path":"auth/token/create","meta":{"host":"h"},"num_uses":0}}"#,
+            r#"{"auth":{"client_token":"s.x","accessor":"a","lease_duration":60,"renewable":true},"warnings":["w"]}"#,
+            r#"{"data":{"keys":["a","b"]},"warnings":null}"#,
+            r#"{"data":{"auth/token/create":["update","sudo"]}}"#,
+            r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#,
+            "<html><body>Bad Gateway</body></html>",
+        ])) {
+            let token = Token::parse(b"s.secret-0123456").unwrap();
+            let content_type = if html { "text/html" } else { "application/json" }.to_owned();
+            let answer = Answer { status, content_type, retry_after: None, body: body.into() };
             let _ = refusal(&answer);
-            let _ = serde_json::from_slice::<Envelope<LookupData, MintAuth>>(&answer.body);
+            let _ = not_json(&answer, &token);
+            if let Ok(Envelope { data: Some(data), .. }) =
+                serde_json::from_slice::<Envelope<LookupData, IgnoredAny>>(&answer.body)
+            {
+                let _ = TokenInfo::from(data);
+            }
+            let _ = serde_json::from_slice::<Envelope<IgnoredAny, MintAuth>>(&answer.body);
+            let _ = serde_json::from_slice::<Envelope<IgnoredAny, RenewAuth>>(&answer.body);
+            let _ = serde_json::from_slice::<Envelope<Keys, IgnoredAny>>(&answer.body);
+            let _ = serde_json::from_slice::<Envelope<BTreeMap<String, Vec<String>>, IgnoredAny>>(&answer.body);
         }
     }
 }

@@ -210,8 +210,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_list_and_any_host_are_judged(list in "\\PC{0,60}", host in "[a-z0-9.:\\[\\]]{0,20}") {
+        fn any_list_and_any_host_are_judged(
+            list in crate::hostile::text(&["foo.com, .bar.org,10.0.0.0/8", "*,[fd00::]/8,baz.net:8200"]),
+            host in crate::hostile::text(&["a.foo.com", "10.1.2.3", "[fd12::1]"]),
+        ) {
             let _ = NoProxy::parse(&list).covers(&host, Some(8200), Some("https"));
+        }
+
+        #[test]
+        fn any_text_is_a_proxy_or_a_refusal(text in crate::hostile::text(&[
+            "http://me:hunter2@proxy:3128", "proxy:3128", "https://[::1]:3128/",
+        ])) {
+            let _ = ProxyRules::parse(&text);
         }
     }
 }

@@ -116,3 +116,32 @@ pub(crate) fn client_certificate(certificate_file: &Path, key_file: &Path) -> Re
         .with_context(|| format!("{}: no PEM private key in it", key_file.display()))?;
     Ok(ClientCert::new_with_certs(&chain, key))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write as _;
+
+    const CERTIFICATE: &str =
+        "-----BEGIN CERTIFICATE-----\nMIIBVzCB/qADAgECAhRv\n-----END CERTIFICATE-----\n";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n";
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().write_all(bytes).unwrap();
+        file
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_certificates_and_keys_or_refusals(
+            certificate in crate::hostile::bytes(&[CERTIFICATE, KEY]),
+            key in crate::hostile::bytes(&[KEY, CERTIFICATE]),
+        ) {
+            let _ = roots_from_pem(&certificate);
+            let (certificate, key) = (file(&certificate), file(&key));
+            let _ = client_certificate(certificate.path(), key.path());
+        }
+    }
+}
