@@ -8,6 +8,7 @@ mod support;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -466,6 +467,120 @@ fn a_failing_server_is_not_asked_about_every_accessor() {
     );
     let asked = server.count("auth/token/lookup-accessor");
     assert!(asked < 250, "{asked} lookups of a server that answers none");
+}
+
+/// A server after a heal, with a twin of the kept token: what is answered to the lookup of the twin, to its
+/// revocation and to the listing, one answer after the other and then always the last.
+struct Aftermath {
+    server: Scripted,
+    home: Sandbox,
+}
+
+impl Aftermath {
+    fn new(listing: &[(u16, &str)], lookups: &[(u16, &str)], revocations: &[(u16, &str)]) -> Self {
+        let own = |answers: &[(u16, &str)]| -> Vec<(u16, String)> {
+            answers.iter().map(|(status, body)| (*status, (*body).to_owned())).rev().collect()
+        };
+        let answers = Mutex::new([own(listing), own(lookups), own(revocations)]);
+        let next = move |which: usize| {
+            let answers = &mut answers.lock().unwrap()[which];
+            let answer =
+                if answers.len() > 1 { answers.pop() } else { answers.first().cloned() }.expect("an answer");
+            if answer.0 == 0 { Reply::Close } else { Reply::Json(answer.0, answer.1) }
+        };
+        let server = Scripted::start(move |request, _| match request.call() {
+            "auth/token/accessors/?list=true" => next(0),
+            "auth/token/lookup-accessor" if request.body.contains("twin") => next(1),
+            "auth/token/revoke-accessor" => next(2),
+            "auth/token/renew-self" => Reply::Json(200, renewal()),
+            _ => healing(request),
+        });
+        Self { server, home: home() }
+    }
+
+    /// What a run says, and how many requests it makes.
+    #[track_caller]
+    fn run(&self) -> (String, usize) {
+        let before = self.server.requests().len();
+        let run = run(&self.home, self.server.address(), "0s", &[]);
+        assert_eq!((run.status / 2, run.stderr.as_str()), (5, ""), "{run:?}");
+        (run.said().to_owned(), self.server.requests().len() - before)
+    }
+}
+
+const LISTED: (u16, &str) = (200, r#"{"data":{"keys":["accessor-of-token-devvm-wizard","twin"]}}"#);
+const ALIVE: (u16, &str) = (
+    200,
+    r#"{"data":{"accessor":"twin","display_name":"token-devvm-wizard","ttl":60,"policies":["vault-admin"]}}"#,
+);
+const DENIED: (u16, &str) = (403, r#"{"errors":["permission denied"]}"#);
+const BROKEN: (u16, &str) = (500, r#"{"errors":["internal error"]}"#);
+const REVOKED: (u16, &str) = (204, "");
+const CLOSED: (u16, &str) = (0, "");
+
+#[test]
+fn what_a_sweep_is_not_sure_of_is_looked_at_once_more_by_the_next_run() {
+    const SWEPT: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s); resumed an earlier sweep (revoked 1 stale periodic token(s))";
+    // Answers about the twin; what the second run says, with how many requests, and those of the third.
+    type Case<'a> = (&'a [(u16, &'a str)], &'a [(u16, &'a str)], &'a str, usize, usize);
+    let cases: [Case; 8] = [
+        // It had vanished, and has.
+        (&[DENIED], &[], GOOD, 3, 2),
+        // It had not.
+        (&[DENIED, ALIVE], &[REVOKED], SWEPT, 4, 2),
+        (&[(404, r#"{"errors":[]}"#), ALIVE], &[REVOKED], SWEPT, 4, 2),
+        // It was revoked, and is gone, or is not.
+        (&[ALIVE, DENIED], &[REVOKED], GOOD, 3, 2),
+        (&[ALIVE], &[REVOKED], SWEPT, 4, 2),
+        // It might not be revoked, and still may not.
+        (&[ALIVE], &[DENIED], GOOD, 4, 2),
+        // The server breaks at it every time. That is no reason to ask every night.
+        (&[ALIVE, BROKEN], &[REVOKED], GOOD, 3, 2),
+        // An outage came between.
+        (&[ALIVE, CLOSED, DENIED], &[REVOKED], GOOD, 3, 3),
+    ];
+    for (number, (lookups, revocations, said, second, third)) in cases.into_iter().enumerate() {
+        let aftermath = Aftermath::new(&[LISTED], lookups, revocations);
+        assert!(aftermath.run().0.starts_with("HEALED"), "{number}");
+        assert_eq!(aftermath.run(), (said.to_owned(), second), "{number}");
+        assert_eq!(aftermath.run(), (GOOD.to_owned(), third), "{number}");
+        assert_eq!(aftermath.run(), (GOOD.to_owned(), 2), "{number}");
+    }
+}
+
+#[test]
+fn a_denied_listing_is_asked_for_again_every_night_and_talked_about_once() {
+    let aftermath = Aftermath::new(&[DENIED, DENIED, LISTED], &[ALIVE, DENIED], &[REVOKED]);
+    assert!(aftermath.run().0.ends_with("(accessor sweep skipped (list denied))"));
+    assert_eq!(aftermath.run(), (GOOD.to_owned(), 3));
+    let (said, _) = aftermath.run();
+    assert!(said.ends_with("; resumed an earlier sweep (revoked 1 stale periodic token(s))"), "{said}");
+    assert_eq!(aftermath.run(), (GOOD.to_owned(), 3));
+    assert_eq!(aftermath.run(), (GOOD.to_owned(), 2));
+}
+
+#[test]
+fn what_a_lost_mint_left_is_swept_even_if_the_next_run_only_renews() {
+    let server = Scripted::start(|request, number| match request.call() {
+        "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, OUR_NAME)),
+        "auth/token/renew-self" if number < 3 => Reply::Full(204, Vec::new(), String::new()),
+        "auth/token/create" => Reply::Close,
+        "auth/token/accessors/?list=true" => Reply::Json(LISTED.0, LISTED.1.to_owned()),
+        "auth/token/lookup-accessor" if request.body.contains("twin") => {
+            Reply::Json(ALIVE.0, ALIVE.1.to_owned())
+        }
+        "auth/token/lookup-accessor" => Reply::Json(200, lookup("", OUR_NAME)),
+        "auth/token/revoke-accessor" => Reply::Full(204, Vec::new(), String::new()),
+        _ => healthy(request),
+    });
+    let home = home();
+    let first = run(&home, server.address(), "0s", &[]).expect(75);
+    assert!(first.stderr.contains("the server may hold a token of ours that nobody knows"), "{first:?}");
+    let second = run(&home, server.address(), "0s", &[]).expect(10);
+    assert!(second.said().ends_with("; resumed an earlier sweep (revoked 1 stale periodic token(s))"));
+    assert!(server.requests().iter().any(|request| {
+        request.call() == "auth/token/revoke-accessor" && request.body == r#"{"accessor":"twin"}"#
+    }));
 }
 
 #[test]

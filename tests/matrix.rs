@@ -88,9 +88,12 @@ fn our_token_is_renewed_and_nothing_else_is_touched() {
 #[test]
 fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     let server = server();
-    mint(&server, ours());
-    mint(&server, with(ours(), "policies", json!(["reader"])));
-    mint(&server, with(ours(), "meta", json!({ "something": "else" })));
+    let stale = [
+        ours(),
+        with(ours(), "policies", json!(["reader"])),
+        with(ours(), "meta", json!({ "something": "else" })),
+    ]
+    .map(|order| mint(&server, order).accessor);
     let others = [
         with(ours(), "display_name", json!("devvm-emo")),
         with(ours(), "display_name", json!("devvm-wizard-2")),
@@ -107,10 +110,16 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     );
     assert_eq!(run.stderr, "");
     let accessor = check_ours(&server, &home);
-    // What is remembered: this token, for the day it is stale, and that nothing is left to do.
-    let state = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap().1.3;
-    let remembered = json!({ "token_file": home.token_file(), "sweep_due": null, "minted": [accessor] });
-    assert_eq!(serde_json::from_slice::<Value>(&state).unwrap(), remembered);
+    // What is remembered: this token, for the day it is stale, and the revoked ones for a second look.
+    let file = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap().1.3;
+    let mut state: Value = serde_json::from_slice(&file).unwrap();
+    let second_look = state["second_look"].take();
+    assert!(stale.iter().all(|accessor| second_look.as_array().unwrap().contains(&json!(accessor))));
+    let remembered = json!({
+        "token_file": home.token_file(), "sweep_due": false, "kept": accessor, "second_look": null,
+        "minted": [accessor],
+    });
+    assert_eq!(state, remembered);
     assert!(server.lookup(&login.token).is_some(), "the foreign token must live");
     assert!(server.lookup(&another_login.token).is_some());
     assert!(server.lookup(server.root_token()).is_some());

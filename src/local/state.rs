@@ -36,6 +36,10 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 /// denied, and unrenewed tokens end by themselves.
 const REMEMBERED: usize = 64;
 
+/// No more accessors than this get a second look. On a busy server many tokens end during a walk, and those of
+/// our name, which matter, come first.
+const SECOND_LOOKS: usize = 64;
+
 /// A larger state file is not one of ours.
 const LARGEST: u64 = 1024 * 1024;
 
@@ -45,8 +49,12 @@ const LARGEST: u64 = 1024 * 1024;
 pub(crate) struct Record {
     /// The token file this is about, for people who look into the directory.
     token_file: String,
-    /// The token that was to be kept by a sweep that has not been seen to end.
-    sweep_due: Option<Accessor>,
+    /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
+    sweep_due: bool,
+    /// The token that the last sweep kept, or was to keep.
+    kept: Option<Accessor>,
+    /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
+    second_look: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
     minted: Vec<Accessor>,
 }
@@ -96,7 +104,12 @@ impl State {
 
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
     pub(crate) fn is_sweep_due(&self) -> bool {
-        self.record.sweep_due.is_some()
+        self.record.sweep_due
+    }
+
+    /// What the last sweep believes gone, or could not make out.
+    pub(crate) fn second_look(&self) -> &[Accessor] {
+        &self.record.second_look
     }
 
     /// The tokens minted here that may still live, oldest first.
@@ -112,18 +125,34 @@ impl State {
         self.save()
     }
 
-    /// Notes that a sweep is due which keeps `keep`.
-    pub(crate) fn note_sweep_due(&mut self, keep: &Accessor) -> io::Result<()> {
-        self.record.sweep_due = Some(keep.clone());
+    /// Notes that a sweep is due, and which token it has to keep, if that is known.
+    pub(crate) fn note_sweep_due(&mut self, keep: Option<&Accessor>) -> io::Result<()> {
+        self.record.sweep_due = true;
+        self.record.kept = keep.cloned();
         self.save()
     }
 
-    /// Notes the end of a sweep: whether it is still due, and which tokens are known to be gone.
-    pub(crate) fn note_swept(&mut self, still_due: bool, gone: &[Accessor]) -> io::Result<()> {
-        if !still_due {
-            self.record.sweep_due = None;
-        }
-        self.record.minted.retain(|accessor| !gone.contains(accessor));
+    /// Notes that a minted token was not kept after all, whether a sweep is due all the same, and whether
+    /// that token is known to be gone.
+    pub(crate) fn note_discarded(&mut self, still_due: bool, gone: Option<&Accessor>) -> io::Result<()> {
+        self.record.sweep_due = still_due;
+        self.record.minted.retain(|accessor| Some(accessor) != gone);
+        self.save()
+    }
+
+    /// Notes the end of a sweep: whether it is still due, which tokens are known to be gone, and which need
+    /// a second look.
+    pub(crate) fn note_swept(
+        &mut self,
+        still_due: bool,
+        gone: &[Accessor],
+        mut second_look: Vec<Accessor>,
+    ) -> io::Result<()> {
+        second_look.truncate(SECOND_LOOKS);
+        let record = &mut self.record;
+        record.sweep_due = still_due;
+        record.second_look = second_look;
+        record.minted.retain(|accessor| !gone.contains(accessor));
         self.save()
     }
 
@@ -216,7 +245,9 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::fs;
+    use std::io::Write as _;
 
     fn accessor(text: &str) -> Accessor {
         Accessor::new(text.to_owned()).unwrap()
@@ -233,18 +264,24 @@ mod tests {
         assert!(error.is_none() && !state.is_sweep_due() && state.minted().is_empty());
         state.note_mint(&accessor("one")).unwrap();
         state.note_mint(&accessor("two")).unwrap();
-        state.note_sweep_due(&accessor("two")).unwrap();
+        state.note_sweep_due(Some(&accessor("two"))).unwrap();
 
         let (mut state, error) = State::load(directory.path(), file());
         assert!(error.is_none() && state.is_sweep_due());
         assert_eq!(state.minted(), [accessor("one"), accessor("two")]);
-        state.note_swept(true, &[accessor("one")]).unwrap();
+        state.note_swept(true, &[accessor("one")], Vec::new()).unwrap();
         assert!(state.is_sweep_due());
-        state.note_swept(false, &[]).unwrap();
+        let many: Vec<_> = (0..=SECOND_LOOKS).map(|number| accessor(&number.to_string())).collect();
+        state.note_swept(false, &[], many.clone()).unwrap();
 
-        let (state, _) = State::load(directory.path(), file());
+        let (mut state, _) = State::load(directory.path(), file());
         assert!(!state.is_sweep_due());
         assert_eq!(state.minted(), [accessor("two")]);
+        assert_eq!(state.second_look(), &many[..SECOND_LOOKS]);
+        state.note_discarded(true, Some(&accessor("two"))).unwrap();
+        assert!(state.is_sweep_due() && state.minted().is_empty() && !state.second_look().is_empty());
+        state.note_discarded(false, None).unwrap();
+        assert!(!state.is_sweep_due());
         let (other, _) = State::load(directory.path(), Path::new("/home/emo/.vault-token"));
         assert!(other.minted().is_empty());
     }
@@ -346,5 +383,21 @@ mod tests {
     fn file_names_stay_the_same_from_release_to_release() {
         assert_eq!(file_name(file(), "json"), "vault-token-6474e735d2ccf7c8.json");
         assert!(file_name(Path::new("/a/ü x"), "lock").starts_with("x-"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_state_or_a_spoilt_one(bytes in crate::hostile::bytes(&[
+            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],"minted":["a","b"]}"#,
+        ])) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(file_name(file(), "json"));
+            File::create(&path).unwrap().write_all(&bytes).unwrap();
+            let (mut state, _) = State::load(directory.path(), file());
+            state.note_mint(&accessor("one")).unwrap();
+            let (state, error) = State::load(directory.path(), file());
+            prop_assert!(error.is_none());
+            prop_assert!(state.minted().contains(&accessor("one")));
+        }
     }
 }

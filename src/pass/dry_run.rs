@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::sweep::{Action, Sweep};
-use super::{Context, Current, inspect, sweeps, undisturbed};
+use super::sweep::Action;
+use super::{Context, Current, Scope, inspect, look, sweeps, undisturbed};
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
@@ -20,8 +20,9 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
         let dying = match identity.judge(&current.info) {
             Verdict::Ours => match identity.forecast(&current.info, context.now) {
                 Vitality::Lasting => {
-                    let due = state.is_sweep_due() && sweeps(context.settings);
-                    let sweep = due.then(|| list(context, &current, &state));
+                    let sweep = Scope::left_over(context, &state).and_then(|scope| {
+                        Some(list(context, &current, &state, scope)).filter(|report| scope.is_news(report))
+                    });
                     return Ok(Forecast::Renew { display_name, ttl, sweep });
                 }
                 Vitality::Dying(dying) => Some(dying),
@@ -33,7 +34,7 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
             Err(reason) => return Ok(Forecast::Denied { display_name, ttl, dying, reason }),
         };
         context.settings.token_file.check_replaceable().map_err(Failure::Replace)?;
-        let mut sweep = list(context, &current, &state);
+        let mut sweep = list(context, &current, &state, Scope::Full);
         // Once its successor is there, a token of our name is itself a leftover.
         let leftover = sweeps(context.settings) && identity.is_leftover(&current.info, context.host);
         sweep.stale.extend(current.info.accessor.filter(|_| leftover));
@@ -47,7 +48,7 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
         let current = inspect(context, Looseness::Tell)?;
         match context.settings.identity.judge(&current.info) {
-            Verdict::Ours => Ok(Forecast::Sweep(list(context, &current, &state(context)))),
+            Verdict::Ours => Ok(Forecast::Sweep(list(context, &current, &state(context), Scope::Full))),
             Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
         }
     })
@@ -62,18 +63,8 @@ fn state(context: &Context<'_>) -> State {
 }
 
 /// What a sweep that keeps the current token would revoke.
-fn list(context: &Context<'_>, current: &Current, state: &State) -> SweepReport {
-    let Some(keep) = &current.info.accessor else { return SweepReport::nothing_to_keep() };
-    Sweep {
-        client: context.client,
-        token: &current.token,
-        identity: &context.settings.identity,
-        host: context.host,
-        keep,
-        remembered: state.minted(),
-        action: Action::List,
-    }
-    .run(context.settings.sweep)
+fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> SweepReport {
+    look(context, state, &current.token, current.info.accessor.as_ref(), (scope, Action::List))
 }
 
 /// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes

@@ -3,14 +3,14 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Context, Current, Held, Interruption, held, note, sweep, sweeps};
+use super::{Context, Current, Held, Interruption, Scope, held, note, sweep, sweeps};
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;
 use crate::local::state::State;
 use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
 use crate::report::warning::Warning;
-use crate::token::{Accessor, Token, TokenInfo};
+use crate::token::{Token, TokenInfo};
 use crate::vault::{Call, Error, ErrorKind, Meta, MintOrder, Minted, No, Revocation};
 
 /// The name this program leaves on what it mints.
@@ -50,9 +50,16 @@ pub(super) fn heal(
         // A mint happens in the namespace of the request, where this token may be nobody.
         (context.warn)(Warning::OtherNamespace { token: lives.to_owned(), settings: works.to_owned() });
     }
-    let minted = match mint(context, &current.token)? {
-        Ok(minted) => minted,
-        Err(refusal) => {
+    let minted = match mint(context, &current.token) {
+        Ok(Ok(minted)) => minted,
+        Err(failure) => {
+            // What the server may hold now is found by a walk, even if the next run finds no need to heal.
+            if failure.lost_mint() && sweeps(context.settings) {
+                note(context, state.note_sweep_due(None));
+            }
+            return Err(failure.into());
+        }
+        Ok(Err(refusal)) => {
             return match origin {
                 Origin::Foreign => Ok(Outcome::Drift { display_name, refusal }),
                 Origin::Dying { dying, seconds_left } => {
@@ -81,7 +88,7 @@ pub(super) fn heal(
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,
     };
-    let report = sweep(context, state, &minted.token, &ours);
+    let report = sweep(context, state, &minted.token, &ours, Scope::Full);
     Ok(Outcome::Healed { from, display_name, report })
 }
 
@@ -129,7 +136,7 @@ fn adopt(
     let token_file = &context.settings.token_file;
     let staged = token_file.stage(&minted.token).map_err(Failure::Replace)?;
     if let Some(keep) = info.accessor.as_ref().filter(|_| sweeps(context.settings)) {
-        note(context, state.note_sweep_due(keep));
+        note(context, state.note_sweep_due(Some(keep)));
     }
     // The last look at the file, as late as it can be: whoever logged in meanwhile must not lose that login.
     match held(context, current) {
@@ -189,8 +196,8 @@ fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: 
         (Some(accessor), false) => by_accessor(accessor),
         (None, _) => by_itself(),
     };
-    let gone: Vec<Accessor> = minted.accessor.iter().filter(|_| revoked.is_ok()).cloned().collect();
-    note(context, state.note_swept(was_due, &gone));
+    let gone = minted.accessor.as_ref().filter(|_| revoked.is_ok());
+    note(context, state.note_discarded(was_due, gone));
     if let Err(error) = revoked {
         (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error });
     }

@@ -17,9 +17,9 @@ use crate::identity::{Dying, Verdict, Vitality};
 use crate::local::state::{self, Lock, Locking, State};
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::local::{plain, staged};
-use crate::report::outcome::{Failure, Outcome, SweepReport};
+use crate::report::outcome::{Failure, Outcome, SweepEnd, SweepReport};
 use crate::report::warning::Warning;
-use crate::token::{Token, TokenInfo};
+use crate::token::{Accessor, Token, TokenInfo};
 use crate::vault::{Client, Error, ErrorKind, Renewal, SelfLookup};
 use heal::Origin;
 use sweep::{Action, Sweep};
@@ -94,7 +94,7 @@ pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
         let Current { token, info, .. } = inspect(context, Looseness::Tighten)?;
         match context.settings.identity.judge(&info) {
             Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
-            Verdict::Ours => Ok(Outcome::Swept(sweep(context, state, &token, &info))),
+            Verdict::Ours => Ok(Outcome::Swept(sweep(context, state, &token, &info, Scope::Full))),
         }
     })
 }
@@ -246,8 +246,9 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
             };
             match vitality {
                 Vitality::Lasting => {
-                    let due = state.is_sweep_due() && sweeps(context.settings);
-                    let resumed = due.then(|| sweep(context, state, token, info));
+                    let resumed = Scope::left_over(context, state).and_then(|scope| {
+                        Some(sweep(context, state, token, info, scope)).filter(|report| scope.is_news(report))
+                    });
                     let display_name = info.display_name.clone();
                     return Ok(Outcome::Renewed { display_name, ttl: lease, resumed });
                 }
@@ -262,31 +263,99 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
     heal::heal(context, state, current, Origin::Dying { dying, seconds_left })
 }
 
-/// Sweeps with `token`, which is ours and is kept, and notes in the state how it went.
-fn sweep(context: &Context<'_>, state: &mut State, token: &Token, kept: &TokenInfo) -> SweepReport {
-    let report = match &kept.accessor {
-        Some(keep) => Sweep {
-            client: context.client,
-            token,
-            identity: &context.settings.identity,
-            host: context.host,
-            keep,
-            remembered: state.minted(),
-            action: Action::Revoke,
+/// How much of a sweep there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All of it.
+    Full,
+    /// What the last sweep was not sure of.
+    SecondLook,
+}
+
+impl Scope {
+    /// What earlier sweeps left for a pass that only renews.
+    fn left_over(context: &Context<'_>, state: &State) -> Option<Self> {
+        if !sweeps(context.settings) {
+            None
+        } else if state.is_sweep_due() {
+            Some(Self::Full)
+        } else if state.second_look().is_empty() {
+            None
+        } else {
+            Some(Self::SecondLook)
         }
-        .run(context.settings.sweep),
-        // Fail-safe: with nothing known to keep, nothing is revoked.
-        None => SweepReport::nothing_to_keep(),
+    }
+
+    /// Whether a sweep that nobody asked for found something worth a word.
+    fn is_news(self, report: &SweepReport) -> bool {
+        match self {
+            // That listing is still denied was said when the token was minted.
+            Self::Full => {
+                !report.stale.is_empty()
+                    || !matches!(report.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
+            }
+            Self::SecondLook => !report.stale.is_empty(),
+        }
+    }
+}
+
+/// Looks for what is stale, given the token to `keep`, with the authority of `token`.
+fn look(
+    context: &Context<'_>,
+    state: &State,
+    token: &Token,
+    keep: Option<&Accessor>,
+    (scope, action): (Scope, Action),
+) -> SweepReport {
+    // Fail-safe: with nothing known to keep, nothing is revoked.
+    let Some(keep) = keep else { return SweepReport::nothing_to_keep() };
+    let sweep = Sweep {
+        client: context.client,
+        token,
+        identity: &context.settings.identity,
+        host: context.host,
+        keep,
+        remembered: state.minted(),
+        doubtful: state.second_look(),
+        action,
+    };
+    match scope {
+        Scope::Full => sweep.run(context.settings.sweep),
+        Scope::SecondLook => sweep.look_again(),
+    }
+}
+
+/// Sweeps with `token`, which is ours and is kept, and notes in the state how it went.
+fn sweep(
+    context: &Context<'_>,
+    state: &mut State,
+    token: &Token,
+    kept: &TokenInfo,
+    scope: Scope,
+) -> SweepReport {
+    let report = look(context, state, token, kept.accessor.as_ref(), (scope, Action::Revoke));
+    let seen = |accessor: &&Accessor| match scope {
+        Scope::Full => true,
+        Scope::SecondLook => state.second_look().contains(accessor),
     };
     let gone: Vec<_> = state
         .minted()
         .iter()
+        .filter(seen)
         .filter(|&accessor| Some(accessor) != kept.accessor.as_ref() && report.is_gone(accessor))
         .cloned()
         .collect();
-    // A sweep that is switched off finishes none that is due.
-    let still_due = report.is_unfinished() || (state.is_sweep_due() && !sweeps(context.settings));
-    note(context, state.note_swept(still_due, &gone));
+    let (still_due, second_look) = match scope {
+        // A sweep that is switched off finishes none that is due.
+        Scope::Full => {
+            let off = state.is_sweep_due() && !sweeps(context.settings);
+            (report.is_unfinished() || off, report.second_look.clone())
+        }
+        // One that an outage cut short is made up for; one at which the server itself breaks never ends.
+        Scope::SecondLook if report.is_worth_repeating() => (false, state.second_look().to_vec()),
+        Scope::SecondLook => (false, Vec::new()),
+    };
+    note(context, state.note_swept(still_due, &gone, second_look));
     report
 }
 

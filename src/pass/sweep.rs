@@ -51,6 +51,8 @@ pub(super) struct Sweep<'a> {
     pub(super) keep: &'a Accessor,
     /// What this machine minted earlier.
     pub(super) remembered: &'a [Accessor],
+    /// What the sweep before this one was not sure of. This look at it is the last.
+    pub(super) doubtful: &'a [Accessor],
     /// What to do.
     pub(super) action: Action,
 }
@@ -84,6 +86,28 @@ enum Fate {
     Unrevoked(Error),
 }
 
+/// Why an accessor gets a second look: a proxy that answers in the place of the server, or a standby that
+/// lags behind, can say of a living token what is usually said of a dead one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// It is of our name, and said to be dead or denied to us.
+    Ours,
+    /// Nobody knows whose it is.
+    Anybodys,
+}
+
+impl Fate {
+    fn doubt(&self) -> Option<Doubt> {
+        match self {
+            Self::Stale | Self::Kept(_) => Some(Doubt::Ours),
+            Self::Gone | Self::GoneOrDenied => Some(Doubt::Anybodys),
+            Self::Unknown(error) => matches!(error.kind, ErrorKind::Server { .. }).then_some(Doubt::Anybodys),
+            // With these a sweep is not at its end, or nothing was asked of them.
+            Self::Unrevoked(_) | Self::Unseen | Self::Spared => None,
+        }
+    }
+}
+
 impl Sweep<'_> {
     /// Runs it.
     pub(super) fn run(&self, mode: SweepMode) -> SweepReport {
@@ -110,6 +134,11 @@ impl Sweep<'_> {
                 Err(end) => SweepReport { end, ..SweepReport::default() },
             },
         }
+    }
+
+    /// Looks only at what the sweep before this one was not sure of.
+    pub(super) fn look_again(&self) -> SweepReport {
+        self.examine(self.doubtful, Known::Listed)
     }
 
     /// All accessors there are, if they may be listed and looked up.
@@ -150,6 +179,11 @@ impl Sweep<'_> {
                     return;
                 }
                 let fate = self.fate(accessor, known);
+                if let Some(doubt) = fate.doubt()
+                    && !self.doubtful.contains(accessor)
+                {
+                    locked(&findings, |findings| findings.doubt(accessor, doubt));
+                }
                 if !locked(&findings, |findings| findings.add(accessor, fate)) {
                     return;
                 }
@@ -222,6 +256,7 @@ struct Findings {
     unseen: usize,
     failures: usize,
     indigestible: Vec<Accessor>,
+    doubtful: [Vec<Accessor>; 2],
     first_failure: Option<Error>,
     time_is_up: bool,
 }
@@ -253,6 +288,15 @@ impl Findings {
         !self.time_is_up
     }
 
+    /// Adds an accessor that needs a second look.
+    fn doubt(&mut self, accessor: &Accessor, doubt: Doubt) {
+        let [ours, anybodys] = &mut self.doubtful;
+        match doubt {
+            Doubt::Ours => ours.push(accessor.clone()),
+            Doubt::Anybodys => anybodys.push(accessor.clone()),
+        }
+    }
+
     /// Adds a failure, and says whether to go on.
     fn add_failure(&mut self, error: Error) -> bool {
         self.failures += 1;
@@ -279,6 +323,7 @@ impl Findings {
             kept_because: self.kept_because,
             unseen: self.unseen,
             indigestible,
+            second_look: self.doubtful.concat(),
             end,
         }
     }

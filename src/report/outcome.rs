@@ -9,7 +9,7 @@ use super::words::{self, Names, Quoted, Shown};
 use crate::identity::{Contradiction, Dying};
 use crate::local::token_file::{ReadError, ReplaceError};
 use crate::token::Accessor;
-use crate::vault::{Call, Error};
+use crate::vault::{Call, Error, ErrorKind};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -137,6 +137,9 @@ pub(crate) struct SweepReport {
     pub(crate) unseen: usize,
     /// Accessors to which the server answered with an error of its own.
     pub(crate) indigestible: Vec<Accessor>,
+    /// What a later sweep has to look at once more, because a wrong answer would look the same; those of our
+    /// name first.
+    pub(crate) second_look: Vec<Accessor>,
     /// How it ended.
     pub(crate) end: SweepEnd,
 }
@@ -184,15 +187,38 @@ impl SweepReport {
     /// Whether the next pass has to go on with it.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self.end {
-            // A standby that lags behind may not know the token to keep yet.
-            SweepEnd::CutShort { .. } | SweepEnd::NothingToKeep => true,
-            SweepEnd::Complete | SweepEnd::Off | SweepEnd::ListDenied | SweepEnd::LookupDenied => false,
+            // A standby that lags behind may not know the token to keep yet. What is denied today may be
+            // granted tomorrow, and to ask costs one request.
+            SweepEnd::CutShort { .. }
+            | SweepEnd::NothingToKeep
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied => true,
+            SweepEnd::Complete | SweepEnd::Off => false,
+        }
+    }
+
+    /// Whether it was cut short by something that may be over the next time. A server that answers some
+    /// accessor with an error of its own will do so again.
+    pub(crate) fn is_worth_repeating(&self) -> bool {
+        match &self.end {
+            SweepEnd::CutShort { cause: CutCause::Error(error), .. } => {
+                !matches!(error.kind, ErrorKind::Server { .. })
+            }
+            SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. } => true,
+            SweepEnd::Complete
+            | SweepEnd::Off
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::NothingToKeep => false,
         }
     }
 
     /// Whether `accessor` need not be remembered any longer.
     pub(crate) fn is_gone(&self, accessor: &Accessor) -> bool {
         let found_gone = self.stale.contains(accessor) || self.gone.contains(accessor.as_str());
+        if self.second_look.contains(accessor) {
+            return false;
+        }
         match self.end {
             // Everything was seen, so what is none of these is either gone or not ours to revoke.
             SweepEnd::Complete => !self.kept.contains(accessor) && !self.indigestible.contains(accessor),
@@ -385,7 +411,7 @@ impl Failure {
     }
 
     /// Whether the server may hold a token of ours that nobody knows.
-    pub(super) fn lost_mint(&self) -> bool {
+    pub(crate) fn lost_mint(&self) -> bool {
         match self {
             Self::Vault(error) => {
                 matches!(error.call, Call::Create | Call::CreateOrphan) && error.kind.may_have_acted()

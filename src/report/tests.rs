@@ -418,6 +418,8 @@ fn only_what_is_known_to_be_gone_is_forgotten() {
     let complete = SweepReport { indigestible: vec![accessor("i")], ..report(SweepEnd::Complete) };
     assert_eq!([&stale, &gone, &kept, &other].map(|one| complete.is_gone(one)), [true, true, false, true]);
     assert!(!complete.is_gone(&accessor("i")), "whose it is nobody knows");
+    let doubtful = SweepReport { second_look: vec![stale.clone()], ..report(SweepEnd::Complete) };
+    assert_eq!([&stale, &gone, &other].map(|one| doubtful.is_gone(one)), [false, true, true]);
     for end in [
         SweepEnd::Off,
         SweepEnd::ListDenied,
@@ -435,7 +437,18 @@ fn a_sweep_without_an_end_of_its_own_is_taken_up_again() {
     let unfinished = |end| ended(end).is_unfinished();
     assert!(unfinished(SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp }));
     assert!(SweepReport::nothing_to_keep().is_unfinished());
-    for end in [SweepEnd::Complete, SweepEnd::Off, SweepEnd::ListDenied, SweepEnd::LookupDenied] {
-        assert!(!unfinished(end));
-    }
+    // What is denied today may be granted tomorrow.
+    assert!(unfinished(SweepEnd::ListDenied) && unfinished(SweepEnd::LookupDenied));
+    assert!(!unfinished(SweepEnd::Complete) && !unfinished(SweepEnd::Off));
+}
+
+#[test]
+fn a_second_look_is_repeated_only_if_something_came_between() {
+    let cut = |cause| ended(SweepEnd::CutShort { examined: 0, total: 1, cause }).is_worth_repeating();
+    let error = |kind| CutCause::Error(Box::new(failed(kind)));
+    assert!(cut(CutCause::TimeIsUp));
+    assert!(cut(error(ErrorKind::Interrupted(Interrupted::Closed))));
+    let said = Said::Errors("internal error".to_owned());
+    assert!(!cut(error(ErrorKind::Server { status: 500, said })));
+    assert!(!ended(SweepEnd::Complete).is_worth_repeating());
 }
