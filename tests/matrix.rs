@@ -111,15 +111,15 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     assert_eq!(run.stderr, "");
     let accessor = check_ours(&server, &home);
     // What is remembered: this token, for the day it is stale, and the revoked ones for a second look.
-    let file = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap().1.3;
-    let mut state: Value = serde_json::from_slice(&file).unwrap();
-    let second_look = state["second_look"].take();
+    let json = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap().1.3;
+    let mut noted: Value = serde_json::from_slice(&json).unwrap();
+    let second_look = noted["second_look"].take();
     assert!(stale.iter().all(|accessor| second_look.as_array().unwrap().contains(&json!(accessor))));
     let remembered = json!({
         "token_file": home.token_file(), "sweep_due": false, "kept": accessor, "second_look": null,
         "minted": [accessor],
     });
-    assert_eq!(state, remembered);
+    assert_eq!(noted, remembered);
     assert!(server.lookup(&login.token).is_some(), "the foreign token must live");
     assert!(server.lookup(&another_login.token).is_some());
     assert!(server.lookup(server.root_token()).is_some());
