@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -186,19 +186,32 @@ fn is_stream(descriptor: OwnedFd, journal: &str) -> bool {
     File::from(descriptor).metadata().is_ok_and(|data| journal == format!("{}:{}", data.dev(), data.ino()))
 }
 
-/// Appends to the log, which is made with mode 0600 if it is not there. A pipe is not waited for.
+/// How a log is opened: a pipe in its place is not waited for.
+const UNWAITING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+/// Appends to the log, which is made with mode 0600 if it is not there.
 fn append(path: &Path, line: &str) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?
-        .write_all(line.as_bytes())
+    let start = if is_cut_short(path) { "\n" } else { "" };
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(UNWAITING.bits().cast_signed());
+    options.open(path)?.write_all(format!("{start}{line}").as_bytes())
+}
+
+/// Whether the last line of a log was cut short, as a full disk does it. A log that cannot be read is taken as
+/// it is.
+fn is_cut_short(path: &Path) -> bool {
+    let open = || {
+        let file = OpenOptions::new().read(true).custom_flags(UNWAITING.bits().cast_signed()).open(path)?;
+        let end =
+            file.metadata().ok().filter(|data| data.is_file() && data.len() > 0).map(|data| data.len() - 1);
+        let mut last = [b'\n'];
+        end.map_or(Ok(()), |end| file.read_exact_at(&mut last, end))?;
+        io::Result::Ok(last != [b'\n'])
+    };
+    open().unwrap_or(false)
 }
 
 #[cfg(test)]

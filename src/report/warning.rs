@@ -117,7 +117,10 @@ impl Warning {
                 format!("{}: the state cannot be saved: {reason}", names.path(path))
             }
             Self::LeftoversRemain { reason } => {
-                format!("a temporary file beside {} cannot be removed: {reason}", names.token_file())
+                format!(
+                    "what a killed run may have left beside {} cannot be removed: {reason}",
+                    names.token_file()
+                )
             }
             Self::LogUnwritable { path, reason } => {
                 format!("the log file {} cannot be written: {reason}", names.path(path))

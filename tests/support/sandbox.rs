@@ -13,6 +13,9 @@ use tempfile::TempDir;
 /// No run of the program takes longer than this, unless it hangs.
 const RUN_WITHIN: Duration = Duration::from_secs(60);
 
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vault-token-renew");
+
 /// A home directory that is thrown away.
 pub struct Sandbox {
     home: TempDir,
@@ -120,7 +123,12 @@ impl Sandbox {
 
     /// The program, in this home and an otherwise empty environment. It does not wait for an outage to pass.
     pub fn command(&self, address: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vault-token-renew"));
+        self.command_of(PROGRAM, address)
+    }
+
+    /// Another program in its place, which is to start it: a shell, a tracer.
+    pub fn command_of(&self, starter: &str, address: &str) -> Command {
+        let mut command = Command::new(starter);
         command
             .env_clear()
             .env("HOME", self.path())
@@ -131,6 +139,19 @@ impl Sandbox {
             .env("VAULT_CLIENT_TIMEOUT", "20s")
             .current_dir(self.path())
             .timeout(RUN_WITHIN);
+        command
+    }
+
+    /// `unshare`, which is to start the program with what its arguments say. An ordinary user becomes root in a
+    /// name space: that is who may mount there, and see what a program does that forbids others to look.
+    #[track_caller]
+    pub fn command_unshared(&self, address: &str) -> Command {
+        const UNSHARE: &str = "/usr/bin/unshare";
+        assert!(Path::new(UNSHARE).exists(), "there is no {UNSHARE}; apt-get install util-linux");
+        let mut command = self.command_of(UNSHARE, address);
+        if fs::metadata(self.path()).expect("the home").uid() != 0 {
+            command.args(["--user", "--map-root-user"]);
+        }
         command
     }
 
@@ -154,14 +175,26 @@ impl Sandbox {
         if let Ok(token) = fs::read_to_string(self.token_file()) {
             self.guard(token.trim());
         }
+        self.check(&run);
+        run
+    }
+
+    /// Checks that none of the secrets known by now was let out.
+    #[track_caller]
+    pub fn check(&self, run: &Run) {
+        self.check_state_for_secrets();
+        self.check_for_secrets("standard output", &run.stdout);
+        self.check_for_secrets("standard error", &run.stderr);
+    }
+
+    /// Checks that no secret got into the log or the state.
+    #[track_caller]
+    pub fn check_state_for_secrets(&self) {
         for (name, (_, _, _, contents)) in self.snapshot() {
             if name.starts_with(".local") {
                 self.check_for_secrets(&name, &String::from_utf8_lossy(&contents));
             }
         }
-        self.check_for_secrets("standard output", &run.stdout);
-        self.check_for_secrets("standard error", &run.stderr);
-        run
     }
 
     #[track_caller]

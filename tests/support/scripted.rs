@@ -4,15 +4,20 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How often a server that does not listen looks whether it is to end.
 const NAP: Duration = Duration::from_millis(5);
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Longer than any test.
 const FOR_GOOD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,6 +44,8 @@ pub enum Reply {
     Json(u16, String),
     /// A status, header lines and a body.
     Full(u16, Vec<(String, String)>, String),
+    /// These bytes, which have to be a whole answer.
+    Bytes(Vec<u8>),
     /// These bytes, then the end of the connection.
     Raw(Vec<u8>),
     /// These bytes, one every so often.
@@ -112,7 +119,9 @@ impl Scripted {
         tls: Option<Arc<ServerConfig>>,
         script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = bound("127.0.0.1:0".parse().unwrap());
+        rustix::net::listen(&listener, BACKLOG).expect("a listener");
+        let listener = TcpListener::from(listener);
         let place = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             place,
@@ -130,8 +139,7 @@ impl Scripted {
                     return;
                 }
                 if let Some(until) = state.is_to_close() {
-                    drop(listener);
-                    let Some(again) = state.stay_closed(until) else { return };
+                    let Some(again) = state.stay_closed(listener, until) else { return };
                     listener = again;
                     continue;
                 }
@@ -167,9 +175,13 @@ impl Scripted {
 impl Drop for Scripted {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the acceptor up, so that it sees the flag.
-        let _ = TcpStream::connect(self.shared.place);
         if let Some(acceptor) = self.acceptor.take() {
+            // Wakes the acceptor up, so that it sees the flag; again and again, since it may just be about to
+            // listen once more.
+            while !acceptor.is_finished() {
+                let _ = TcpStream::connect(self.shared.place);
+                thread::sleep(NAP);
+            }
             let _ = acceptor.join();
         }
     }
@@ -206,7 +218,12 @@ impl Shared {
     }
 
     /// The acceptor's part of it: the listener that follows, if one does.
-    fn stay_closed(&self, until: Instant) -> Option<TcpListener> {
+    fn stay_closed(&self, listener: TcpListener, until: Instant) -> Option<TcpListener> {
+        // Keeps the port from others. Who tries to connect to what does not listen is refused.
+        let place = bound(self.place);
+        // Closing it is not enough: a child that is just being started may hold it open for a moment.
+        let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+        drop(listener);
         *self.door.lock().unwrap() = Door::Closed;
         self.moved.notify_all();
         while Instant::now() < until {
@@ -215,10 +232,21 @@ impl Shared {
             }
             thread::sleep(NAP);
         }
-        let listener = TcpListener::bind(self.place).expect("the port that was ours before");
+        rustix::net::listen(&place, BACKLOG).expect("a listener");
         *self.door.lock().unwrap() = Door::Open;
-        Some(listener)
+        Some(TcpListener::from(place))
     }
+}
+
+/// A socket with this address that does not listen yet.
+fn bound(address: SocketAddr) -> OwnedFd {
+    // No child may hold it open.
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .expect("a socket");
+    rustix::net::sockopt::set_socket_reuseport(&socket, true).expect("a port for two");
+    rustix::net::bind(&socket, &address).expect("a port");
+    socket
 }
 
 /// A connection, with TLS or without.
@@ -282,6 +310,7 @@ fn serve(
             }
             reply @ (Reply::Json(..)
             | Reply::Full(..)
+            | Reply::Bytes(_)
             | Reply::Raw(_)
             | Reply::Drip(..)
             | Reply::Hang
@@ -337,6 +366,7 @@ fn answer(writer: &mut Stream, tcp: &TcpStream, request: &Request, reply: Reply)
             }
             send(writer, format!("{head}\r\n{body}").as_bytes())
         }
+        Reply::Bytes(bytes) => send(writer, &bytes),
         Reply::Raw(bytes) => {
             send(writer, &bytes);
             false
