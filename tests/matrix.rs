@@ -812,32 +812,6 @@ fn a_symbolic_link_stays_a_link() {
 }
 
 #[test]
-fn runs_side_by_side_heal_once() {
-    let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
-    let mut runs: Vec<_> = (0..4)
-        .map(|_| {
-            std::process::Command::new(env!("CARGO_BIN_EXE_vault-token-renew"))
-                .env_clear()
-                .env("HOME", home.path())
-                .env("USER", "wizard")
-                .env("VAULT_ADDR", server.address())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
-    for run in &mut runs {
-        assert!(run.wait().unwrap().success());
-    }
-    let log = home.log();
-    let count = |word: &str| log.lines().filter(|line| line.contains(word)).count();
-    assert_eq!((count(" HEALED: "), count(" OK renewed")), (1, 3), "{log}");
-    check_ours(&server, &home);
-}
-
-#[test]
 fn leftovers_of_a_killed_run_are_removed_by_the_next() {
     let server = server();
     let home = Sandbox::holding(&mint(&server, ours()).token);

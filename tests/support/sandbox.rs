@@ -3,9 +3,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -25,7 +29,7 @@ pub struct Sandbox {
 /// What a run of the program left.
 #[derive(Debug)]
 pub struct Run {
-    /// The exit status.
+    /// The exit status; of a killed run the signal, with a minus.
     pub status: i32,
     /// Standard output.
     pub stdout: String,
@@ -128,7 +132,13 @@ impl Sandbox {
 
     /// Another program in its place, which is to start it: a shell, a tracer.
     pub fn command_of(&self, starter: &str, address: &str) -> Command {
-        let mut command = Command::new(starter);
+        let mut command = Command::from_std(self.plain_command(starter, address));
+        command.timeout(RUN_WITHIN);
+        command
+    }
+
+    fn plain_command(&self, starter: &str, address: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(starter);
         command
             .env_clear()
             .env("HOME", self.path())
@@ -137,9 +147,38 @@ impl Sandbox {
             .env("VAULT_ADDR", address)
             .env("VTR_RETRY_FOR", "0s")
             .env("VAULT_CLIENT_TIMEOUT", "20s")
-            .current_dir(self.path())
-            .timeout(RUN_WITHIN);
+            .current_dir(self.path());
         command
+    }
+
+    /// Starts the program and does not wait for it: for several at once, and for those that are killed.
+    pub fn start(&self, address: &str, variables: &[(&str, &str)]) -> Child {
+        let mut command = self.plain_command(PROGRAM, address);
+        command.envs(variables.iter().copied()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    }
+
+    /// Waits for a started run, and checks that it let no secret out. It may have been killed.
+    #[track_caller]
+    pub fn wait(&self, mut child: Child) -> Run {
+        let deadline = Instant::now() + RUN_WITHIN;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("the state of the run") {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                panic!("the run has not ended within {RUN_WITHIN:?}");
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        child.stdout.take().expect("a pipe").read_to_string(&mut stdout).expect("UTF-8 output");
+        child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("UTF-8 output");
+        let status = status.code().or_else(|| status.signal().map(|signal| -signal)).expect("an end");
+        let run = Run { status, stdout, stderr };
+        self.check(&run);
+        run
     }
 
     /// `unshare`, which is to start the program with what its arguments say. An ordinary user becomes root in a
@@ -172,9 +211,6 @@ impl Sandbox {
         let status = output.status.code().expect("the program ends by itself");
         assert_eq!(mode() & 0o077 & !mode_before, 0, "the token file is more open than it was: {:o}", mode());
         let run = Run { status, stdout: text(output.stdout), stderr: text(output.stderr) };
-        if let Ok(token) = fs::read_to_string(self.token_file()) {
-            self.guard(token.trim());
-        }
         self.check(&run);
         run
     }
@@ -182,6 +218,9 @@ impl Sandbox {
     /// Checks that none of the secrets known by now was let out.
     #[track_caller]
     pub fn check(&self, run: &Run) {
+        if let Ok(token) = fs::read_to_string(self.token_file()) {
+            self.guard(token.trim());
+        }
         self.check_state_for_secrets();
         self.check_for_secrets("standard output", &run.stdout);
         self.check_for_secrets("standard error", &run.stderr);
