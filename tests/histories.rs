@@ -205,7 +205,9 @@ impl Event {
                 if rng.u8(..3) == 0 {
                     events.push(Self::Stray(Twin::Good));
                 }
-                events.push(Self::Login(STRONG[rng.usize(..STRONG.len())], false));
+                let weak = matches!(event, Self::Intrusion(..)) && rng.bool();
+                let login = if weak { Login::Weak } else { STRONG[rng.usize(..STRONG.len())] };
+                events.push(Self::Login(login, false));
             }
             events.push(event);
             // What is spoilt shows in the next run, if nothing mends it before.

@@ -397,6 +397,26 @@ fn a_login_that_is_still_writing_the_file_at_the_swap_is_waited_for() {
 }
 
 #[test]
+fn bad_news_about_a_token_that_is_no_longer_in_the_file_is_no_news() {
+    let server = server();
+    let weak = server.userpass_login("weak", &["reader"], &[]).token;
+    let dead = server.userpass_login("short", &["reader"], &[]);
+    let calls = ["auth/token/create", "auth/token/create-orphan", "auth/token/lookup-self"];
+    for (first, call) in [(&weak, calls[0]), (&weak, calls[1]), (&dead.token, calls[2])] {
+        if call == calls[2] {
+            server.revoke_accessor(&dead.accessor);
+        }
+        let mut scene = Scene::new(&server, Late::Admin);
+        scene.home.put(first);
+        scene.first = server.lookup(first).map(|_| first.clone());
+        let (file, token) = (scene.home.token_file(), scene.token.clone());
+        let front = landing_at(&server, call, 1, move || land(&file, &token));
+        let run = scene.home.run(front.address(), &[]);
+        scene.check(&server, &run);
+    }
+}
+
+#[test]
 fn logins_that_keep_landing_end_the_run_with_nothing_stranded() {
     let server = server();
     let home = Sandbox::holding(&admin_login(&server).token);

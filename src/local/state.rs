@@ -38,7 +38,7 @@ const REMEMBERED: usize = 64;
 
 /// No more accessors than this get a second look. On a busy server many tokens end during a walk, and those of
 /// our name, which matter, come first.
-const SECOND_LOOKS: usize = 64;
+pub(crate) const SECOND_LOOKS: usize = 64;
 
 /// A larger state file is not one of ours.
 const LARGEST: u64 = 1024 * 1024;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::SweepMode;
 use crate::identity::{Identity, Staleness};
+use crate::local::state::SECOND_LOOKS;
 use crate::report::outcome::{CutCause, SweepEnd, SweepReport};
 use crate::token::{Accessor, Token};
 use crate::vault::{Client, Error, ErrorKind, No, Revocation};
@@ -291,9 +292,12 @@ impl Findings {
     /// Adds an accessor that needs a second look.
     fn doubt(&mut self, accessor: &Accessor, doubt: Doubt) {
         let [ours, anybodys] = &mut self.doubtful;
-        match doubt {
-            Doubt::Ours => ours.push(accessor.clone()),
-            Doubt::Anybodys => anybodys.push(accessor.clone()),
+        let list = match doubt {
+            Doubt::Ours => ours,
+            Doubt::Anybodys => anybodys,
+        };
+        if list.len() < SECOND_LOOKS {
+            list.push(accessor.clone());
         }
     }
 
