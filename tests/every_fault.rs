@@ -527,6 +527,7 @@ fn combinations(world: &World) -> Vec<Combination> {
 
 #[test]
 fn whatever_breaks_no_token_is_lost_torn_stranded_or_let_out() {
+    let start = Instant::now();
     let first = World::new();
     let combinations = combinations(&first);
     let worlds = Mutex::new(vec![first]);
@@ -553,5 +554,9 @@ fn whatever_breaks_no_token_is_lost_torn_stranded_or_let_out() {
         combinations.len(),
         wrong.join("\n")
     );
-    count(&format!("{} combinations of pass, request, fault, reach and times", combinations.len()));
+    count(&format!(
+        "{} combinations of pass, request, fault, reach and times, {:.1} s",
+        combinations.len(),
+        start.elapsed().as_secs_f32()
+    ));
 }
