@@ -1275,6 +1275,7 @@ fn number(variable: &str) -> Option<u64> {
 fn whatever_happens_an_undisturbed_run_does_exactly_what_it_has_to() {
     let seed = number("VTR_TEST_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000_000_000));
     let histories = number("VTR_TEST_HISTORIES").unwrap_or(HISTORIES);
+    assert!(histories > 0, "no histories are no test");
     let start = Instant::now();
     let (next, tally, failures) = (AtomicU64::new(0), Mutex::new(Tally::default()), Mutex::new(Vec::new()));
     thread::scope(|scope| {

@@ -129,6 +129,7 @@ impl Sweep<'_> {
                         | SweepEnd::Off
                         | SweepEnd::ListDenied
                         | SweepEnd::LookupDenied
+                        | SweepEnd::MostlyDenied
                         | SweepEnd::NothingToKeep => remembered,
                     }
                 }
@@ -315,7 +316,7 @@ impl Findings {
         } else if let Some(error) = self.first_failure.filter(|_| !digested) {
             SweepEnd::CutShort { examined, total, cause: CutCause::Error(Box::new(error)) }
         } else if self.denied >= DENIAL_LIMIT && self.denied * 2 > examined {
-            SweepEnd::LookupDenied
+            SweepEnd::MostlyDenied
         } else {
             SweepEnd::Complete
         };
@@ -391,6 +392,7 @@ mod tests {
             other @ (SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
+            | SweepEnd::MostlyDenied
             | SweepEnd::NothingToKeep) => {
                 format!("{other:?}")
             }
@@ -461,8 +463,8 @@ mod tests {
     fn denials_that_become_the_rule_are_a_denial() {
         let fates =
             |denied, fine| many(fine, || Fate::Spared).chain(many(denied, || Fate::GoneOrDenied)).collect();
-        assert_eq!(end(16, fates(16, 0)), "LookupDenied");
-        assert_eq!(end(31, fates(16, 15)), "LookupDenied");
+        assert_eq!(end(16, fates(16, 0)), "MostlyDenied");
+        assert_eq!(end(31, fates(16, 15)), "MostlyDenied");
         assert_eq!(end(32, fates(16, 16)), "complete but for 0");
         assert_eq!(end(15, fates(15, 0)), "complete but for 0");
     }

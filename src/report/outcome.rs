@@ -156,6 +156,9 @@ pub(crate) enum SweepEnd {
     ListDenied,
     /// Accessors may not be looked up; only remembered ones were tried.
     LookupDenied,
+    /// Most lookups were denied, although the first was not: either something forbids them, or the server lists
+    /// a lot of what is gone. The next walk would find the same.
+    MostlyDenied,
     /// The server does not know the token that is to be kept, so nothing was revoked.
     NothingToKeep,
     /// It did not get to the end.
@@ -193,7 +196,7 @@ impl SweepReport {
             | SweepEnd::NothingToKeep
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied => true,
-            SweepEnd::Complete | SweepEnd::Off => false,
+            SweepEnd::Complete | SweepEnd::Off | SweepEnd::MostlyDenied => false,
         }
     }
 
@@ -209,6 +212,7 @@ impl SweepReport {
             | SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
+            | SweepEnd::MostlyDenied
             | SweepEnd::NothingToKeep => false,
         }
     }
@@ -225,6 +229,7 @@ impl SweepReport {
             SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
+            | SweepEnd::MostlyDenied
             | SweepEnd::NothingToKeep
             | SweepEnd::CutShort { .. } => found_gone,
         }
@@ -238,7 +243,10 @@ impl SweepReport {
         match &self.end {
             SweepEnd::Complete => parts.push(revoked),
             SweepEnd::Off => parts.push("accessor sweep off".to_owned()),
-            SweepEnd::ListDenied | SweepEnd::LookupDenied | SweepEnd::NothingToKeep => {
+            SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::MostlyDenied
+            | SweepEnd::NothingToKeep => {
                 // One denial is enough said.
                 kept_because = None;
                 parts.push(format!("accessor sweep skipped ({})", self.end.reason()));
@@ -267,7 +275,7 @@ impl SweepEnd {
         match self {
             Self::Complete | Self::Off => String::new(),
             Self::ListDenied => "list denied".to_owned(),
-            Self::LookupDenied => "lookup denied".to_owned(),
+            Self::LookupDenied | Self::MostlyDenied => "lookup denied".to_owned(),
             Self::NothingToKeep => "the server does not know the token to keep".to_owned(),
             Self::CutShort { examined, total, cause } => {
                 let cause = match cause {
@@ -382,6 +390,7 @@ impl SweepReport {
             | SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
+            | SweepEnd::MostlyDenied
             | SweepEnd::NothingToKeep => u8::from(!self.is_full()),
         }
     }

@@ -95,7 +95,9 @@ fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
         words(cut(9, 10, CutCause::TimeIsUp)).ends_with("cut short after 9 of 10 accessors: time is up)")
     );
     assert!(words(ended(SweepEnd::Off)).ends_with("(accessor sweep off)"));
-    assert!(words(ended(SweepEnd::LookupDenied)).ends_with("(accessor sweep skipped (lookup denied))"));
+    for end in [SweepEnd::LookupDenied, SweepEnd::MostlyDenied] {
+        assert!(words(ended(end)).ends_with("(accessor sweep skipped (lookup denied))"));
+    }
     assert!(
         words(SweepReport { end: SweepEnd::ListDenied, ..swept(1) })
             .ends_with("(accessor sweep skipped (list denied); revoked 1 stale periodic token(s))")
@@ -424,6 +426,7 @@ fn only_what_is_known_to_be_gone_is_forgotten() {
         SweepEnd::Off,
         SweepEnd::ListDenied,
         SweepEnd::LookupDenied,
+        SweepEnd::MostlyDenied,
         SweepEnd::NothingToKeep,
         SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp },
     ] {
@@ -440,6 +443,8 @@ fn a_sweep_without_an_end_of_its_own_is_taken_up_again() {
     // What is denied today may be granted tomorrow.
     assert!(unfinished(SweepEnd::ListDenied) && unfinished(SweepEnd::LookupDenied));
     assert!(!unfinished(SweepEnd::Complete) && !unfinished(SweepEnd::Off));
+    // A server that lists a lot of what is gone must not be walked over every night.
+    assert!(!unfinished(SweepEnd::MostlyDenied));
 }
 
 #[test]
