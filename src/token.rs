@@ -195,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_token_or_a_refusal(bytes in crate::hostile::bytes(&[" hvs.CAESIJ-0123456789_abc\n", "s.short"])) {
+        fn any_bytes_are_a_token_or_a_refusal(bytes in crate::hostile::bytes(&[" hvs.CAE-01_abc\n", "s.short"])) {
             if let Ok(token) = Token::parse(&bytes) {
                 prop_assert!(token.expose().bytes().all(|b| b.is_ascii_graphic()));
             }

@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::any::Any;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
@@ -23,7 +22,7 @@ use support::openbao::{Minted, OpenBao};
 use support::sandbox::{PROGRAM, Run, Sandbox};
 use support::scripted::{Reply, Scripted};
 use support::strace::{Call, Strace, Trace};
-use support::{OUR_NAME, count};
+use support::{OUR_NAME, count, ours, what_was_said};
 
 const GOOD: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s)";
 
@@ -132,11 +131,7 @@ impl Place {
     }
 
     fn mint_ours(&self) -> Minted {
-        let order = json!({
-            "display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
-            "no_parent": true,
-        });
-        self.server.mint(self.server.root_token(), order)
+        self.server.mint(self.server.root_token(), ours())
     }
 
     /// A fresh home, and a server with as many tokens as ever.
@@ -238,11 +233,6 @@ fn check_tidy(home: &Sandbox) {
         assert!(!name.contains(".renew-"), "{name} is left behind");
         assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
     }
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
 
 /// All calls of an undisturbed run.
@@ -356,7 +346,7 @@ fn survive_each_fault(work: impl Fn(&Place) -> Work, what: &str) {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| survives(place, work, &normal, fault))) {
                 let call = normal.calls.iter().find(|call| fault.hits(call)).unwrap();
                 let file = if call.file.is_empty() { &call.text } else { &call.file };
-                wrong.lock().unwrap().push(format!("{fault} ({file}): {}", words(&*panic)));
+                wrong.lock().unwrap().push(format!("{fault} ({file}): {}", what_was_said(&*panic)));
             }
         }
     };

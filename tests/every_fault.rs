@@ -21,7 +21,7 @@ use support::certificates::Authority;
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{Run, Sandbox};
 use support::scripted::{Reply, Request, Scripted, pass_on};
-use support::{OUR_NAME, count};
+use support::{OUR_NAME, count, ours};
 
 /// Most of the time a run waits, so there are many more workers than processors.
 const WORKERS: usize = 16;
@@ -285,11 +285,6 @@ struct Machine {
     in_file: String,
 }
 
-fn our_token() -> Value {
-    json!({ "display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
-            "no_parent": true, "renewable": true })
-}
-
 impl World {
     fn new() -> Self {
         let bao = OpenBao::start();
@@ -317,22 +312,22 @@ impl World {
         let root = self.bao.root_token();
         let (home, in_file) = match pass {
             Pass::Renewal => {
-                let ours = self.bao.mint(root, our_token()).token;
+                let ours = self.bao.mint(root, ours()).token;
                 (Sandbox::holding(&ours), ours)
             }
             Pass::Heal => {
                 let home = Sandbox::holding(&self.strong.token);
                 home.run(self.bao.address(), &[]).expect(0);
                 home.put(&self.strong.token);
-                self.bao.mint(root, our_token());
+                self.bao.mint(root, ours());
                 (home, self.strong.token.clone())
             }
             Pass::HealOnTheSecondPath => {
-                self.bao.mint(root, our_token());
+                self.bao.mint(root, ours());
                 (Sandbox::holding(&self.second_path.token), self.second_path.token.clone())
             }
             Pass::HealOfADyingToken => {
-                let mut order = our_token();
+                let mut order = ours();
                 order["period"] = Value::Null;
                 order["ttl"] = json!("1h");
                 let dying = self.bao.mint(root, order).token;

@@ -9,7 +9,6 @@
 
 mod support;
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -27,7 +26,7 @@ use serde_json::{Value, json};
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{Run, Sandbox, unstamped};
 use support::scripted::{Reply, Request, Scripted};
-use support::{OUR_NAME, count};
+use support::{OUR_NAME, count, ours, what_was_said};
 
 const HISTORIES: u64 = 300;
 const WORKERS: u64 = 4;
@@ -286,9 +285,7 @@ impl House {
     }
 
     fn mint(&self, twin: Twin) -> Minted {
-        let mut order = json!({
-            "display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h", "no_parent": true,
-        });
+        let mut order = ours();
         match twin {
             Twin::Good => {}
             Twin::Ending => order["explicit_max_ttl"] = json!("1h"),
@@ -1258,14 +1255,6 @@ fn live(house: &mut House, seed: u64, past: &mut Vec<Event>) -> Tally {
     tally
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no words")
-}
-
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
@@ -1294,7 +1283,7 @@ fn whatever_happens_an_undisturbed_run_does_exactly_what_it_has_to() {
                         Err(panic) => {
                             let message = format!(
                                 "history {number} of seed {seed} (alone: VTR_TEST_SEED={own_seed} VTR_TEST_HISTORIES=1)\nevents: {past:#?}\n{}",
-                                words(&*panic)
+                                what_was_said(&*panic)
                             );
                             failures.lock().unwrap().push(message);
                             // The others stop after the history they are in.

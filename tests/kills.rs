@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::Sandbox;
 use support::strace::{Call, Strace, Trace};
-use support::{OUR_NAME, count};
+use support::{OUR_NAME, count, ours, what_was_said};
 
 /// How many kills go on side by side, each worker with a server of its own. The harness runs as many tests at
 /// a time as there are processors.
@@ -92,10 +91,8 @@ impl Place {
     }
 
     fn mint_ours(&self, renewable: bool) -> Minted {
-        let order = json!({
-            "display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
-            "no_parent": true, "renewable": renewable,
-        });
+        let mut order = ours();
+        order["renewable"] = json!(renewable);
         self.server.mint(self.server.root_token(), order)
     }
 
@@ -278,11 +275,6 @@ fn thorough() -> bool {
     std::env::var_os("VTR_TEST_THOROUGH").is_some_and(|value| value == "1")
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
-}
-
 /// Kills the work at each of its calls, or at the telling ones only.
 fn kill_at_each_call(work: impl Fn(&Place) -> Work, what: &str, telling: bool) {
     let start = Instant::now();
@@ -305,7 +297,7 @@ fn kill_at_each_call(work: impl Fn(&Place) -> Work, what: &str, telling: bool) {
             match catch_unwind(AssertUnwindSafe(|| place.survives(work, point))) {
                 Ok(true) => {}
                 Ok(false) => missed.lock().unwrap().push(point),
-                Err(panic) => wrong.lock().unwrap().push(format!("{point}: {}", words(&*panic))),
+                Err(panic) => wrong.lock().unwrap().push(format!("{point}: {}", what_was_said(&*panic))),
             }
         }
     };

@@ -13,10 +13,10 @@ use std::process::Stdio;
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
-use support::OUR_NAME;
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{Run, Sandbox, unstamped};
 use support::scripted::{Reply, Scripted};
+use support::{OUR_NAME, ours};
 
 const DEVVM: &str = "devvm-wizard";
 const PERIOD: u64 = 2_764_800;
@@ -26,13 +26,6 @@ fn server() -> OpenBao {
     let server = OpenBao::start();
     server.standard_policies();
     server
-}
-
-/// What `vault-token-renew` itself would mint.
-fn ours() -> Value {
-    json!({
-        "display_name": DEVVM, "policies": ["vault-admin", "sops-admin"], "period": "768h", "no_parent": true,
-    })
 }
 
 fn with(mut order: Value, key: &str, value: Value) -> Value {

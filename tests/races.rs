@@ -16,11 +16,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{Run, Sandbox, unstamped};
 use support::scripted::{Reply, Scripted};
-use support::{OUR_NAME, count};
+use support::{OUR_NAME, count, ours};
 
 const PERIOD: u64 = 2_764_800;
 
@@ -46,13 +46,6 @@ fn server() -> OpenBao {
     let server = OpenBao::start();
     server.standard_policies();
     server
-}
-
-/// What `vault-token-renew` itself would mint.
-fn ours() -> Value {
-    json!({
-        "display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h", "no_parent": true,
-    })
 }
 
 fn mint_ours(server: &OpenBao) -> Minted {

@@ -338,7 +338,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused_and_left_as_they_are(
-            bytes in crate::hostile::bytes(&["hvs.CAESIJ-0123456789_abc", " s.short\n"]),
+            bytes in crate::hostile::bytes(&["hvs.CAE-01_abc", " s.short\n"]),
         ) {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(".vault-token");
