@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::staged::{self, Staged};
 use crate::token::Accessor;
@@ -50,6 +50,7 @@ pub(crate) struct Record {
     /// The token file this is about, for people who look into the directory.
     token_file: String,
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
+    #[serde(deserialize_with = "due")]
     sweep_due: bool,
     /// The token that the last sweep kept, or was to keep.
     kept: Option<Accessor>,
@@ -57,6 +58,12 @@ pub(crate) struct Record {
     second_look: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
     minted: Vec<Accessor>,
+}
+
+/// The mark of a due sweep. It used to be the accessor to be kept, or null.
+fn due<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let mark = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(mark.is_some_and(|mark| mark != false))
 }
 
 /// The state of one token file, and where it is kept if it can be.
@@ -308,6 +315,19 @@ mod tests {
         let (state, error) = State::load(directory.path(), file());
         assert!(error.is_none());
         assert_eq!(state.minted(), [accessor("one")]);
+    }
+
+    #[test]
+    fn an_older_programs_mark_of_a_due_sweep_is_understood() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file_name(file(), "json"));
+        for (mark, due) in [("null", false), (r#""one""#, true), ("false", false), ("true", true)] {
+            let json = format!(r#"{{"minted":["one"],"sweep_due":{mark}}}"#);
+            Staged::write(&path, json.as_bytes()).unwrap().commit().map(|_| ()).unwrap();
+            let (state, error) = State::load(directory.path(), file());
+            assert!(error.is_none() && state.is_sweep_due() == due, "{mark}");
+            assert_eq!(state.minted(), [accessor("one")]);
+        }
     }
 
     #[test]

@@ -197,7 +197,9 @@ fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: 
         (None, _) => by_itself(),
     };
     let gone = minted.accessor.as_ref().filter(|_| revoked.is_ok());
-    note(context, state.note_discarded(was_due, gone));
+    // What could not be revoked is left for a sweep.
+    let still_due = was_due || (revoked.is_err() && sweeps(context.settings));
+    note(context, state.note_discarded(still_due, gone));
     if let Err(error) = revoked {
         (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error });
     }

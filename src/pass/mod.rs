@@ -292,9 +292,10 @@ impl Scope {
             // That listing is still denied was said when the token was minted.
             Self::Full => {
                 !report.stale.is_empty()
+                    || report.unseen > 0
                     || !matches!(report.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
             }
-            Self::SecondLook => !report.stale.is_empty(),
+            Self::SecondLook => !report.stale.is_empty() || report.unseen > 0,
         }
     }
 }

@@ -65,6 +65,8 @@ enum Known {
     Listed,
     /// We minted it. It may be revoked even where it may not be looked up.
     Remembered,
+    /// The sweep before this one was not sure of it, and we may have minted it.
+    Doubtful,
 }
 
 /// What became of one accessor.
@@ -140,7 +142,7 @@ impl Sweep<'_> {
 
     /// Looks only at what the sweep before this one was not sure of.
     pub(super) fn look_again(&self) -> SweepReport {
-        self.examine(self.doubtful, Known::Listed)
+        self.examine(self.doubtful, Known::Doubtful)
     }
 
     /// All accessors there are, if they may be listed and looked up.
@@ -211,15 +213,24 @@ impl Sweep<'_> {
                 Staleness::Spared => Fate::Spared,
                 Staleness::Stale => self.revoke(accessor),
             },
-            Err(error) => match (error.kind.no(), known) {
-                (Some((No::Denied, _)), Known::Remembered) => match self.action {
+            Err(error) => match error.kind.no() {
+                Some((No::Denied, _)) if self.may_revoke_unseen(accessor, known) => match self.action {
                     Action::Revoke => self.revoke(accessor),
                     Action::List => Fate::Unseen,
                 },
-                (Some((No::Denied, _)), Known::Listed) => Fate::GoneOrDenied,
-                (Some((No::Refused | No::NotFound, _)), _) => Fate::Gone,
-                (None, _) => Fate::Unknown(error),
+                Some((No::Denied, _)) => Fate::GoneOrDenied,
+                Some((No::Refused | No::NotFound, _)) => Fate::Gone,
+                None => Fate::Unknown(error),
             },
+        }
+    }
+
+    /// Whether it is ours for certain, so that it may be revoked although it may not be looked up.
+    fn may_revoke_unseen(&self, accessor: &Accessor, known: Known) -> bool {
+        match known {
+            Known::Remembered => true,
+            Known::Doubtful => self.remembered.contains(accessor),
+            Known::Listed => false,
         }
     }
 

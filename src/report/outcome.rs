@@ -9,7 +9,7 @@ use super::words::{self, Names, Quoted, Shown};
 use crate::identity::{Contradiction, Dying};
 use crate::local::token_file::{ReadError, ReplaceError};
 use crate::token::Accessor;
-use crate::vault::{Call, Error, ErrorKind};
+use crate::vault::{Call, Error, ErrorKind, Said};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl SweepReport {
     pub(crate) fn is_unfinished(&self) -> bool {
         match self.end {
             // A standby that lags behind may not know the token to keep yet. What is denied today may be
-            // granted tomorrow, and to ask costs one request.
+            // granted tomorrow.
             SweepEnd::CutShort { .. }
             | SweepEnd::NothingToKeep
             | SweepEnd::ListDenied
@@ -201,11 +201,11 @@ impl SweepReport {
     }
 
     /// Whether it was cut short by something that may be over the next time. A server that answers some
-    /// accessor with an error of its own will do so again.
+    /// accessor with an error in its own words will do so again; a gateway's words are an outage.
     pub(crate) fn is_worth_repeating(&self) -> bool {
         match &self.end {
             SweepEnd::CutShort { cause: CutCause::Error(error), .. } => {
-                !matches!(error.kind, ErrorKind::Server { .. })
+                !matches!(error.kind, ErrorKind::Server { said: Said::Errors(_), .. })
             }
             SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. } => true,
             SweepEnd::Complete
