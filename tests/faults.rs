@@ -549,6 +549,33 @@ fn what_a_sweep_is_not_sure_of_is_looked_at_once_more_by_the_next_run() {
 }
 
 #[test]
+fn what_this_machine_minted_is_remembered_until_it_is_known_to_be_gone() {
+    for (revocation, said, remembered) in [
+        (DENIED, GOOD, json!(["accessor-of-token-devvm-wizard", "twin", "another"])),
+        (
+            REVOKED,
+            "OK renewed (dn=token-devvm-wizard ttl=2764800s); resumed an earlier sweep (revoked 1 stale periodic token(s))",
+            json!(["accessor-of-token-devvm-wizard", "another"]),
+        ),
+    ] {
+        // The lookup is denied, as it is for one that is gone; but this one was minted here.
+        let aftermath = Aftermath::new(&[(200, r#"{"data":{"keys":[]}}"#)], &[DENIED], &[revocation]);
+        assert!(aftermath.run().0.starts_with("HEALED"));
+        let files = aftermath.home.snapshot();
+        let name = files.keys().find(|name| name.contains(".json")).unwrap();
+        let file = aftermath.home.path().join(name);
+        let read = || serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap();
+        let mut state = read();
+        state["minted"] = json!(["accessor-of-token-devvm-wizard", "twin", "another"]);
+        state["second_look"] = json!(["twin"]);
+        fs::write(&file, state.to_string()).unwrap();
+        assert_eq!(aftermath.run().0, said);
+        assert_eq!(read()["minted"], remembered);
+        assert_eq!(read()["second_look"], json!([]));
+    }
+}
+
+#[test]
 fn a_denied_listing_is_asked_for_again_every_night_and_talked_about_once() {
     let aftermath = Aftermath::new(&[DENIED, DENIED, LISTED], &[ALIVE, DENIED], &[REVOKED]);
     assert!(aftermath.run().0.ends_with("(accessor sweep skipped (list denied))"));
