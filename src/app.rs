@@ -1,5 +1,6 @@
 //! The one place that wires things: settings → verb → report → exit status.
 
+use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 
@@ -7,11 +8,15 @@ use anyhow::{Result, bail};
 
 use crate::cli::{CommandLine, Verb};
 use crate::config::{Environment, Settings, SweepMode};
+use crate::local::hook::{Event, HookOutput};
+use crate::local::state::{History, Seen};
 use crate::pass::{self, Context};
+use crate::report::json::Subject;
+use crate::report::metrics::Labels;
 use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
 use crate::report::words::Names;
-use crate::report::{self, Clock, Log, Report};
+use crate::report::{self, Clock, Format, Log, Report};
 use crate::vault::Client;
 
 /// The exit status of a usage or settings error.
@@ -24,10 +29,14 @@ pub(crate) fn run(command: &CommandLine, environment: &Environment, clock: Clock
     match act(command, environment, clock, host, journal.as_deref()) {
         Ok(status) => status,
         Err(error) => {
-            report::usage_error(&error, journal.as_deref());
+            report::usage_error(&error, USAGE, journal.as_deref(), format(command));
             USAGE
         }
     }
+}
+
+fn format(command: &CommandLine) -> Format {
+    if command.mode.json { Format::Json } else { Format::Lines }
 }
 
 fn act(
@@ -48,34 +57,77 @@ fn act(
         named_token_file: settings.named_token_file.as_deref(),
     };
     let log = if command.mode.dry_run { Log::None } else { Log::File(settings.log_file.clone()) };
-    let report = Report::new(names, clock, log, journal);
+    let report = Report::new(names, clock, log, journal, format(command));
     for warning in &settings.warnings {
         report.warn(&Warning::Settings(warning.clone()));
     }
     let client = Client::new(connection, settings.retry_for);
+    let seen = RefCell::new(None);
     let context = Context {
         settings: &settings,
         client: &client,
         host,
-        now: clock.seconds(),
+        clock,
         warn: &|warning| report.warn(&warning),
+        publish: &|history| {
+            publish(&settings, &report, history);
+            seen.replace(history.seen.clone());
+        },
     };
     let detailed = command.mode.detailed_exitcode;
+    let subject = |verb| Subject {
+        verb,
+        identity: &settings.identity,
+        token_file: settings.token_file.path(),
+        now: clock.seconds(),
+    };
     Ok(if command.mode.dry_run {
-        let forecast = match command.verb {
-            None => pass::forecast(&context),
-            Some(Verb::Sweep) => pass::forecast_sweep(&context),
+        let (verb, forecast) = match command.verb {
+            None => ("pass", pass::forecast(&context)),
+            Some(Verb::Sweep) => ("sweep", pass::forecast_sweep(&context)),
         };
-        report.forecast(&forecast, &forecast.lines(&names, &settings.identity, settings.sweep));
-        if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() }
+        let status = if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() };
+        let lines = forecast.lines(&names, &settings.identity, settings.sweep);
+        report.forecast(subject(verb), &forecast, &lines, status);
+        status
     } else {
-        let outcome = survived(|| match command.verb {
-            None => pass::run(&context),
-            Some(Verb::Sweep) => pass::sweep_now(&context),
-        });
-        report.outcome(&outcome);
-        if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() }
+        let (verb, outcome) = match command.verb {
+            None => ("pass", survived(|| pass::run(&context))),
+            Some(Verb::Sweep) => ("sweep", survived(|| pass::sweep_now(&context))),
+        };
+        let seen = seen.take();
+        if let (Outcome::Healed { .. }, Some(seen)) = (&outcome, &seen) {
+            tell_hook(&settings, &report, seen, clock);
+        }
+        let status = if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() };
+        report.outcome(subject(verb), &outcome, seen.as_ref(), status);
+        status
     })
+}
+
+/// Writes the figures where they are wanted.
+fn publish(settings: &Settings, report: &Report<'_>, history: &History) {
+    if let Some(path) = &settings.metrics_file {
+        report.metrics(path, Labels { profile: &settings.profile, user: &settings.user }, history);
+    }
+}
+
+/// Runs the deploy hook, if there is one. The locks are given back by now: a hook may look at the token with this
+/// very program. What becomes of it is reported, and changes nothing: the token file holds our token.
+fn tell_hook(settings: &Settings, report: &Report<'_>, seen: &Seen, clock: Clock) {
+    let Some(hook) = &settings.hook else { return };
+    let event = Event {
+        token_file: settings.token_file.path(),
+        display_name: &seen.display_name,
+        ttl: seen.ends_at.map_or(0, |end| end.saturating_sub(clock.seconds())),
+    };
+    let output = match report.format() {
+        Format::Lines => HookOutput::Out,
+        Format::Json => HookOutput::Err,
+    };
+    if let Err(failure) = hook.run(&event, output) {
+        report.warn(&Warning::Hook(failure));
+    }
 }
 
 /// Makes a panic a failure like any other: one line in the log, and no word of what a panic's own message

@@ -1,17 +1,24 @@
 //! The command line, and nothing else. Values are text here; `config` reads and checks them together with
 //! the other sources, so that every source has the same rules and the same errors.
+//!
+//! Each flag is one line of help at 80 columns. What there is to say beyond that is in the man page, which is
+//! generated from this, see [`documents`].
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Keep the Vault or OpenBao token in ~/.vault-token alive
-///
-/// Looks at the token in the token file. A token of yours is renewed. A foreign one, left there by a login,
-/// is turned back into yours with its own authority: a periodic token is minted, checked, put into the file
-/// atomically, and the stale ones are revoked. If the foreign token is too weak for that, the run fails.
+/// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "vault-token-renew", version, max_term_width = 100, disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(
+    name = "vault-token-renew",
+    version,
+    about = ABOUT,
+    long_about = None,
+    after_help = AFTER_HELP,
+    max_term_width = 80,
+    disable_help_subcommand = true
+)]
 pub(crate) struct CommandLine {
     /// What to do; without it, one pass: renew, or heal
     #[command(subcommand)]
@@ -37,9 +44,13 @@ pub(crate) enum Verb {
 /// Flags that change how a verb works.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct ModeFlags {
-    /// Ask the server, change nothing anywhere, say what would happen
+    /// Change nothing anywhere, say what would happen
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
+
+    /// Print one JSON object instead of lines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
 
     /// Tell outcomes apart by the exit status
     #[arg(long, global = true)]
@@ -50,56 +61,80 @@ pub(crate) struct ModeFlags {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsFlags {
-    /// Configuration file [default: ~/.config/vault-token-renew/config.toml]
+    /// Configuration file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Server [env: BAO_ADDR, VAULT_ADDR] [default: https://127.0.0.1:8200]
+    /// Server [default: https://127.0.0.1:8200]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) address: Option<String>,
 
-    /// Namespace [env: BAO_NAMESPACE, VAULT_NAMESPACE]
+    /// Namespace [default: none]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) namespace: Option<String>,
 
-    /// Token file [env: BAO_TOKEN_PATH, VAULT_TOKEN_PATH] [default: ~/.vault-token]
+    /// Token file [default: ~/.vault-token]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<String>,
 
-    /// Name of your token, without the `token-` Vault adds [env: VTR_DISPLAY_NAME]
+    /// Name of your token, without Vault's `token-`
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) display_name: Option<String>,
 
-    /// Policy of your token; repeat for more [env: VTR_POLICIES, with commas]
+    /// Policy of your token; repeat for more
     #[arg(long = "policy", global = true, value_name = "NAME")]
     pub(crate) policies: Vec<String>,
 
-    /// Policy a token must have to be yours [env: VTR_REQUIRED_POLICY] [default: the first]
+    /// What makes a token yours [default: first policy]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) required_policy: Option<String>,
 
-    /// Period of your token [env: VTR_PERIOD] [default: 768h]
+    /// Period of your token [default: 768h]
     #[arg(long, global = true, value_name = "DURATION")]
     pub(crate) period: Option<String>,
 
-    /// Log file [env: VTR_LOG_FILE] [default: ~/.local/state/vault-token-renew.log]
+    /// Log file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log_file: Option<String>,
 
-    /// How long to ride out an outage [env: VTR_RETRY_FOR] [default: 30s]
+    /// How long to ride out an outage [default: 30s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub(crate) retry_for: Option<String>,
 
-    /// Stale tokens to look for: walk, remembered, off [env: VTR_SWEEP] [default: walk]
+    /// Stale tokens: walk, remembered, off [default: walk]
     #[arg(long, global = true, value_name = "MODE")]
     pub(crate) sweep: Option<String>,
 
-    /// Lookups side by side in a sweep [env: VTR_SWEEP_CONCURRENCY] [default: 16]
-    #[arg(long, global = true, value_name = "NUMBER")]
+    /// Lookups side by side in a sweep [default: 16]
+    #[arg(long, global = true, value_name = "N")]
     pub(crate) sweep_concurrency: Option<String>,
+
+    /// Write metrics for Prometheus after every pass
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) metrics_file: Option<String>,
+
+    /// Run this after the token file was replaced
+    #[arg(long, global = true, value_name = "CMD")]
+    pub(crate) deploy_hook: Option<String>,
+
+    /// Time limit of the hook [default: 30s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub(crate) hook_timeout: Option<String>,
 }
 
+const ABOUT: &str = "\
+Keep the Vault or OpenBao token in ~/.vault-token alive
+
+A token of yours is renewed. A foreign one, left there by a login, is turned
+back into yours with its own authority: a periodic token is minted, checked,
+put into the file atomically, and the stale ones are revoked. If the foreign
+token is too weak for that, the run fails.";
+
 const AFTER_HELP: &str = "\
+Settings also come from the environment (VTR_PERIOD for --period, VAULT_ADDR for
+--address) and from the configuration file; see vault-token-renew(1).
+VAULT_TOKEN and BAO_TOKEN are ignored: the token file is the subject.
+
 Exit status:
   0  renewed or healed
   1  DRIFT (the token is foreign and too weak to mint yours) or FAIL
@@ -107,8 +142,6 @@ Exit status:
   With --detailed-exitcode: 0 nothing to do, 10 renewed, 11 healed, 3 drift,
   4 token dead or missing, 5 not renewable, 75 temporary (unreachable, sealed,
   lock busy), 1 anything else.
-
-VAULT_TOKEN and BAO_TOKEN are ignored: the token file is the subject.
 
 Example:
   vault login -method=oidc && vault-token-renew";

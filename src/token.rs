@@ -142,6 +142,11 @@ pub(crate) struct TokenInfo {
 }
 
 impl TokenInfo {
+    /// Whether it ends at all unless it is renewed; a root token need not, and its lookup says 0.
+    pub(crate) fn ends(&self) -> bool {
+        self.ttl > 0
+    }
+
     /// Token and identity policies together: what the token may do is the union of both.
     pub(crate) fn all_policies(&self) -> impl Iterator<Item = &str> {
         self.policies.iter().chain(&self.identity_policies).map(String::as_str)

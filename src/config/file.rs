@@ -21,10 +21,13 @@ pub(crate) struct FileSettings {
     pub(crate) retry_for: Option<DurationText>,
     pub(crate) sweep: Option<String>,
     pub(crate) sweep_concurrency: Option<u32>,
+    pub(crate) metrics_file: Option<String>,
+    pub(crate) deploy_hook: Option<String>,
+    pub(crate) hook_timeout: Option<DurationText>,
 }
 
 /// Every key, for suggestions.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 14] = [
     "address",
     "namespace",
     "token_file",
@@ -36,6 +39,9 @@ const KEYS: [&str; 11] = [
     "retry_for",
     "sweep",
     "sweep_concurrency",
+    "metrics_file",
+    "deploy_hook",
+    "hook_timeout",
 ];
 
 /// Keys less alike than this are not suggested.
@@ -137,6 +143,9 @@ mod tests {
             retry_for = 30
             sweep = "remembered"
             sweep_concurrency = 4
+            metrics_file = "/var/lib/prometheus/node-exporter/emo.prom"
+            deploy_hook = "systemctl --user restart sops-agent"
+            hook_timeout = "1m"
         "#;
         let settings = FileSettings::parse(text).unwrap();
         assert_eq!(settings.period.unwrap().0, "768h");

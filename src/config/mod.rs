@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::cli::SettingsFlags;
 use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
+use crate::local::hook::Hook;
 use crate::local::token_file::TokenFile;
 use crate::vault::{
     Address, ConnectionSettings, NoProxy, ProxyRules, TlsSettings, client_certificate, roots_from_directory,
@@ -38,6 +39,12 @@ const DEFAULT_RETRY_FOR: &str = "30s";
 const DEFAULT_CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lookups side by side: enough to fill a line with long round trips, few enough for any server.
 const DEFAULT_CONCURRENCY: u32 = 16;
+/// Long enough to restart a service, short enough for the service of systemd this runs in.
+const DEFAULT_HOOK_TIMEOUT: &str = "30s";
+/// What the metrics call the profile of the default configuration file.
+const DEFAULT_PROFILE: &str = "default";
+/// Only a deploy hook is told of an event. There, the display name is what it is told too, and no setting.
+const EVENT_VARIABLE: &str = "VTR_EVENT";
 /// More would only make the server's queue longer.
 const MOST_CONCURRENCY: u32 = 256;
 /// Waiting longer than a day makes no sense in a nightly run.
@@ -83,6 +90,12 @@ pub(crate) struct Settings {
     pub(crate) retry_for: Duration,
     /// How stale tokens are found.
     pub(crate) sweep: SweepMode,
+    /// Where the metrics go, if anywhere.
+    pub(crate) metrics_file: Option<PathBuf>,
+    /// What runs after the token file was replaced, if anything.
+    pub(crate) hook: Option<Hook>,
+    /// The short name of the configuration file, by which a second token of the same user is told apart.
+    pub(crate) profile: String,
     /// The configuration file, if it is not the default one; recovery commands have to name it.
     pub(crate) named_config: Option<PathBuf>,
     /// The token file, if the command line named it; recovery commands have to name it too.
@@ -197,10 +210,18 @@ impl Settings {
         let retry_for =
             sources.own("retry_for", flags.retry_for.as_ref(), text(sources.file.retry_for.as_ref()))?;
         let sweep = sources.own("sweep", flags.sweep.as_ref(), sources.file.sweep.as_ref())?;
+        let metrics_file =
+            sources.own("metrics_file", flags.metrics_file.as_ref(), sources.file.metrics_file.as_ref())?;
         let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
         let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
+        let metrics_file = path(metrics_file, &home)?;
         if same_file(&token_file, &log_file) {
             bail!("log_file and token_file are the same file: {}", token_file.display());
+        }
+        for (name, file) in [("token_file", &token_file), ("log_file", &log_file)] {
+            if metrics_file.as_ref().is_some_and(|metrics_file| same_file(metrics_file, file)) {
+                bail!("metrics_file and {name} are the same file: {}", file.display());
+            }
         }
         let settings = Self {
             identity: identity(flags, &sources)?,
@@ -213,6 +234,9 @@ impl Settings {
                 None => duration::parse(DEFAULT_RETRY_FOR)?,
             },
             sweep: sweep.map_or(Ok(SweepMode::Walk), |given| given.check(sweep_mode))?,
+            metrics_file,
+            hook: hook(flags, &sources)?,
+            profile: profile(named_config.as_deref()),
             named_config,
             user: user(environment)?,
             home,
@@ -222,10 +246,52 @@ impl Settings {
     }
 }
 
+/// What to run after the token file was replaced.
+fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
+    let command =
+        sources.own("deploy_hook", flags.deploy_hook.as_ref(), sources.file.deploy_hook.as_ref())?;
+    let timeout =
+        sources.own("hook_timeout", flags.hook_timeout.as_ref(), text(sources.file.hook_timeout.as_ref()))?;
+    let timeout = match timeout {
+        Some(given) => given.check(hook_timeout)?,
+        None => duration::parse(DEFAULT_HOOK_TIMEOUT)?,
+    };
+    let command = command.map(|given| given.check(hook_command)).transpose()?;
+    Ok(command.map(|command| Hook { command, timeout }))
+}
+
+fn hook_command(text: &str) -> Result<String> {
+    if text.trim().is_empty() {
+        bail!("an empty command");
+    }
+    if text.contains('\0') {
+        bail!("{text:?} is no command of a shell");
+    }
+    Ok(text.to_owned())
+}
+
+fn hook_timeout(text: &str) -> Result<Duration> {
+    let timeout = wait(text)?;
+    if timeout.is_zero() {
+        bail!("{text:?}: a hook needs some time");
+    }
+    Ok(timeout)
+}
+
+/// The name of the configuration file without its folder and ending, as the template unit has it.
+fn profile(named_config: Option<&Path>) -> String {
+    let stem = named_config.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
+    stem.unwrap_or_else(|| DEFAULT_PROFILE.to_owned())
+}
+
 /// Whose token it is and how it is minted.
 fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
-    let display_name =
-        sources.own("display_name", flags.display_name.as_ref(), sources.file.display_name.as_ref())?;
+    let (flag, in_file) = (flags.display_name.as_ref(), sources.file.display_name.as_ref());
+    let display_name = if sources.environment.is_set(EVENT_VARIABLE) {
+        sources.given("display_name", flag, None, in_file)
+    } else {
+        sources.own("display_name", flag, in_file)?
+    };
     let policies = policies(flags, sources)?;
     // Half an identity is the worst mistake there is: somebody's policies under another name, or another
     // user's tokens swept.

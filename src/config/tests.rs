@@ -398,3 +398,65 @@ fn an_error_in_the_file_names_file_line_and_key() {
     let error = Home::configured("token_file = \"token\"").refusal(&[], &[]);
     assert!(error.contains("config.toml: token_file: \"token\" is relative"), "{error}");
 }
+
+#[test]
+fn metrics_and_hook_are_off_unless_asked_for() {
+    let settings = Home::new().settings(&["--hook-timeout", "5s"], &[]);
+    assert_eq!((settings.metrics_file, settings.hook, settings.profile.as_str()), (None, None, "default"));
+}
+
+#[test]
+fn metrics_and_hook_have_the_sources_of_every_setting() {
+    let home = Home::configured("metrics_file = \"~/vault.prom\"\ndeploy_hook = \"a\"\nhook_timeout = 7");
+    let hook = |command: &str, seconds| {
+        Some(Hook { command: command.to_owned(), timeout: Duration::from_secs(seconds) })
+    };
+    let settings = home.settings(&[], &[]);
+    assert_eq!(settings.metrics_file, Some(home.path().join("vault.prom")));
+    assert_eq!(settings.hook, hook("a", 7));
+    let variables = [("VTR_METRICS_FILE", "/b"), ("VTR_DEPLOY_HOOK", "b"), ("VTR_HOOK_TIMEOUT", "8s")];
+    let settings = home.settings(&[], &variables);
+    assert_eq!((settings.metrics_file, settings.hook), (Some(PathBuf::from("/b")), hook("b", 8)));
+    let flags = ["--metrics-file", "/c", "--deploy-hook", "c d", "--hook-timeout", "1m"];
+    let settings = home.settings(&flags, &variables);
+    assert_eq!((settings.metrics_file, settings.hook), (Some(PathBuf::from("/c")), hook("c d", 60)));
+    let without = Home::configured("deploy_hook = \"a\"").settings(&[], &[]);
+    assert_eq!(without.hook, hook("a", 30));
+}
+
+#[test]
+fn nonsense_about_metrics_and_hook_is_refused() {
+    let home = Home::new();
+    for (arguments, expected) in [
+        (["--deploy-hook", " "], "--deploy-hook: an empty command"),
+        (["--hook-timeout", "0"], "--hook-timeout: \"0\": a hook needs some time"),
+        (["--hook-timeout", "2d"], "--hook-timeout: \"2d\" is more than a day"),
+        (["--metrics-file", "~/"], "--metrics-file: \"~/\" does not name a file"),
+    ] {
+        assert_eq!(home.refusal(&arguments, &[]), expected);
+    }
+    for (file, name) in
+        [("~/.vault-token", "token_file"), ("~/.local/state/vault-token-renew.log", "log_file")]
+    {
+        let refusal = home.refusal(&["--metrics-file", file], &[]);
+        assert!(refusal.starts_with(&format!("metrics_file and {name} are the same file: ")), "{refusal}");
+    }
+}
+
+#[test]
+fn a_profile_is_called_like_its_configuration_file() {
+    let home = Home::new();
+    let work = home.write(".config/vault-token-renew/work.toml", "");
+    let default = home.write(".config/vault-token-renew/config.toml", "");
+    let profile = |path: &Path| home.settings(&["--config", path.to_str().unwrap()], &[]).profile;
+    assert_eq!(profile(&work), "work");
+    assert_eq!(profile(&default), "default");
+}
+
+#[test]
+fn what_a_hook_is_told_is_no_setting() {
+    let home = Home::configured("display_name = \"x\"\npolicies = [\"p\"]");
+    let told = [("VTR_EVENT", "healed"), ("VTR_DISPLAY_NAME", "token-x")];
+    assert_eq!(home.settings(&[], &told).identity.display_name, "token-x");
+    assert_eq!(home.settings(&[], &told[1..]).identity.display_name, "token-token-x");
+}

@@ -18,6 +18,15 @@ const INFIX: &str = ".renew-";
 /// The length of the random part: 62 characters to the power of 12 are not guessed.
 const RANDOM: usize = 12;
 
+/// Who may read a staged file, and the file it becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// The owner: mode 0600, from birth.
+    Owner,
+    /// Everybody: mode 0644, for what another program collects.
+    Everybody,
+}
+
 /// A complete, synced file beside the one it is to replace.
 #[derive(Debug)]
 pub(crate) struct Staged {
@@ -38,13 +47,18 @@ pub(crate) enum Committed {
 impl Staged {
     /// Writes `contents` to a new file beside `target`: an unpredictable name, `O_EXCL`, mode 0600 from
     /// birth, synced to disk.
-    pub(crate) fn write(target: &Path, contents: &[u8]) -> io::Result<Self> {
+    pub(crate) fn write(target: &Path, contents: &[u8], readers: Readers) -> io::Result<Self> {
         let mut file = tempfile::Builder::new()
             .prefix(&prefix(target))
             .rand_bytes(RANDOM)
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(directory(target))?;
         file.write_all(contents)?;
+        match readers {
+            Readers::Owner => {}
+            // Not at birth, because the mask of this process would take it away again.
+            Readers::Everybody => file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?,
+        }
         file.as_file().sync_all()?;
         Ok(Self { file, target: target.to_owned() })
     }
@@ -115,7 +129,7 @@ mod tests {
         let target = home.path().join(".vault-token");
         File::create(&target).unwrap().write_all(b"old").unwrap();
         fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
-        let staged = Staged::write(&target, b"new").unwrap();
+        let staged = Staged::write(&target, b"new", Readers::Owner).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"old");
         assert!(matches!(staged.commit().unwrap(), Committed::Durably));
         assert_eq!(fs::read(&target).unwrap(), b"new");
@@ -124,9 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn what_everybody_may_read_has_mode_0644() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("figures");
+        let mask = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+        let staged = Staged::write(&target, b"1", Readers::Everybody);
+        rustix::process::umask(mask);
+        assert!(matches!(staged.unwrap().commit().unwrap(), Committed::Durably));
+        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o644);
+    }
+
+    #[test]
     fn a_dropped_file_leaves_nothing_behind() {
         let home = tempfile::tempdir().unwrap();
-        drop(Staged::write(&home.path().join("token"), b"new").unwrap());
+        drop(Staged::write(&home.path().join("token"), b"new", Readers::Owner).unwrap());
         assert_eq!(names(home.path()), [""; 0]);
     }
 
@@ -161,7 +186,7 @@ mod tests {
     fn what_staging_makes_is_what_is_removed() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("token");
-        let staged = Staged::write(&target, b"new").unwrap();
+        let staged = Staged::write(&target, b"new", Readers::Owner).unwrap();
         assert_eq!(names(home.path()).len(), 1);
         remove_leftovers(&target, rustix::process::geteuid().as_raw()).unwrap();
         assert_eq!(names(home.path()), [""; 0]);

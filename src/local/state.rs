@@ -1,4 +1,5 @@
-//! What is kept between runs: the run lock, whether a sweep is due, which tokens this machine minted.
+//! What is kept between runs: the run lock, whether a sweep is due, which tokens this machine minted, and how
+//! the passes went, for `status` and the metrics.
 //!
 //! One lock file and one state file per token file, in the state directory. Neither holds a secret. None of
 //! it is needed for a renewal: where the directory cannot be written, a pass goes on without.
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::staged::{self, Staged};
-use crate::token::Accessor;
+use super::staged::{self, Readers, Staged};
+use crate::token::{Accessor, TokenInfo};
 
 /// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
 /// budget together, so that only a stuck run is ever given up on.
@@ -46,7 +47,7 @@ const LARGEST: u64 = 1024 * 1024;
 /// What the state file holds. Unknown fields are passed over, so that an older program can follow a newer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Record {
+struct Record {
     /// The token file this is about, for people who look into the directory.
     token_file: String,
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
@@ -58,6 +59,119 @@ pub(crate) struct Record {
     second_look: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
     minted: Vec<Accessor>,
+    /// How the passes went.
+    history: History,
+}
+
+/// How the passes went, for `status` and the metrics. Nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct History {
+    /// The token in the token file as a pass last saw it; none if it last saw none that lives.
+    pub(crate) seen: Option<Seen>,
+    /// The last pass.
+    pub(crate) last_run: Option<LastRun>,
+    /// When a pass last renewed or healed: seconds since 1970, this machine's clock.
+    pub(crate) last_success: Option<u64>,
+    /// What all passes came to.
+    pub(crate) counters: Counters,
+}
+
+/// The token in the token file, as a pass saw it. Times are seconds since 1970, this machine's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Its name.
+    pub(crate) display_name: String,
+    /// Whether it was ours.
+    pub(crate) ours: bool,
+    /// When it ends, unless it is renewed; none if never.
+    pub(crate) ends_at: Option<u64>,
+    /// What the last renewal granted, in seconds; none if it was not renewed then.
+    #[serde(default)]
+    pub(crate) lease: Option<u64>,
+}
+
+impl Seen {
+    /// What a lookup at `now` says.
+    pub(crate) fn new(info: &TokenInfo, ours: bool, now: u64) -> Self {
+        let ends_at = info.ends().then(|| now.saturating_add(info.ttl));
+        Self { display_name: info.display_name.clone(), ours, ends_at, lease: None }
+    }
+
+    /// The same after a renewal at `now` that granted `lease` seconds.
+    pub(crate) fn renewed(self, lease: u64, now: u64) -> Self {
+        Self { ends_at: Some(now.saturating_add(lease)), lease: Some(lease), ..self }
+    }
+}
+
+/// A pass that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastRun {
+    /// When: seconds since 1970, this machine's clock.
+    pub(crate) at: u64,
+    /// How.
+    pub(crate) ending: Ending,
+}
+
+/// How a pass ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ending {
+    /// Our token was renewed.
+    Renewed,
+    /// The token file holds ours again.
+    Healed,
+    /// The token is foreign, and too weak to mint ours.
+    Drift,
+    /// Anything else.
+    Failed,
+}
+
+impl Ending {
+    /// Whether the token file holds a living token of ours since.
+    pub(crate) fn is_good(self) -> bool {
+        match self {
+            Self::Renewed | Self::Healed => true,
+            Self::Drift | Self::Failed => false,
+        }
+    }
+}
+
+/// What passes came to since the state file was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counters {
+    /// Our token was renewed.
+    pub(crate) renewed: u64,
+    /// The pass failed before anything had to be healed.
+    pub(crate) not_renewed: u64,
+    /// Our token turned out to be dying, whatever was made of it then.
+    pub(crate) not_renewable: u64,
+    /// A token was minted and stored.
+    pub(crate) healed: u64,
+    /// Vault refused the mint.
+    pub(crate) heal_denied: u64,
+    /// The heal failed for another reason.
+    pub(crate) heal_failed: u64,
+    /// Stale tokens revoked, one by one.
+    pub(crate) swept: u64,
+}
+
+impl Counters {
+    fn add(&mut self, gains: Self) {
+        let Self { renewed, not_renewed, not_renewable, healed, heal_denied, heal_failed, swept } = gains;
+        for (counter, gain) in [
+            (&mut self.renewed, renewed),
+            (&mut self.not_renewed, not_renewed),
+            (&mut self.not_renewable, not_renewable),
+            (&mut self.healed, healed),
+            (&mut self.heal_denied, heal_denied),
+            (&mut self.heal_failed, heal_failed),
+            (&mut self.swept, swept),
+        ] {
+            *counter = counter.saturating_add(gain);
+        }
+    }
 }
 
 /// The mark of a due sweep. It used to be the accessor to be kept, or null.
@@ -71,6 +185,8 @@ fn due<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 pub(crate) struct State {
     file: Option<PathBuf>,
     record: Record,
+    /// Whether there is a state file that could not be read, and may be as good as ever the next time.
+    unread: bool,
 }
 
 /// The exclusive right to work on one token file, given back when dropped.
@@ -91,8 +207,8 @@ pub(crate) enum Locking {
 
 impl State {
     /// The state of `token_file` (the real file, links resolved) as last saved in `directory`, which need
-    /// not exist. A state file that cannot be read or understood is an error beside an empty state: it is
-    /// overwritten at the next save.
+    /// not exist. A state file that cannot be read or understood is an error beside an empty state. One that
+    /// cannot be understood is overwritten at the next save; one that cannot be read only if it has to be.
     pub(crate) fn load(directory: &Path, token_file: &Path) -> (Self, Option<io::Error>) {
         let file = directory.join(file_name(token_file, "json"));
         let (record, error) = match read_record(&file) {
@@ -101,12 +217,14 @@ impl State {
             Err(error) => (Record::default(), Some(error)),
         };
         let record = Record { token_file: token_file.display().to_string(), ..record };
-        (Self { file: Some(file), record }, error)
+        let garbled = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+        let unread = error.as_ref().is_some_and(|error| !garbled.contains(&error.kind()));
+        (Self { file: Some(file), record, unread }, error)
     }
 
     /// A state that is forgotten when the pass ends.
     pub(crate) fn fleeting() -> Self {
-        Self { file: None, record: Record::default() }
+        Self { file: None, record: Record::default(), unread: false }
     }
 
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
@@ -122,6 +240,32 @@ impl State {
     /// The tokens minted here that may still live, oldest first.
     pub(crate) fn minted(&self) -> &[Accessor] {
         &self.record.minted
+    }
+
+    /// How the passes went.
+    pub(crate) fn history(&self) -> &History {
+        &self.record.history
+    }
+
+    /// Remembers what is in the token file, to be saved with the end of the pass.
+    pub(crate) fn see(&mut self, seen: Option<Seen>) {
+        self.record.history.seen = seen;
+    }
+
+    /// Notes the end of a pass at `at` (seconds since 1970), and what it adds to the counters.
+    pub(crate) fn note_pass(&mut self, at: u64, ending: Ending, gains: Counters) -> io::Result<()> {
+        self.record.history.last_run = Some(LastRun { at, ending });
+        if ending.is_good() {
+            self.record.history.last_success = Some(at);
+        }
+        self.note_gains(gains)
+    }
+
+    /// Notes what the counters gain without a pass.
+    pub(crate) fn note_gains(&mut self, gains: Counters) -> io::Result<()> {
+        self.record.history.counters.add(gains);
+        // What an unread state file remembers is worth more than this.
+        if self.unread { Ok(()) } else { self.save() }
     }
 
     /// Notes a mint before anything else is done with it, so that even a killed run strands no token.
@@ -163,11 +307,13 @@ impl State {
         self.save()
     }
 
-    fn save(&self) -> io::Result<()> {
+    fn save(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let json = serde_json::to_vec_pretty(&self.record)?;
         // A state that was not synced is no worse than one that was not written: nothing is lost by it.
-        Staged::write(file, &json)?.commit().map(|_| ())
+        Staged::write(file, &json, Readers::Owner)?.commit().map(|_| ())?;
+        self.unread = false;
+        Ok(())
     }
 }
 
@@ -298,7 +444,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for contents in ["", "{", "5", "null", r#"{"minted":5}"#, "\0\0\0"] {
             let path = directory.path().join(file_name(file(), "json"));
-            Staged::write(&path, contents.as_bytes()).unwrap().commit().map(|_| ()).unwrap();
+            Staged::write(&path, contents.as_bytes(), Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
             let (mut state, error) = State::load(directory.path(), file());
             assert!(error.is_some(), "{contents:?}");
             state.note_mint(&accessor("one")).unwrap();
@@ -307,11 +453,25 @@ mod tests {
     }
 
     #[test]
+    fn a_state_file_that_could_not_be_read_is_not_overwritten_by_mere_history() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file_name(file(), "json"));
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let (mut state, error) = State::load(directory.path(), file());
+        assert!(error.is_some());
+        state.note_pass(1, Ending::Renewed, Counters::default()).unwrap();
+        assert!(path.is_symlink());
+        state.note_mint(&accessor("one")).unwrap();
+        state.note_pass(2, Ending::Healed, Counters::default()).unwrap();
+        assert_eq!(State::load(directory.path(), file()).0.history().last_success, Some(2));
+    }
+
+    #[test]
     fn a_newer_programs_state_file_is_understood() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(file_name(file(), "json"));
         let json = br#"{"minted":["one"],"something_new":{"a":1}}"#;
-        Staged::write(&path, json).unwrap().commit().map(|_| ()).unwrap();
+        Staged::write(&path, json, Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
         let (state, error) = State::load(directory.path(), file());
         assert!(error.is_none());
         assert_eq!(state.minted(), [accessor("one")]);
@@ -323,11 +483,37 @@ mod tests {
         let path = directory.path().join(file_name(file(), "json"));
         for (mark, due) in [("null", false), (r#""one""#, true), ("false", false), ("true", true)] {
             let json = format!(r#"{{"minted":["one"],"sweep_due":{mark}}}"#);
-            Staged::write(&path, json.as_bytes()).unwrap().commit().map(|_| ()).unwrap();
+            Staged::write(&path, json.as_bytes(), Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
             let (state, error) = State::load(directory.path(), file());
             assert!(error.is_none() && state.is_sweep_due() == due, "{mark}");
             assert_eq!(state.minted(), [accessor("one")]);
         }
+    }
+
+    #[test]
+    fn what_passes_came_to_adds_up_from_run_to_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = || State::load(directory.path(), file()).0;
+        let gains = Counters { healed: 1, swept: 2, ..Counters::default() };
+        load().note_pass(100, Ending::Healed, gains).unwrap();
+        let failure = Counters { not_renewed: 1, ..Counters::default() };
+        load().note_pass(200, Ending::Failed, failure).unwrap();
+        load().note_gains(Counters { swept: 3, ..Counters::default() }).unwrap();
+        let state = load();
+        let record = state.history();
+        assert_eq!(record.counters, Counters { healed: 1, swept: 5, not_renewed: 1, ..Counters::default() });
+        assert_eq!(record.last_run, Some(LastRun { at: 200, ending: Ending::Failed }));
+        assert_eq!(record.last_success, Some(100));
+    }
+
+    #[test]
+    fn what_was_seen_ends_when_the_lookup_or_the_renewal_says() {
+        let info = TokenInfo { display_name: "token-x".to_owned(), ttl: 50, ..TokenInfo::default() };
+        let seen = Seen::new(&info, true, 1_000);
+        assert_eq!((seen.ends_at, seen.lease), (Some(1_050), None));
+        let renewed = seen.renewed(600, 1_001);
+        assert_eq!((renewed.ends_at, renewed.lease), (Some(1_601), Some(600)));
+        assert_eq!(Seen::new(&TokenInfo::default(), false, 1_000).ends_at, None);
     }
 
     #[test]
@@ -408,7 +594,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_state_or_a_spoilt_one(bytes in crate::hostile::bytes(&[
-            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],"minted":["a","b"]}"#,
+            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],"minted":["a","b"],"history":{"seen":{"display_name":"token-x","ours":true,"ends_at":5,"lease":null},"last_run":{"at":1,"ending":"healed"},"last_success":1,"counters":{"renewed":1}}}"#,
         ])) {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(file_name(file(), "json"));

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::staged::{self, Committed, Staged};
+use super::staged::{self, Committed, Readers, Staged};
 use crate::token::{NotAToken, Token};
 
 /// Larger than any token of any server; a file beyond this is something else.
@@ -180,7 +180,8 @@ impl TokenFile {
         let failed = |step| move |error| ReplaceError { step, error };
         let target = self.resolved().map_err(failed(ReplaceStep::Resolve))?;
         // The only place where the secret is written to a disk.
-        let staged = Staged::write(&target, token.expose().as_bytes()).map_err(failed(ReplaceStep::Stage))?;
+        let staged = Staged::write(&target, token.expose().as_bytes(), Readers::Owner)
+            .map_err(failed(ReplaceStep::Stage))?;
         Ok(StagedToken { staged })
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
         let (identity, state) = (&context.settings.identity, state(context));
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
         let dying = match identity.judge(&current.info) {
-            Verdict::Ours => match identity.forecast(&current.info, context.now) {
+            Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
                 Vitality::Lasting => {
                     let sweep = Scope::left_over(context, &state).and_then(|scope| {
                         Some(list(context, &current, &state, scope)).filter(|report| scope.is_news(report))

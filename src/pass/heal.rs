@@ -7,7 +7,7 @@ use super::{Context, Current, Held, Interruption, Scope, held, note, sweep, swee
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;
-use crate::local::state::State;
+use crate::local::state::{Seen, State};
 use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
 use crate::report::warning::Warning;
 use crate::token::{Token, TokenInfo};
@@ -84,6 +84,8 @@ pub(super) fn heal(
             return Err(interruption);
         }
     };
+    let now = context.clock.seconds();
+    state.see(Some(Seen::new(&ours, true, now).renewed(ours.ttl, now)));
     let from = match origin {
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,

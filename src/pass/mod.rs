@@ -7,6 +7,7 @@ mod dry_run;
 mod heal;
 mod sweep;
 
+use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ pub(crate) use dry_run::{forecast, forecast_sweep};
 
 use crate::config::{Settings, SweepMode};
 use crate::identity::{Dying, Verdict, Vitality};
-use crate::local::state::{self, Lock, Locking, State};
+use crate::local::state::{self, Counters, Ending, History, Lock, Locking, Seen, State};
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::local::{plain, staged};
+use crate::report::Clock;
 use crate::report::outcome::{Failure, Outcome, SweepEnd, SweepReport};
 use crate::report::warning::Warning;
 use crate::token::{Accessor, Token, TokenInfo};
@@ -39,10 +41,12 @@ pub(crate) struct Context<'a> {
     pub(crate) client: &'a Client,
     /// The name of this machine.
     pub(crate) host: &'a str,
-    /// Now, in seconds since 1970 by this machine's clock.
-    pub(crate) now: u64,
+    /// This machine's clock.
+    pub(crate) clock: Clock,
     /// Where warnings go, as they arise.
     pub(crate) warn: &'a dyn Fn(Warning),
+    /// Where the figures go when a run is over, while it still has its lock.
+    pub(crate) publish: &'a dyn Fn(&History),
 }
 
 /// Why an attempt at a pass did not get to an outcome.
@@ -70,12 +74,11 @@ struct Current {
 
 /// One complete pass.
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
-    locked(context, |state| {
+    let tried = Cell::new(None);
+    let work = |state: &mut State| {
+        tried.set(None);
         let current = inspect(context, Looseness::Tighten)?;
-        let outcome = match context.settings.identity.judge(&current.info) {
-            Verdict::Ours => renew(context, state, &current),
-            Verdict::Foreign => heal::heal(context, state, &current, Origin::Foreign),
-        };
+        let outcome = renew_or_heal(context, state, &current, &tried);
         match outcome {
             // Bad news about a token that is no longer there is no news.
             Ok(Outcome::Drift { .. }) | Err(Interruption::Failed(_))
@@ -85,28 +88,69 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
             }
             outcome => outcome,
         }
+    };
+    locked(context, work, |state, outcome| {
+        let (ending, gains) = tally(outcome, tried.get());
+        if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. }) = outcome {
+            state.see(None);
+        }
+        state.note_pass(context.clock.seconds(), ending, gains)
     })
 }
 
 /// Revokes the stale tokens of our name now.
 pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
-    locked(context, |state| {
+    let work = |state: &mut State| {
         let Current { token, info, .. } = inspect(context, Looseness::Tighten)?;
-        match context.settings.identity.judge(&info) {
+        let verdict = context.settings.identity.judge(&info);
+        see(context, state, &info, verdict);
+        match verdict {
             Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
             Verdict::Ours => Ok(Outcome::Swept(sweep(context, state, &token, &info, Scope::Full))),
         }
+    };
+    locked(context, work, |state, outcome| {
+        state.note_gains(Counters { swept: outcome.swept(), ..Counters::default() })
     })
 }
 
-/// Works under the run locks.
+/// Works under the run locks, and notes at the end what it came to.
 fn locked(
     context: &Context<'_>,
     mut work: impl FnMut(&mut State) -> Result<Outcome, Interruption>,
+    conclude: impl FnOnce(&mut State, &Outcome) -> std::io::Result<()>,
 ) -> Outcome {
-    let entered = enter(context);
-    let outcome = entered.and_then(|(_locks, mut state)| undisturbed(|| work(&mut state)));
-    outcome.unwrap_or_else(Outcome::Failed)
+    let (_locks, mut state) = match enter(context) {
+        Ok(entered) => entered,
+        Err(failure) => return Outcome::Failed(failure),
+    };
+    let outcome = undisturbed(|| work(&mut state)).unwrap_or_else(Outcome::Failed);
+    note(context, conclude(&mut state, &outcome));
+    (context.publish)(state.history());
+    outcome
+}
+
+/// How a pass ended, and what that adds to the counters, given what it `tried` to heal, if it got that far.
+fn tally(outcome: &Outcome, tried: Option<Origin>) -> (Ending, Counters) {
+    let gains = Counters {
+        not_renewable: u64::from(matches!(tried, Some(Origin::Dying { .. }))),
+        swept: outcome.swept(),
+        ..Counters::default()
+    };
+    match outcome {
+        Outcome::Renewed { .. } => (Ending::Renewed, Counters { renewed: 1, ..gains }),
+        Outcome::Healed { .. } => (Ending::Healed, Counters { healed: 1, ..gains }),
+        Outcome::Drift { .. } => (Ending::Drift, Counters { heal_denied: 1, ..gains }),
+        Outcome::Failed(Failure::Dying { .. }) => (Ending::Failed, Counters { heal_denied: 1, ..gains }),
+        Outcome::Failed(_) if tried.is_some() => (Ending::Failed, Counters { heal_failed: 1, ..gains }),
+        // A pass that sweeps and does nothing else is none.
+        Outcome::Failed(_) | Outcome::Swept(_) => (Ending::Failed, Counters { not_renewed: 1, ..gains }),
+    }
+}
+
+/// Remembers what a lookup says of the token in the file.
+fn see(context: &Context<'_>, state: &mut State, info: &TokenInfo, verdict: Verdict) {
+    state.see(Some(Seen::new(info, verdict == Verdict::Ours, context.clock.seconds())));
 }
 
 /// Starts over while the token file changes under the work, but not for ever.
@@ -232,12 +276,41 @@ fn held(context: &Context<'_>, token: &Token) -> Held {
     }
 }
 
-fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<Outcome, Interruption> {
+/// What the verdict on the token asks for. What is to be healed is left in `tried`.
+fn renew_or_heal(
+    context: &Context<'_>,
+    state: &mut State,
+    current: &Current,
+    tried: &Cell<Option<Origin>>,
+) -> Result<Outcome, Interruption> {
+    let verdict = context.settings.identity.judge(&current.info);
+    see(context, state, &current.info, verdict);
+    let origin = match verdict {
+        Verdict::Ours => match renew(context, state, current)? {
+            Ok(renewed) => return Ok(renewed),
+            Err(dying) => dying,
+        },
+        Verdict::Foreign => Origin::Foreign,
+    };
+    tried.set(Some(origin));
+    heal::heal(context, state, current, origin)
+}
+
+/// Renews a token of ours; if it will end all the same, says what has to be healed.
+fn renew(
+    context: &Context<'_>,
+    state: &mut State,
+    current: &Current,
+) -> Result<Result<Outcome, Origin>, Interruption> {
     let Current { token, info, .. } = current;
     let (dying, seconds_left) = match context.client.renew_self(token) {
         Ok(Renewal::Renewed { lease, renewable, warnings }) => {
             for warning in warnings {
                 (context.warn)(Warning::Server(warning));
+            }
+            if lease > 0 {
+                let now = context.clock.seconds();
+                state.see(Some(Seen::new(info, true, now).renewed(lease, now)));
             }
             let vitality = if lease == 0 || renewable == Some(false) {
                 Vitality::Dying(Dying::NotRenewable)
@@ -250,7 +323,7 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
                         Some(sweep(context, state, token, info, scope)).filter(|report| scope.is_news(report))
                     });
                     let display_name = info.display_name.clone();
-                    return Ok(Outcome::Renewed { display_name, ttl: lease, resumed });
+                    return Ok(Ok(Outcome::Renewed { display_name, ttl: lease, resumed }));
                 }
                 Vitality::Dying(dying) => (dying, lease),
             }
@@ -260,7 +333,7 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
         Err(error) => return Err(Failure::Vault(error).into()),
     };
     (context.warn)(Warning::Dying { display_name: info.display_name.clone(), dying, seconds_left });
-    heal::heal(context, state, current, Origin::Dying { dying, seconds_left })
+    Ok(Err(Origin::Dying { dying, seconds_left }))
 }
 
 /// How much of a sweep there is to do.

@@ -4,6 +4,7 @@ use super::outcome::{Failure, SweepEnd, SweepReport};
 use super::words::{self, Names, Quoted, Shown};
 use crate::config::SweepMode;
 use crate::identity::{Dying, Identity};
+use crate::local::state::Seen;
 
 /// What a run would do.
 #[derive(Debug)]
@@ -121,6 +122,50 @@ impl Forecast {
         match self {
             Self::Failed(failure) => words::remedy(failure, names),
             Self::Renew { .. } | Self::Heal { .. } | Self::Denied { .. } | Self::Sweep(_) => None,
+        }
+    }
+
+    /// The stable name of what would happen.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Renew { .. } => "would_renew",
+            Self::Heal { .. } => "would_heal",
+            Self::Denied { dying: None, .. } => "would_drift",
+            Self::Sweep(report) if report.is_full() => "would_sweep",
+            Self::Denied { dying: Some(_), .. } | Self::Sweep(_) | Self::Failed(_) => "would_fail",
+        }
+    }
+
+    /// The stable name of why it would not end well.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Renew { .. } | Self::Heal { .. } => None,
+            Self::Denied { dying: None, .. } => Some("denied"),
+            Self::Denied { dying: Some(_), .. } => Some("not_renewable"),
+            Self::Sweep(report) => (!report.is_full()).then_some("sweep_incomplete"),
+            Self::Failed(failure) => Some(failure.id()),
+        }
+    }
+
+    /// The token that is in the token file at `now` (seconds since 1970), as far as it is known.
+    pub(super) fn seen(&self, now: u64) -> Option<Seen> {
+        let (display_name, ttl, ours) = match self {
+            Self::Renew { display_name, ttl, .. } => (display_name, *ttl, true),
+            Self::Heal { display_name, ttl, dying, .. } | Self::Denied { display_name, ttl, dying, .. } => {
+                (display_name, *ttl, dying.is_some())
+            }
+            Self::Sweep(_) | Self::Failed(_) => return None,
+        };
+        let ends_at = (ttl > 0).then(|| now.saturating_add(ttl));
+        Some(Seen { display_name: display_name.clone(), ours, ends_at, lease: None })
+    }
+
+    /// What a sweep would do, if there would be one.
+    pub(super) fn sweep(&self) -> Option<&SweepReport> {
+        match self {
+            Self::Renew { sweep, .. } => sweep.as_ref(),
+            Self::Heal { sweep, .. } | Self::Sweep(sweep) => Some(sweep),
+            Self::Denied { .. } | Self::Failed(_) => None,
         }
     }
 

@@ -5,11 +5,13 @@
 //! time stamp. A closed stream and an unwritable log file are survived.
 
 pub(crate) mod forecast;
+pub(crate) mod json;
+pub(crate) mod metrics;
 pub(crate) mod outcome;
 pub(crate) mod warning;
 pub(crate) mod words;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,12 +19,17 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use serde::Serialize;
 use time::format_description::FormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::local::plain;
+use crate::local::staged::{self, Readers, Staged};
+use crate::local::state::{History, Seen};
 use forecast::Forecast;
+use json::Subject;
+use metrics::Labels;
 use outcome::{Level, Outcome};
 use warning::Warning;
 use words::Names;
@@ -74,6 +81,15 @@ pub(crate) enum Log {
     None,
 }
 
+/// What standard output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Lines, for people.
+    Lines,
+    /// One JSON object, for programs. People find the lines in the log, and what went wrong on standard error.
+    Json,
+}
+
 /// The place where all lines go through.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
@@ -82,35 +98,97 @@ pub(crate) struct Report<'a> {
     log: Log,
     log_failed: Cell<bool>,
     journal: Option<&'a str>,
+    format: Format,
+    /// All warnings so far, for the JSON object.
+    warnings: RefCell<Vec<String>>,
 }
 
 impl<'a> Report<'a> {
     /// A report. `journal` is the value of `JOURNAL_STREAM`, by which a service recognises its streams.
-    pub(crate) fn new(names: Names<'a>, clock: Clock, log: Log, journal: Option<&'a str>) -> Self {
-        Self { names, clock, log, log_failed: Cell::new(false), journal }
+    pub(crate) fn new(
+        names: Names<'a>,
+        clock: Clock,
+        log: Log,
+        journal: Option<&'a str>,
+        format: Format,
+    ) -> Self {
+        let (log_failed, warnings) = (Cell::new(false), RefCell::default());
+        Self { names, clock, log, log_failed, journal, format, warnings }
+    }
+
+    /// What standard output is for.
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     /// A warning, as it arises.
     pub(crate) fn warn(&self, warning: &Warning) {
-        self.event(Level::Warning, &warning.line(&self.names));
+        let text = warning.text(&self.names);
+        self.event(Level::Warning, &format!("WARN: {text}"));
+        self.warnings.borrow_mut().push(text);
     }
 
-    /// The end of a run.
-    pub(crate) fn outcome(&self, outcome: &Outcome) {
-        self.event(outcome.level(), &outcome.line(&self.names));
-        if let Some(remedy) = outcome.remedy(&self.names) {
-            self.hint(&remedy);
+    /// The end of a run. `seen` is what is in the token file now, as far as it is known.
+    pub(crate) fn outcome(
+        &self,
+        subject: Subject<'_>,
+        outcome: &Outcome,
+        seen: Option<&Seen>,
+        exit_status: u8,
+    ) {
+        let (line, remedy) = (outcome.line(&self.names), outcome.remedy(&self.names));
+        self.event(outcome.level(), &line);
+        if let Some(remedy) = &remedy {
+            self.hint(remedy);
+        }
+        if self.format == Format::Json {
+            let warnings = self.warnings.take();
+            print_json(&json::Document::over(
+                subject,
+                outcome,
+                (line, remedy),
+                (seen, exit_status),
+                warnings,
+            ));
         }
     }
 
     /// The end of a dry run, in the words of `lines`.
-    pub(crate) fn forecast(&self, forecast: &Forecast, lines: &[String]) {
+    pub(crate) fn forecast(
+        &self,
+        subject: Subject<'_>,
+        forecast: &Forecast,
+        lines: &[String],
+        exit_status: u8,
+    ) {
         let stream = if forecast.is_good() { Stream::Out } else { Stream::Err };
         for line in lines {
-            print(stream, line);
+            self.print(stream, line);
         }
-        if let Some(remedy) = forecast.remedy(&self.names) {
-            self.hint(&remedy);
+        let remedy = forecast.remedy(&self.names);
+        if let Some(remedy) = &remedy {
+            self.hint(remedy);
+        }
+        if self.format == Format::Json {
+            let (message, warnings) = (lines.join("\n"), self.warnings.take());
+            print_json(&json::Document::foreseen(
+                subject,
+                forecast,
+                (message, remedy),
+                exit_status,
+                warnings,
+            ));
+        }
+    }
+
+    /// Writes the metrics file. Only under the run lock, since what a killed run left beside it is removed too.
+    pub(crate) fn metrics(&self, path: &Path, labels: Labels<'_>, history: &History) {
+        let text = metrics::text(history, labels, self.clock.seconds());
+        let written = staged::remove_leftovers(path, rustix::process::geteuid().as_raw())
+            .and_then(|()| Staged::write(path, text.as_bytes(), Readers::Everybody)?.commit());
+        // Figures that a power cut takes away are back after the next pass.
+        if let Err(error) = written {
+            self.warn(&Warning::MetricsUnwritable { path: path.to_owned(), reason: plain(&error) });
         }
     }
 
@@ -129,9 +207,19 @@ impl<'a> Report<'a> {
             Level::Warning | Level::Error => Stream::Err,
         };
         match self.log {
-            _ if is_journal(stream, self.journal) => print(stream, &format!("<{}>{text}", priority(level))),
-            Log::File(_) => print(stream, &format!("{stamp} {text}")),
-            Log::None => print(stream, text),
+            _ if is_journal(stream, self.journal) => {
+                self.print(stream, &format!("<{}>{text}", priority(level)));
+            }
+            Log::File(_) => self.print(stream, &format!("{stamp} {text}")),
+            Log::None => self.print(stream, text),
+        }
+    }
+
+    /// A line for people. Where standard output is for a program, it is not for them.
+    fn print(&self, stream: Stream, line: &str) {
+        match (stream, self.format) {
+            (Stream::Out, Format::Json) => {}
+            (Stream::Out, Format::Lines) | (Stream::Err, _) => print(stream, line),
         }
     }
 
@@ -148,10 +236,19 @@ impl<'a> Report<'a> {
 }
 
 /// A usage or settings error, before there is a report.
-pub(crate) fn usage_error(error: &anyhow::Error, journal: Option<&str>) {
+pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Option<&str>, format: Format) {
     let text = words::chain(error);
     let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
     print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
+    if format == Format::Json {
+        print_json(&json::Usage::new(&text, exit_status));
+    }
+}
+
+/// One object, on one line.
+fn print_json(object: &impl Serialize) {
+    // Nothing in these objects can fail to be written: no map, no key but a name.
+    print(Stream::Out, &serde_json::to_string(object).unwrap_or_default());
 }
 
 /// The priorities of the journal: information, warning, error.

@@ -345,6 +345,41 @@ impl Outcome {
         }
     }
 
+    /// The stable name of how it ended.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Renewed { .. } => "renewed",
+            Self::Healed { .. } => "healed",
+            Self::Swept(report) if report.is_full() => "swept",
+            Self::Drift { .. } => "drift",
+            Self::Swept(_) | Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The stable name of why it did not end well.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Renewed { .. } | Self::Healed { .. } => None,
+            Self::Swept(report) => (!report.is_full()).then_some("sweep_incomplete"),
+            Self::Drift { .. } => Some("denied"),
+            Self::Failed(failure) => Some(failure.id()),
+        }
+    }
+
+    /// The sweep, if there was one.
+    pub(crate) fn sweep(&self) -> Option<&SweepReport> {
+        match self {
+            Self::Renewed { resumed, .. } => resumed.as_ref(),
+            Self::Healed { report, .. } | Self::Swept(report) => Some(report),
+            Self::Drift { .. } | Self::Failed(_) => None,
+        }
+    }
+
+    /// How many stale tokens it revoked.
+    pub(crate) fn swept(&self) -> u64 {
+        self.sweep().map_or(0, |report| u64::try_from(report.stale.len()).unwrap_or(u64::MAX))
+    }
+
     /// What to do about it, where the line does not say.
     pub(crate) fn remedy(&self, names: &Names<'_>) -> Option<String> {
         match self {
@@ -400,6 +435,44 @@ impl SweepReport {
 const TEMPORARY: u8 = 75;
 
 impl Failure {
+    /// Its stable name.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::TokenFile(ReadError::Missing) => "token_file_missing",
+            Self::TokenFile(ReadError::Empty) => "token_file_empty",
+            Self::TokenFile(
+                ReadError::NotAFile
+                | ReadError::TooLarge
+                | ReadError::Unprintable
+                | ReadError::Owner(_)
+                | ReadError::Io(_),
+            ) => "token_file",
+            Self::LockBusy => "lock_busy",
+            Self::Dead { .. } => "token_dead",
+            Self::Vault(error) | Self::Unchecked(error) => match &error.kind {
+                ErrorKind::Unreachable(_) => "unreachable",
+                ErrorKind::Interrupted(_) => "interrupted",
+                ErrorKind::Denied { .. } => "denied",
+                ErrorKind::Refused { .. } => "refused",
+                ErrorKind::NotFound { .. } => "not_found",
+                ErrorKind::Sealed => "sealed",
+                ErrorKind::Throttled { .. } => "throttled",
+                ErrorKind::Server { .. } => "server_error",
+                ErrorKind::Unexpected { .. } | ErrorKind::NotVault { .. } | ErrorKind::Redirect { .. } => {
+                    "not_vault"
+                }
+                ErrorKind::AnotherToken => "another_token",
+            },
+            Self::Dying { .. } => "not_renewable",
+            Self::Contradiction(_) => "not_as_ordered",
+            Self::Replace(_) => "not_replaced",
+            Self::Unsettled(_) => "unsettled",
+            Self::Internal { .. } => "internal",
+            Self::FileKeepsChanging => "file_keeps_changing",
+            Self::NotOurs { .. } => "not_ours",
+        }
+    }
+
     /// The exit status with `--detailed-exitcode`.
     pub(super) fn detailed_exit_status(&self) -> u8 {
         match self {

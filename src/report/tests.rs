@@ -1,8 +1,12 @@
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use super::outcome::{CutCause, Failure, HealedFrom, Outcome, Refusal, RefusedMint, SweepEnd, SweepReport};
 use super::*;
 use crate::identity::{Contradiction, Dying};
+use crate::local::hook::HookFailure;
 use crate::local::token_file::{LooseMode, ReadError, ReplaceError, ReplaceStep};
 use crate::token::Accessor;
 use crate::vault::{
@@ -310,15 +314,15 @@ fn a_mint_whose_answer_was_lost_says_what_may_be_left() {
 }
 
 #[test]
-fn warnings_are_one_line_and_begin_with_warn() {
+fn warnings_are_one_line() {
     let table = [
         (
             Warning::LooseMode(LooseMode { mode: 0o644, tightened: true }),
-            "WARN: ~/.vault-token had mode 0644, which lets others read the token; it is 0600 now",
+            "~/.vault-token had mode 0644, which lets others read the token; it is 0600 now",
         ),
         (
             Warning::Server("period of \"1000h\"\nexceeded".to_owned()),
-            r#"WARN: the server warns: "period of \"1000h\"\nexceeded""#,
+            r#"the server warns: "period of \"1000h\"\nexceeded""#,
         ),
         (
             Warning::Dying {
@@ -326,18 +330,30 @@ fn warnings_are_one_line_and_begin_with_warn() {
                 dying: Dying::NoPeriod,
                 seconds_left: 60,
             },
-            "WARN: our token dn=\"token-devvm-wizard\" is dying: it has no period (60s left); minting its successor",
+            "our token dn=\"token-devvm-wizard\" is dying: it has no period (60s left); minting its successor",
         ),
         (
             Warning::NoState {
                 path: PathBuf::from("/home/wizard/.local/state/vault-token-renew"),
                 reason: "read-only file system".to_owned(),
             },
-            "WARN: ~/.local/state/vault-token-renew: read-only file system; going on without its lock and state",
+            "~/.local/state/vault-token-renew: read-only file system; going on without its lock and state",
+        ),
+        (
+            Warning::Hook(HookFailure::TimedOut(Duration::from_millis(1_500))),
+            "the deploy hook was killed, because it took longer than 1.5s (see --hook-timeout)",
+        ),
+        (
+            Warning::Hook(HookFailure::Status(ExitStatus::from_raw(3 << 8))),
+            "the deploy hook ended with exit status 3",
+        ),
+        (
+            Warning::Hook(HookFailure::Status(ExitStatus::from_raw(9))),
+            "the deploy hook was killed by signal 9",
         ),
     ];
     for (warning, expected) in table {
-        assert_eq!(warning.line(&names()), expected);
+        assert_eq!(warning.text(&names()), expected);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::words::{self, Names, Quoted, Shown};
 use crate::config::SettingsWarning;
 use crate::identity::Dying;
+use crate::local::hook::HookFailure;
 use crate::local::token_file::LooseMode;
 use crate::token::Accessor;
 use crate::vault::Error;
@@ -51,6 +52,15 @@ pub(crate) enum Warning {
         /// Why.
         reason: String,
     },
+    /// The metrics could not be written.
+    MetricsUnwritable {
+        /// The metrics file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The deploy hook did not do its work.
+    Hook(HookFailure),
     /// Others could read the token file.
     LooseMode(LooseMode),
     /// The server did not say which token it speaks of.
@@ -88,9 +98,9 @@ pub(crate) enum Warning {
 }
 
 impl Warning {
-    /// The line, without its time stamp.
-    pub(crate) fn line(&self, names: &Names<'_>) -> String {
-        let text = match self {
+    /// What is said, without time stamp and level.
+    pub(crate) fn text(&self, names: &Names<'_>) -> String {
+        match self {
             Self::Settings(SettingsWarning::TokenVariableIgnored(name)) => {
                 format!(
                     "{name} is set and ignored here; the vault command line uses it instead of the token file"
@@ -125,6 +135,10 @@ impl Warning {
             Self::LogUnwritable { path, reason } => {
                 format!("the log file {} cannot be written: {reason}", names.path(path))
             }
+            Self::MetricsUnwritable { path, reason } => {
+                format!("the metrics file {} cannot be written: {reason}", names.path(path))
+            }
+            Self::Hook(failure) => format!("the deploy hook {}", words::hook(failure)),
             Self::LooseMode(LooseMode { mode, tightened }) => format!(
                 "{} had mode {mode:04o}, which lets others read the token; {}",
                 names.token_file(),
@@ -155,7 +169,6 @@ impl Warning {
                     .unwrap_or_default(),
                 words::error(error)
             ),
-        };
-        format!("WARN: {text}")
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use super::outcome::{Failure, Refusal};
 use crate::config::DEFAULT_TOKEN_FILE;
 use crate::identity::{Contradiction, Dying};
+use crate::local::hook::HookFailure;
 use crate::local::plain;
 use crate::local::token_file::{ReadError, ReplaceStep};
 use crate::token::Accessor;
@@ -191,6 +193,22 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
             "sweep: {file} is dn={}, not our token; without ours to keep nothing is revoked",
             Quoted(display_name)
         ),
+    }
+}
+
+/// What became of a hook that did not do its work.
+pub(super) fn hook(failure: &HookFailure) -> String {
+    match failure {
+        HookFailure::Io(error) => format!("could not be run: {}", plain(error)),
+        HookFailure::Status(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("ended with exit status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended in an unknown way".to_owned(),
+        },
+        HookFailure::TimedOut(limit) => {
+            format!("was killed, because it took longer than {}s (see --hook-timeout)", limit.as_secs_f64())
+        }
+        HookFailure::Stopped => "was killed, because this run was told to stop".to_owned(),
     }
 }
 

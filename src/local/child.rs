@@ -1,0 +1,69 @@
+//! Another program, started and waited for, but not for ever.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use signal_hook::consts::signal::SIGCHLD;
+
+/// How often a child is looked at. There is no timed wait without unsafe code.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How another program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By itself.
+    ByItself(ExitStatus),
+    /// It was killed, with all it had started, because its time was up.
+    TimedOut,
+    /// It was killed, with all it had started, because we were told to stop.
+    Stopped,
+}
+
+/// Starts `command` in a process group of its own and waits for its end: at most `limit`, and while `stopped`
+/// does not say that it is enough. Then the whole group is killed.
+pub(super) fn run(
+    command: &mut Command,
+    limit: Duration,
+    stopped: impl Fn() -> bool,
+) -> io::Result<(Child, Ended)> {
+    // Whoever started this program may have left children to nobody, and then none can be waited for.
+    signal_hook::flag::register(SIGCHLD, Arc::default())?;
+    let start = Instant::now();
+    let mut child = command.process_group(0).spawn()?;
+    loop {
+        // Looked at, and not yet reaped: until it is, its number can belong to no other process group.
+        let ended = match id(&child) {
+            Some(id) => waitid(
+                WaitId::Pid(id),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+            )?,
+            None => None,
+        };
+        if ended.is_some() {
+            let status = child.wait()?;
+            return Ok((child, Ended::ByItself(status)));
+        }
+        let end = if start.elapsed() >= limit {
+            Ended::TimedOut
+        } else if stopped() {
+            Ended::Stopped
+        } else {
+            thread::sleep(POLL);
+            continue;
+        };
+        if let Some(id) = id(&child) {
+            kill_process_group(id, Signal::KILL)?;
+        }
+        child.wait()?;
+        return Ok((child, end));
+    }
+}
+
+fn id(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}

@@ -1,0 +1,95 @@
+//! The deploy hook: the user's own command, run after the token file was replaced.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::signal::{SIGINT, SIGTERM};
+
+use super::child::{self, Ended};
+
+/// What the hook is told has happened. There is one event so far.
+const EVENT: &str = "healed";
+
+/// Variables that hold a token. They are the shell's, not the file's, and no business of a hook.
+const TOKEN_VARIABLES: [&str; 2] = ["VAULT_TOKEN", "BAO_TOKEN"];
+
+/// A command, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hook {
+    /// What `sh -c` is given.
+    pub(crate) command: String,
+    /// After this it is killed, with all it has started.
+    pub(crate) timeout: Duration,
+}
+
+/// What a hook is told, in variables. The token itself it has to read from the file, if it needs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event<'a> {
+    /// `VTR_TOKEN_FILE`: the file that holds our token now.
+    pub(crate) token_file: &'a Path,
+    /// `VTR_DISPLAY_NAME`: its name, as Vault stores it.
+    pub(crate) display_name: &'a str,
+    /// `VTR_TTL`: how many seconds it has.
+    pub(crate) ttl: u64,
+}
+
+/// Where a hook's standard output goes. Its standard error is always ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HookOutput {
+    /// Where ours goes.
+    Out,
+    /// To standard error, because ours has to hold one JSON object and nothing else.
+    Err,
+}
+
+/// Why a hook did not do its work.
+#[derive(Debug)]
+pub(crate) enum HookFailure {
+    /// It could not be started or waited for.
+    Io(io::Error),
+    /// It ended with another status than 0, or by a signal.
+    Status(ExitStatus),
+    /// It took longer than this, and was killed.
+    TimedOut(Duration),
+    /// It was killed because this program was told to stop.
+    Stopped,
+}
+
+impl Hook {
+    /// Runs it, and waits for it. Whoever stops this program meanwhile stops the hook, and the report still
+    /// comes.
+    pub(crate) fn run(&self, event: &Event<'_>, output: HookOutput) -> Result<(), HookFailure> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // The hook is in a group of its own, so a terminal's signal does not reach it.
+            signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(HookFailure::Io)?;
+        }
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &self.command])
+            .env("VTR_EVENT", EVENT)
+            .env("VTR_TOKEN_FILE", event.token_file)
+            .env("VTR_DISPLAY_NAME", event.display_name)
+            .env("VTR_TTL", event.ttl.to_string())
+            .stdin(Stdio::null());
+        for variable in TOKEN_VARIABLES {
+            command.env_remove(variable);
+        }
+        if output == HookOutput::Err {
+            let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(HookFailure::Io)?;
+            command.stdout(stderr);
+        }
+        let ended = child::run(&mut command, self.timeout, || stopped.load(Ordering::Relaxed));
+        match ended.map_err(HookFailure::Io)?.1 {
+            Ended::ByItself(status) if status.success() => Ok(()),
+            Ended::ByItself(status) => Err(HookFailure::Status(status)),
+            Ended::TimedOut => Err(HookFailure::TimedOut(self.timeout)),
+            Ended::Stopped => Err(HookFailure::Stopped),
+        }
+    }
+}

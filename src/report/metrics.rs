@@ -1,0 +1,202 @@
+//! What the passes came to, for Prometheus: the text that the textfile collector of node_exporter reads.
+//!
+//! The names are a contract: people have alerts on them. Every series is always there, so that an alert never
+//! falls silent because nothing has happened yet. No label holds what a server or a login chose.
+//! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::fmt::Write as _;
+
+use crate::local::state::{History, Seen};
+
+/// Whose figures these are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Labels<'a> {
+    /// The short name of the configuration file.
+    pub(crate) profile: &'a str,
+    /// The user: two users of one machine may have profiles of the same name, and the collector refuses
+    /// everything if two files hold the same series.
+    pub(crate) user: &'a str,
+}
+
+/// The kind of a metric.
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// All series, given what is remembered at `now` (seconds since 1970).
+pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
+    let mut text = String::new();
+    let counters = &history.counters;
+    family(
+        &mut text,
+        ("vault_token_renewals_total", Kind::Counter, "Passes that had to renew our token, by result."),
+        labels,
+        &[
+            (Some("success"), counters.renewed.to_string()),
+            (Some("failure"), counters.not_renewed.to_string()),
+            (Some("not_renewable"), counters.not_renewable.to_string()),
+        ],
+    );
+    family(
+        &mut text,
+        ("vault_token_heals_total", Kind::Counter, "Passes that had to mint our token anew, by result."),
+        labels,
+        &[
+            (Some("healed"), counters.healed.to_string()),
+            (Some("denied"), counters.heal_denied.to_string()),
+            (Some("failed"), counters.heal_failed.to_string()),
+        ],
+    );
+    family(
+        &mut text,
+        ("vault_token_swept_total", Kind::Counter, "Stale tokens of our name that were revoked."),
+        labels,
+        &[(None, counters.swept.to_string())],
+    );
+    let (expiry, ttl) = match &history.seen {
+        None => ("0".to_owned(), "0".to_owned()),
+        Some(Seen { ends_at: None, .. }) => ("+Inf".to_owned(), "+Inf".to_owned()),
+        Some(Seen { ends_at: Some(end), .. }) => (end.to_string(), end.saturating_sub(now).to_string()),
+    };
+    let foreign = history.seen.as_ref().is_some_and(|seen| !seen.ours);
+    let last_run = history.last_run.map_or(0, |run| run.at);
+    for (name, help, value) in [
+        (
+            "vault_token_expiry_timestamp_seconds",
+            "When the token in the token file ends; +Inf if never, 0 if no living one is known.",
+            expiry,
+        ),
+        (
+            "vault_token_ttl_seconds",
+            "How long the token had at the last pass; +Inf if for ever, 0 if no living one is known.",
+            ttl,
+        ),
+        (
+            "vault_token_foreign",
+            "1 if the last pass left a foreign token in the token file.",
+            u8::from(foreign).to_string(),
+        ),
+        ("vault_token_last_run_timestamp_seconds", "When the last pass ended.", last_run.to_string()),
+        (
+            "vault_token_last_success_timestamp_seconds",
+            "When a pass last renewed or healed; 0 if none ever did.",
+            history.last_success.unwrap_or(0).to_string(),
+        ),
+    ] {
+        family(&mut text, (name, Kind::Gauge, help), labels, &[(None, value)]);
+    }
+    text
+}
+
+/// The series of one name: its help, its type, and a line for each result (or the only one).
+fn family(
+    text: &mut String,
+    (name, kind, help): (&str, Kind, &str),
+    Labels { profile, user }: Labels<'_>,
+    series: &[(Option<&str>, String)],
+) {
+    let kind = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+    };
+    let (profile, user) = (escaped(profile), escaped(user));
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (result, value) in series {
+        let result = result.map(|result| format!(",result=\"{result}\"")).unwrap_or_default();
+        let _ = writeln!(text, "{name}{{profile=\"{profile}\",user=\"{user}\"{result}}} {value}");
+    }
+}
+
+/// The value of a label, in which three characters have to be escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::state::{Counters, Ending, LastRun};
+
+    const LABELS: Labels<'static> = Labels { profile: "default", user: "wizard" };
+
+    fn seen(ours: bool, ends_at: Option<u64>) -> History {
+        let seen = Seen { display_name: "oidc-somebody".to_owned(), ours, ends_at, lease: None };
+        History { seen: Some(seen), ..History::default() }
+    }
+
+    /// The value of a series, by its name and result.
+    fn value(text: &str, name: &str, result: Option<&str>) -> String {
+        let result = result.map(|result| format!(",result=\"{result}\"")).unwrap_or_default();
+        let series = format!("{name}{{profile=\"default\",user=\"wizard\"{result}}} ");
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(&series));
+        let value = values.next().unwrap_or_else(|| panic!("no {series}in {text}"));
+        assert_eq!(values.next(), None, "{series} is there twice");
+        value.to_owned()
+    }
+
+    #[test]
+    fn each_fact_is_in_its_series() {
+        let counters = Counters {
+            renewed: 1,
+            not_renewed: 2,
+            not_renewable: 3,
+            healed: 4,
+            heal_denied: 5,
+            heal_failed: 6,
+            swept: 7,
+        };
+        let last_run = Some(LastRun { at: 900, ending: Ending::Drift });
+        let history = History { counters, last_run, last_success: Some(800), ..seen(false, Some(1_500)) };
+        let text = text(&history, LABELS, 1_000);
+        for (name, result, expected) in [
+            ("vault_token_renewals_total", Some("success"), "1"),
+            ("vault_token_renewals_total", Some("failure"), "2"),
+            ("vault_token_renewals_total", Some("not_renewable"), "3"),
+            ("vault_token_heals_total", Some("healed"), "4"),
+            ("vault_token_heals_total", Some("denied"), "5"),
+            ("vault_token_heals_total", Some("failed"), "6"),
+            ("vault_token_swept_total", None, "7"),
+            ("vault_token_expiry_timestamp_seconds", None, "1500"),
+            ("vault_token_ttl_seconds", None, "500"),
+            ("vault_token_foreign", None, "1"),
+            ("vault_token_last_run_timestamp_seconds", None, "900"),
+            ("vault_token_last_success_timestamp_seconds", None, "800"),
+        ] {
+            assert_eq!(value(&text, name, result), expected, "{name} {result:?}");
+        }
+        assert!(!text.contains("oidc-somebody"), "a foreign name in {text}");
+    }
+
+    #[test]
+    fn every_series_is_there_before_anything_has_happened() {
+        let empty = text(&History::default(), LABELS, 1_000);
+        let full = text(&seen(true, Some(2_000)), LABELS, 1_000);
+        let names = |text: &str| -> Vec<String> {
+            text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+        };
+        assert_eq!(names(&empty).len(), 12 + 2 * 8);
+        let series = |text: &str| -> Vec<String> {
+            names(text).into_iter().filter(|name| !name.starts_with('#')).collect()
+        };
+        assert_eq!(series(&empty), series(&full));
+        assert_eq!(value(&empty, "vault_token_expiry_timestamp_seconds", None), "0");
+    }
+
+    #[test]
+    fn a_token_without_end_never_expires() {
+        let text = text(&seen(false, None), LABELS, 1_000);
+        assert_eq!(value(&text, "vault_token_expiry_timestamp_seconds", None), "+Inf");
+        assert_eq!(value(&text, "vault_token_ttl_seconds", None), "+Inf");
+    }
+
+    #[test]
+    fn a_strange_profile_stays_inside_its_label() {
+        let labels = Labels { profile: "a\"b\\c\nd", user: "w" };
+        let text = text(&History::default(), labels, 0);
+        assert!(text.contains(r#"{profile="a\"b\\c\nd",user="w"} 0"#), "{text}");
+        assert_eq!(text.lines().count(), 12 + 2 * 8);
+    }
+}
