@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use anyhow::{Result, bail};
 
 use crate::cli::{CommandLine, Verb};
-use crate::config::{Environment, Settings, SweepMode};
+use crate::config::{self, Environment, Settings, SweepMode};
 use crate::local::hook::{Event, HookOutput};
 use crate::local::state::{History, Seen};
 use crate::pass::{self, Context};
@@ -16,8 +16,9 @@ use crate::report::metrics::Labels;
 use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
 use crate::report::words::Names;
-use crate::report::{self, Clock, Format, Log, Report};
+use crate::report::{self, Clock, Format, Log, Paint, Report};
 use crate::vault::Client;
+use crate::verbs::status::{Wishes, status};
 
 /// The exit status of a usage or settings error.
 const USAGE: u8 = 2;
@@ -47,7 +48,8 @@ fn act(
     journal: Option<&str>,
 ) -> Result<u8> {
     let (settings, connection) = Settings::resolve(&command.settings, environment)?;
-    if command.verb == Some(Verb::Sweep) && settings.sweep == SweepMode::Off {
+    let sweeps = matches!(command.verb, Some(Verb::Sweep));
+    if sweeps && settings.sweep == SweepMode::Off {
         bail!("the sweep is switched off in the settings; to sweep all the same: --sweep walk");
     }
     let names = Names {
@@ -56,11 +58,11 @@ fn act(
         named_config: settings.named_config.as_deref(),
         named_token_file: settings.named_token_file.as_deref(),
     };
-    let log = if command.mode.dry_run { Log::None } else { Log::File(settings.log_file.clone()) };
+    let log = match command.verb {
+        None | Some(Verb::Sweep) if !command.mode.dry_run => Log::File(settings.log_file.clone()),
+        None | Some(Verb::Sweep | Verb::Status(_)) => Log::None,
+    };
     let report = Report::new(names, clock, log, journal, format(command));
-    for warning in &settings.warnings {
-        report.warn(&Warning::Settings(warning.clone()));
-    }
     let client = Client::new(connection, settings.retry_for);
     let seen = RefCell::new(None);
     let context = Context {
@@ -75,6 +77,21 @@ fn act(
         },
     };
     let detailed = command.mode.detailed_exitcode;
+    if let Some(Verb::Status(flags)) = &command.verb {
+        let min_ttl = flags.min_ttl.as_deref().map(config::min_ttl).transpose()?;
+        let wishes = Wishes { offline: flags.offline, min_ttl };
+        let runtime = environment.user_runtime_directory();
+        // What a pass would warn of is among the problems.
+        let context = Context { warn: &|_| (), ..context };
+        let found = status(&context, wishes, &runtime);
+        let exit_status = if detailed { found.detailed_exit_status() } else { found.exit_status() };
+        let unwanted = environment.is_set("NO_COLOR") || environment.is_dumb();
+        report.status(&found, &settings.identity, exit_status, Paint::of_stdout(unwanted));
+        return Ok(exit_status);
+    }
+    for warning in &settings.warnings {
+        report.warn(&Warning::Settings(warning.clone()));
+    }
     let subject = |verb| Subject {
         verb,
         identity: &settings.identity,
@@ -82,18 +99,20 @@ fn act(
         now: clock.seconds(),
     };
     Ok(if command.mode.dry_run {
-        let (verb, forecast) = match command.verb {
-            None => ("pass", pass::forecast(&context)),
-            Some(Verb::Sweep) => ("sweep", pass::forecast_sweep(&context)),
+        let (verb, forecast) = if sweeps {
+            ("sweep", pass::forecast_sweep(&context))
+        } else {
+            ("pass", pass::forecast(&context))
         };
         let status = if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() };
         let lines = forecast.lines(&names, &settings.identity, settings.sweep);
         report.forecast(subject(verb), &forecast, &lines, status);
         status
     } else {
-        let (verb, outcome) = match command.verb {
-            None => ("pass", survived(|| pass::run(&context))),
-            Some(Verb::Sweep) => ("sweep", survived(|| pass::sweep_now(&context))),
+        let (verb, outcome) = if sweeps {
+            ("sweep", survived(|| pass::sweep_now(&context)))
+        } else {
+            ("pass", survived(|| pass::run(&context)))
         };
         let seen = seen.take();
         if let (Outcome::Healed { .. }, Some(seen)) = (&outcome, &seen) {

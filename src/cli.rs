@@ -34,11 +34,27 @@ pub(crate) struct CommandLine {
 }
 
 /// What a person asks for besides the pass itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Verb {
+    /// Look, do not touch: whose token, how long, what is wrong
+    #[command(after_help = STATUS_AFTER_HELP)]
+    Status(StatusFlags),
+
     /// Revoke stale tokens of your name now, keep the one in the token file
     #[command(after_help = SWEEP_AFTER_HELP)]
     Sweep,
+}
+
+/// Flags of `status` alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StatusFlags {
+    /// Fail if the token has less left than this
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) min_ttl: Option<String>,
+
+    /// Send nothing: tell what the last pass left behind
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// Flags that change how a verb works.
@@ -145,6 +161,19 @@ Exit status:
 
 Example:
   vault login -method=oidc && vault-token-renew";
+
+const STATUS_AFTER_HELP: &str = "\
+Nothing is changed anywhere. What is wrong comes with its remedy.
+
+Exit status:
+  0  healthy
+  1  not
+  2  usage or settings
+  With --detailed-exitcode: 3 foreign, 4 dead or missing, 5 not renewable,
+  75 the server cannot be asked now, 1 anything else that is wrong.
+
+Example:
+  vault-token-renew status --min-ttl 7d";
 
 const SWEEP_AFTER_HELP: &str = "\
 The token in the token file must be yours; it is the one that is kept.

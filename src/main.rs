@@ -14,6 +14,7 @@ mod pass;
 mod report;
 mod token;
 mod vault;
+mod verbs;
 
 use std::process::ExitCode;
 use std::sync::Arc;

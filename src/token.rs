@@ -125,6 +125,8 @@ pub(crate) struct TokenInfo {
     pub(crate) explicit_max_ttl: u64,
     /// Seconds since 1970, the server's clock.
     pub(crate) creation_time: Option<u64>,
+    /// Seconds it had when it was made.
+    pub(crate) creation_ttl: Option<u64>,
     /// Whether Vault would renew it.
     pub(crate) renewable: Option<bool>,
     /// Whether it outlives the token that minted it.
@@ -145,6 +147,11 @@ impl TokenInfo {
     /// Whether it ends at all unless it is renewed; a root token need not, and its lookup says 0.
     pub(crate) fn ends(&self) -> bool {
         self.ttl > 0
+    }
+
+    /// Whether it was minted by a token role, which may make it periodic without a word of that in a lookup.
+    pub(crate) fn is_by_role(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| path.starts_with("auth/token/create/"))
     }
 
     /// Token and identity policies together: what the token may do is the union of both.

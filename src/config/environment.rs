@@ -55,6 +55,17 @@ impl Environment {
         names.iter().find_map(|name| self.get(name).transpose()).transpose()
     }
 
+    /// Where a user's services listen; where logind leaves it if no variable says so, as in a shell of `su`.
+    pub(crate) fn user_runtime_directory(&self) -> PathBuf {
+        let usual = || PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+        self.absolute_directory("XDG_RUNTIME_DIR").unwrap_or_else(usual)
+    }
+
+    /// Whether the terminal has no colours, or may have none.
+    pub(crate) fn is_dumb(&self) -> bool {
+        self.0.get(OsStr::new("TERM")).is_none_or(|term| term.is_empty() || term == "dumb")
+    }
+
     /// A directory that must be absolute to count, as the XDG base directory specification has it.
     pub(crate) fn absolute_directory(&self, name: &str) -> Option<PathBuf> {
         self.0.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute())

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::cli::SettingsFlags;
 use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
 use crate::local::hook::Hook;
+use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
 use crate::vault::{
     Address, ConnectionSettings, NoProxy, ProxyRules, TlsSettings, client_certificate, roots_from_directory,
@@ -100,6 +101,8 @@ pub(crate) struct Settings {
     pub(crate) named_config: Option<PathBuf>,
     /// The token file, if the command line named it; recovery commands have to name it too.
     pub(crate) named_token_file: Option<PathBuf>,
+    /// The units that run this configuration file, if it lies where those look for it.
+    pub(crate) units: Option<Units>,
     /// The home directory, to shorten paths for people.
     pub(crate) home: PathBuf,
     /// The user's name, for the notes on a minted token.
@@ -237,6 +240,7 @@ impl Settings {
             metrics_file,
             hook: hook(flags, &sources)?,
             profile: profile(named_config.as_deref()),
+            units: units(named_config.as_deref(), &default_config),
             named_config,
             user: user(environment)?,
             home,
@@ -282,6 +286,13 @@ fn hook_timeout(text: &str) -> Result<Duration> {
 fn profile(named_config: Option<&Path>) -> String {
     let stem = named_config.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
     stem.unwrap_or_else(|| DEFAULT_PROFILE.to_owned())
+}
+
+/// The units that run a configuration file: the template's, if it lies beside the default one.
+fn units(named_config: Option<&Path>, default_config: &Path) -> Option<Units> {
+    let Some(path) = named_config else { return Some(Units::of(None)) };
+    let beside = path.parent() == default_config.parent() && path.extension() == Some("toml".as_ref());
+    path.file_stem().and_then(|stem| stem.to_str()).filter(|_| beside).map(|stem| Units::of(Some(stem)))
 }
 
 /// Whose token it is and how it is minted.
@@ -420,6 +431,12 @@ fn sweep_mode(text: &str) -> Result<SweepMode> {
 fn concurrency(text: &str) -> Result<u32> {
     let number = text.trim().parse().ok().filter(|number| (1..=MOST_CONCURRENCY).contains(number));
     number.ok_or_else(|| anyhow!("{text:?} is not a number from 1 to {MOST_CONCURRENCY}"))
+}
+
+/// How much life a token must have left at least, in whole seconds.
+pub(crate) fn min_ttl(text: &str) -> Result<u64> {
+    let least = duration::parse(text).context("--min-ttl")?;
+    Ok(least.as_secs() + u64::from(least.subsec_nanos() > 0))
 }
 
 /// A path; `~/` is the home, since neither TOML nor systemd replaces it as a shell would.

@@ -13,6 +13,9 @@ use signal_hook::consts::signal::SIGCHLD;
 /// How often a child is looked at. There is no timed wait without unsafe code.
 const POLL: Duration = Duration::from_millis(5);
 
+/// Variables that hold a token. They are the shell's, not the file's, and no business of any child.
+const TOKEN_VARIABLES: [&str; 2] = ["VAULT_TOKEN", "BAO_TOKEN"];
+
 /// How another program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -33,6 +36,9 @@ pub(super) fn run(
 ) -> io::Result<(Child, Ended)> {
     // Whoever started this program may have left children to nobody, and then none can be waited for.
     signal_hook::flag::register(SIGCHLD, Arc::default())?;
+    for variable in TOKEN_VARIABLES {
+        command.env_remove(variable);
+    }
     let start = Instant::now();
     let mut child = command.process_group(0).spawn()?;
     loop {

@@ -15,9 +15,6 @@ use super::child::{self, Ended};
 /// What the hook is told has happened. There is one event so far.
 const EVENT: &str = "healed";
 
-/// Variables that hold a token. They are the shell's, not the file's, and no business of a hook.
-const TOKEN_VARIABLES: [&str; 2] = ["VAULT_TOKEN", "BAO_TOKEN"];
-
 /// A command, and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hook {
@@ -77,9 +74,6 @@ impl Hook {
             .env("VTR_DISPLAY_NAME", event.display_name)
             .env("VTR_TTL", event.ttl.to_string())
             .stdin(Stdio::null());
-        for variable in TOKEN_VARIABLES {
-            command.env_remove(variable);
-        }
         if output == HookOutput::Err {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(HookFailure::Io)?;
             command.stdout(stderr);

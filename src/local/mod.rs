@@ -4,6 +4,7 @@ mod child;
 pub(crate) mod hook;
 pub(crate) mod staged;
 pub(crate) mod state;
+pub(crate) mod timer;
 pub(crate) mod token_file;
 
 use std::io;

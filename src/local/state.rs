@@ -128,6 +128,16 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// The word, as the state file has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Healed => "healed",
+            Self::Drift => "drift",
+            Self::Failed => "failed",
+        }
+    }
+
     /// Whether the token file holds a living token of ours since.
     pub(crate) fn is_good(self) -> bool {
         match self {

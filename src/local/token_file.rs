@@ -16,7 +16,7 @@ use crate::token::{NotAToken, Token};
 const LARGEST: u64 = 64 * 1024;
 
 /// Bits of a mode that let others than the owner in.
-const OTHERS: u32 = 0o077;
+pub(crate) const OTHERS: u32 = 0o077;
 
 /// The file that holds the token, by the name the user gave it.
 #[derive(Debug, Clone)]
@@ -117,6 +117,15 @@ impl TokenFile {
                 Ok(fs::canonicalize(directory.unwrap_or(Path::new(".")))?.join(name))
             }
             resolved => resolved,
+        }
+    }
+
+    /// Mode and owner (uid) of the file, without reading it.
+    pub(crate) fn access(&self) -> Result<(u32, u32), ReadError> {
+        match fs::metadata(&self.path) {
+            Ok(data) => Ok((data.mode() & 0o7777, data.uid())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Missing),
+            Err(error) => Err(ReadError::Io(error)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No};
 pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
         let current = inspect(context, Looseness::Tell)?;
-        let (identity, state) = (&context.settings.identity, state(context));
+        let (identity, state) = (&context.settings.identity, saved_state(context));
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
         let dying = match identity.judge(&current.info) {
             Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
@@ -48,7 +48,7 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
         let current = inspect(context, Looseness::Tell)?;
         match context.settings.identity.judge(&current.info) {
-            Verdict::Ours => Ok(Forecast::Sweep(list(context, &current, &state(context), Scope::Full))),
+            Verdict::Ours => Ok(Forecast::Sweep(list(context, &current, &saved_state(context), Scope::Full))),
             Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
         }
     })
@@ -56,7 +56,7 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
 }
 
 /// The state as it was last saved; a dry run takes no lock and leaves no trace.
-fn state(context: &Context<'_>) -> State {
+pub(crate) fn saved_state(context: &Context<'_>) -> State {
     let settings = context.settings;
     let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
     State::load(&settings.state_directory, &token_file).0
@@ -70,7 +70,10 @@ fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -
 /// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes
 /// `update` and `sudo` on the path of the mint. A no is certain; rules about parameters can still turn a yes
 /// into one.
-fn authority(context: &Context<'_>, current: &Current) -> Result<Result<&'static str, NoAuthority>, Failure> {
+pub(super) fn authority(
+    context: &Context<'_>,
+    current: &Current,
+) -> Result<Result<&'static str, NoAuthority>, Failure> {
     if current.info.kind.as_deref() == Some("batch") {
         return Ok(Err(NoAuthority::Batch));
     }

@@ -84,8 +84,7 @@ pub(super) fn heal(
             return Err(interruption);
         }
     };
-    let now = context.clock.seconds();
-    state.see(Some(Seen::new(&ours, true, now).renewed(ours.ttl, now)));
+    state.see(Some(Seen::new(&ours, true, context.clock.seconds())));
     let from = match origin {
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,

@@ -6,12 +6,13 @@
 mod dry_run;
 mod heal;
 mod sweep;
+mod view;
 
 use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
-pub(crate) use dry_run::{forecast, forecast_sweep};
+pub(crate) use dry_run::{forecast, forecast_sweep, saved_state};
 
 use crate::config::{Settings, SweepMode};
 use crate::identity::{Dying, Verdict, Vitality};
@@ -24,7 +25,8 @@ use crate::report::warning::Warning;
 use crate::token::{Accessor, Token, TokenInfo};
 use crate::vault::{Client, Error, ErrorKind, Renewal, SelfLookup};
 use heal::Origin;
-use sweep::{Action, Sweep};
+use sweep::{Action, Sweep, TIME_LIMIT};
+pub(crate) use view::view;
 
 /// How often a pass starts over because the token file changed under it.
 const ATTEMPTS: u32 = 3;
@@ -392,6 +394,7 @@ fn look(
         remembered: state.minted(),
         doubtful: state.second_look(),
         action,
+        limit: TIME_LIMIT,
     };
     match scope {
         Scope::Full => sweep.run(context.settings.sweep),

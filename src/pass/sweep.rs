@@ -18,7 +18,7 @@ use crate::vault::{Client, Error, ErrorKind, No, Revocation};
 
 /// The longest a walk may take. At the 1,500 lookups a second of a small server this is 900,000 tokens;
 /// beyond that, `sweep = "remembered"` is the better choice.
-const TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// So many accessors may resist being looked up or revoked before the walk is given up. One that the server
 /// cannot digest must not keep the others from being swept, and a server that is gone must not be asked a
@@ -56,6 +56,8 @@ pub(super) struct Sweep<'a> {
     pub(super) doubtful: &'a [Accessor],
     /// What to do.
     pub(super) action: Action,
+    /// How long it may take.
+    pub(super) limit: Duration,
 }
 
 /// Where an accessor comes from, which decides how a denial is understood.
@@ -178,7 +180,7 @@ impl Sweep<'_> {
                 if accessor == self.keep {
                     continue;
                 }
-                if start.elapsed() > TIME_LIMIT {
+                if start.elapsed() > self.limit {
                     locked(&findings, |findings| findings.time_is_up = true);
                     return;
                 }

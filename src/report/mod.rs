@@ -8,12 +8,13 @@ pub(crate) mod forecast;
 pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod outcome;
+pub(crate) mod status;
 pub(crate) mod warning;
 pub(crate) mod words;
 
 use std::cell::{Cell, RefCell};
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,14 @@ impl Clock {
     fn stamp(self) -> String {
         self.now().format(STAMP).unwrap_or_default()
     }
+
+    /// A point in time, given in seconds since 1970, as the log would have it.
+    fn at(self, seconds: u64) -> String {
+        let time =
+            i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
+        let stamp = time.and_then(|time| time.to_offset(self.offset).format(STAMP).ok());
+        stamp.unwrap_or_else(|| "the end of time".to_owned())
+    }
 }
 
 /// One of the two streams of the process.
@@ -88,6 +97,46 @@ pub(crate) enum Format {
     Lines,
     /// One JSON object, for programs. People find the lines in the log, and what went wrong on standard error.
     Json,
+}
+
+/// Colours, where they are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    /// None: a file, a pipe, a terminal that has none, or whoever reads it does not want any.
+    Plain,
+    /// The basic ones of any terminal.
+    Colour,
+}
+
+impl Paint {
+    /// Colours for standard output, if it is a terminal, and they are not `unwanted`.
+    pub(crate) fn of_stdout(unwanted: bool) -> Self {
+        if !unwanted && io::stdout().is_terminal() { Self::Colour } else { Self::Plain }
+    }
+
+    fn red(self, text: &str) -> String {
+        self.sgr("1;31", text)
+    }
+
+    fn yellow(self, text: &str) -> String {
+        self.sgr("33", text)
+    }
+
+    fn green(self, text: &str) -> String {
+        self.sgr("32", text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.sgr("2", text)
+    }
+
+    /// Select Graphic Rendition of ECMA-48, and back.
+    fn sgr(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
 }
 
 /// The place where all lines go through.
@@ -295,6 +344,21 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600).custom_flags(UNWAITING.bits().cast_signed());
     options.open(path)?.write_all(format!("{start}{line}").as_bytes())
+}
+
+/// How much of the end of a log is read for its last line.
+const LAST_PART: u64 = 64 * 1024;
+
+/// The last line of a log that is no warning, if there is one.
+pub(crate) fn last_line(path: &Path) -> Option<String> {
+    let file = OpenOptions::new().read(true).custom_flags(UNWAITING.bits().cast_signed()).open(path).ok()?;
+    let data = file.metadata().ok().filter(Metadata::is_file)?;
+    let start = data.len().saturating_sub(LAST_PART);
+    let mut end = vec![0; usize::try_from(data.len() - start).ok()?];
+    file.read_exact_at(&mut end, start).ok()?;
+    let text = String::from_utf8_lossy(&end);
+    let event = |line: &&str| line.split_once(' ').is_some_and(|(_, text)| !text.starts_with("WARN: "));
+    text.lines().rev().find(event).map(str::to_owned)
 }
 
 /// Whether the last line of a log was cut short, as a full disk does it. A log that cannot be read is taken as

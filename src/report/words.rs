@@ -86,28 +86,33 @@ impl Names<'_> {
         format!("Manual re-mint: {}", self.recovery_command())
     }
 
-    fn recovery_command(&self) -> String {
-        let file = |path: &Path| quoted_for_shell(&path.to_string_lossy());
+    /// This program as a person would call it for this token: `verb` begins with a blank, unless it is empty.
+    pub(super) fn command(&self, verb: &str) -> String {
+        let config = self.named_config.map(|path| format!(" --config {}", for_shell(path)));
+        let token_file = self.named_token_file.map(|path| format!(" --token-file {}", for_shell(path)));
+        format!("vault-token-renew{verb}{}{}", config.unwrap_or_default(), token_file.unwrap_or_default())
+    }
+
+    pub(super) fn recovery_command(&self) -> String {
         let login = if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) {
             "vault login -method=oidc".to_owned()
         } else {
             // A login writes to the default file. The shell must not empty the other one before there is
             // something to put into it.
-            let file = file(self.token_file);
+            let file = for_shell(self.token_file);
             format!("(umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > {file})")
         };
-        let config = self.named_config.map(|path| format!(" --config {}", file(path)));
-        let token_file = self.named_token_file.map(|path| format!(" --token-file {}", file(path)));
-        format!(
-            "{login} && vault-token-renew{}{}",
-            config.unwrap_or_default(),
-            token_file.unwrap_or_default()
-        )
+        format!("{login} && {}", self.command(""))
     }
 }
 
+/// A path as a shell takes it literally.
+pub(super) fn for_shell(path: &Path) -> String {
+    word_for_shell(&path.to_string_lossy())
+}
+
 /// A word as a shell takes it literally.
-fn quoted_for_shell(word: &str) -> String {
+pub(super) fn word_for_shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
@@ -246,6 +251,7 @@ fn call(call: Call) -> &'static str {
         Call::LookupAccessor => "accessor lookup",
         Call::RevokeAccessor | Call::RevokeSelf => "revocation",
         Call::Capabilities => "capabilities",
+        Call::Policy => "policy",
     }
 }
 
@@ -453,7 +459,8 @@ fn error_remedy(error: &Error) -> Option<String> {
             | Call::LookupAccessor
             | Call::RevokeAccessor
             | Call::RevokeSelf
-            | Call::Capabilities => return None,
+            | Call::Capabilities
+            | Call::Policy => return None,
         },
         ErrorKind::Refused { .. } | ErrorKind::Throttled { .. } | ErrorKind::Server { .. } => return None,
     };

@@ -6,7 +6,7 @@
 use super::Call;
 
 /// A call that did not succeed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Error {
     /// What was asked.
     pub(crate) call: Call,
@@ -19,7 +19,7 @@ pub(crate) struct Error {
 }
 
 /// What happened to a call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum ErrorKind {
     /// No connection came about, so the request cannot have reached the server.
     Unreachable(Unreachable),
@@ -81,7 +81,7 @@ pub(crate) enum ErrorKind {
 }
 
 /// Why no connection came about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Unreachable {
     /// The name could not be resolved.
     Name(String),
@@ -115,7 +115,7 @@ pub(crate) enum TlsTrouble {
 }
 
 /// How a call broke off.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Interrupted {
     /// The time-out of the request ended.
     TimedOut,

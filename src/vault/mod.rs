@@ -63,6 +63,8 @@ pub(crate) enum Call {
     RevokeSelf,
     /// `POST sys/capabilities-self`
     Capabilities,
+    /// `GET sys/policies/acl/NAME`
+    Policy,
 }
 
 impl Call {
@@ -79,6 +81,8 @@ impl Call {
             Self::RevokeAccessor => (Method::POST, "auth/token/revoke-accessor"),
             Self::RevokeSelf => (Method::POST, "auth/token/revoke-self"),
             Self::Capabilities => (Method::POST, "sys/capabilities-self"),
+            // The name follows, see [`Client::policy_exists`].
+            Self::Policy => (Method::GET, "sys/policies/acl/"),
         }
     }
 
@@ -92,7 +96,8 @@ impl Call {
             | Self::LookupAccessor
             | Self::RevokeAccessor
             | Self::RevokeSelf
-            | Self::Capabilities => true,
+            | Self::Capabilities
+            | Self::Policy => true,
         }
     }
 }
@@ -157,6 +162,11 @@ impl Client {
     /// A client that spends at most `retry_for` on trying again.
     pub(crate) fn new(settings: ConnectionSettings, retry_for: Duration) -> Self {
         Self { http: Http::new(settings), budget: RetryBudget::new(retry_for) }
+    }
+
+    /// Where the server is.
+    pub(crate) fn address(&self) -> String {
+        self.http.settings().address.to_string()
     }
 
     /// The namespace it works in.
@@ -281,9 +291,35 @@ impl Client {
         envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))
     }
 
+    /// Whether there is a policy of this name, as far as the token may read it.
+    pub(crate) fn policy_exists(&self, token: &Token, name: &str) -> Result<bool, Error> {
+        let call = Call::Policy;
+        let path = format!("{}{}", call.route().1, in_path(name));
+        match self.ask_at(call, &path, token, NO_BODY) {
+            // What is not there is a 404 without a word; one with words is about something else.
+            Err(Error { kind: ErrorKind::NotFound { message }, .. }) if message.is_empty() => Ok(false),
+            answer => {
+                let answer = answer?;
+                let policy: Envelope<IgnoredAny, IgnoredAny> = self.read(call, &answer, token)?;
+                policy.data.map(|_| true).ok_or_else(|| self.shape(call, &answer, "no data"))
+            }
+        }
+    }
+
     /// Sends, and sends again within the budget whatever is safe to repeat.
     fn ask(&self, call: Call, token: &Token, body: Option<&impl Serialize>) -> Result<Answer, Error> {
-        let (method, path) = call.route();
+        self.ask_at(call, call.route().1, token, body)
+    }
+
+    /// The same, at a path that is not the call's own.
+    fn ask_at(
+        &self,
+        call: Call,
+        path: &str,
+        token: &Token,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answer, Error> {
+        let (method, _) = call.route();
         let body = match body.map(serde_json::to_vec).transpose() {
             Ok(body) => body,
             Err(error) => {
@@ -386,6 +422,15 @@ fn joined(errors: &[String]) -> String {
     errors.iter().map(words).filter(|error| !error.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
+/// A name as part of a path: everything that could mean something else there is escaped. Names of policies may
+/// hold slashes.
+fn in_path(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    name.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 /// Warnings without the token, should one repeat it.
 fn redacted(warnings: Option<Vec<String>>, token: &Token) -> Vec<String> {
     warnings.unwrap_or_default().iter().map(|warning| token.redact(warning)).collect()
@@ -432,6 +477,12 @@ mod tests {
         );
         assert_eq!(join(&["a", "b"]), "a; b");
         assert_eq!(join(&[]), "");
+    }
+
+    #[test]
+    fn a_name_stays_inside_its_part_of_the_path() {
+        assert_eq!(in_path("vault-admin"), "vault-admin");
+        assert_eq!(in_path("team/a b?list=1#é%"), "team/a%20b%3Flist%3D1%23%C3%A9%25");
     }
 
     #[test]

@@ -143,6 +143,8 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path())
             .env("USER", "wizard")
+            // The user manager of whoever runs the tests is not asked.
+            .env("XDG_RUNTIME_DIR", self.path())
             .env("TZ", "UTC")
             .env("VAULT_ADDR", address)
             .env("VTR_RETRY_FOR", "0s")

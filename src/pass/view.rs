@@ -1,0 +1,86 @@
+//! What there is to see of the token in the file and of its namesakes, without touching either.
+
+use std::time::Duration;
+
+use super::dry_run::{authority, saved_state};
+use super::sweep::{Action, Sweep};
+use super::{Context, Current, inspect, undisturbed};
+use crate::config::SweepMode;
+use crate::identity::{Verdict, Vitality};
+use crate::local::token_file::Looseness;
+use crate::report::outcome::{Failure, SweepEnd};
+use crate::report::status::{Namesakes, PolicyTrouble, View};
+
+/// A person waits for this walk. What it does not see in time is not worth the wait.
+const COUNT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Looks.
+pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
+    undisturbed(|| {
+        let current = inspect(context, Looseness::Tell)?;
+        let identity = &context.settings.identity;
+        let verdict = identity.judge(&current.info);
+        let dying = match verdict {
+            Verdict::Foreign => None,
+            Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
+                Vitality::Lasting => None,
+                Vitality::Dying(dying) => Some(dying),
+            },
+        };
+        let needy = verdict == Verdict::Foreign || dying.is_some();
+        Ok(View {
+            authority: if needy { authority(context, &current).ok() } else { None },
+            namesakes: namesakes(context, &current, verdict),
+            // What a foreign token may read says nothing about ours.
+            policies: if verdict == Verdict::Ours { policies(context, &current) } else { Vec::new() },
+            verdict,
+            dying,
+            confirmed: current.confirmed,
+            info: current.info,
+        })
+    })
+}
+
+/// Counts the tokens of our name. None where they may not be listed or looked up, or not in time.
+fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Option<Namesakes> {
+    let state = saved_state(context);
+    let sweep = Sweep {
+        client: context.client,
+        token: &current.token,
+        identity: &context.settings.identity,
+        host: context.host,
+        keep: current.info.accessor.as_ref()?,
+        remembered: state.minted(),
+        doubtful: state.second_look(),
+        action: Action::List,
+        limit: COUNT_LIMIT,
+    };
+    let report = sweep.run(context.settings.sweep);
+    match (context.settings.sweep, report.end) {
+        (SweepMode::Walk, SweepEnd::Complete) => {
+            let count = report.stale.len();
+            Some(Namesakes { total: count + usize::from(verdict == Verdict::Ours), stale: count })
+        }
+        // Whoever does not want the server walked over does not want it for a look either.
+        (SweepMode::Remembered | SweepMode::Off, _)
+        | (
+            SweepMode::Walk,
+            SweepEnd::Off
+            | SweepEnd::ListDenied
+            | SweepEnd::LookupDenied
+            | SweepEnd::MostlyDenied
+            | SweepEnd::NothingToKeep
+            | SweepEnd::CutShort { .. },
+        ) => None,
+    }
+}
+
+/// Asks for each policy of the identity.
+fn policies(context: &Context<'_>, current: &Current) -> Vec<(String, PolicyTrouble)> {
+    let trouble = |name: &String| match context.client.policy_exists(&current.token, name) {
+        Ok(true) => None,
+        Ok(false) => Some((name.clone(), PolicyTrouble::Missing)),
+        Err(error) => Some((name.clone(), PolicyTrouble::Unreadable(error))),
+    };
+    context.settings.identity.policies.iter().filter_map(trouble).collect()
+}

@@ -1,0 +1,3 @@
+//! What a person asks for besides the pass itself.
+
+pub(crate) mod status;

@@ -1,0 +1,449 @@
+//! The verb `status` against a real OpenBao: what it shows, what it calls wrong, and that it touches nothing. What a
+//! user manager knows is tested in tests/systemd.rs.
+
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests write files as they like")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::openbao::{Minted, OpenBao};
+use support::sandbox::{PROGRAM, Run, Sandbox};
+use support::scripted::{Reply, Scripted};
+use support::{OUR_NAME, ours};
+
+const PERIOD: u64 = 2_764_800;
+
+/// Where nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+fn server() -> OpenBao {
+    let server = OpenBao::start();
+    server.standard_policies();
+    server
+}
+
+fn mint_ours(server: &OpenBao) -> Minted {
+    server.mint(server.root_token(), ours())
+}
+
+/// A home in which a pass has just renewed our token.
+fn renewed(server: &OpenBao) -> Sandbox {
+    let home = Sandbox::holding(&mint_ours(server).token);
+    home.run(server.address(), &[]).expect(0);
+    home
+}
+
+/// The object `status` prints; it must change nothing in the home.
+#[track_caller]
+fn look(home: &Sandbox, address: &str, arguments: &[&str]) -> Value {
+    let before = home.snapshot();
+    let arguments: Vec<&str> = ["status", "--json"].iter().chain(arguments).copied().collect();
+    let run = home.run(address, &arguments);
+    assert_eq!(home.snapshot(), before, "status touched the home");
+    object(&run)
+}
+
+#[track_caller]
+fn object(run: &Run) -> Value {
+    assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1, ""), "{run:?}");
+    let object: Value = serde_json::from_str(&run.stdout).expect("one JSON object");
+    assert_eq!(object["exit_status"], run.status, "{object}");
+    object
+}
+
+/// What is wrong, and what is only noted, by their stable names.
+fn problems<'a>(status: &'a Value, severity: &str) -> Vec<&'a str> {
+    let all = status["problems"].as_array().expect("problems");
+    all.iter()
+        .filter(|problem| problem["severity"] == severity)
+        .map(|problem| problem["id"].as_str().expect("a name"))
+        .collect()
+}
+
+/// The problem of this name, which has to come with a remedy.
+#[track_caller]
+fn problem<'a>(status: &'a Value, id: &str) -> (&'a str, &'a str) {
+    let all = status["problems"].as_array().expect("problems");
+    let problem =
+        all.iter().find(|problem| problem["id"] == id).unwrap_or_else(|| panic!("no {id}: {status}"));
+    (problem["message"].as_str().expect("a message"), problem["remedy"].as_str().expect("a remedy"))
+}
+
+#[test]
+fn a_healthy_token_is_told_with_all_there_is_to_know() {
+    let server = server();
+    let home = renewed(&server);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec![]), "{status}");
+    assert_eq!(status["schema"], 1);
+    assert_eq!((&status["healthy"], &status["exit_status"]), (&json!(true), &json!(0)));
+    assert_eq!(status["server"], server.address());
+    assert_eq!(status["token_file"]["path"], home.token_file().to_str().unwrap());
+    assert_eq!(status["token_file"]["mode"], "0600");
+    let token = &status["token"];
+    for (name, value) in [
+        ("source", json!("server")),
+        ("ours", json!(true)),
+        ("display_name", json!(OUR_NAME)),
+        ("policies", json!(["default", "sops-admin", "vault-admin"])),
+        ("identity_policies", json!([])),
+        ("period", json!(PERIOD)),
+        ("renewable", json!(true)),
+        ("orphan", json!(true)),
+        ("type", json!("service")),
+        ("never_expires", json!(false)),
+    ] {
+        assert_eq!(token[name], value, "{name}");
+    }
+    assert!(token["ttl"].as_u64().unwrap() > PERIOD - 60, "{token}");
+    assert_eq!(status["last_pass"]["outcome"], "renewed");
+    assert_eq!(status["last_pass"]["at"], status["last_success"]);
+    assert_eq!(status["last_line"], home.log().trim_end());
+    assert_eq!(status["tokens_of_our_name"], json!({"total": 1, "stale": 0}));
+    assert_eq!(status["sweep_due"], false);
+    assert_eq!((&status["timer"]["state"], &status["linger"]), (&json!("unknown"), &Value::Null));
+}
+
+#[test]
+fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
+    let server = server();
+    let home = renewed(&server);
+    let run = home.run(server.address(), &["status"]).expect(0);
+    assert_eq!(run.stderr, "");
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines[0], format!("token     ~/.vault-token: yours, {OUR_NAME}"));
+    assert_eq!(lines.last(), Some(&"healthy"));
+    let facts: Vec<&str> = lines.iter().copied().take_while(|line| !line.is_empty()).collect();
+    let labels: Vec<&str> = facts.iter().map(|line| line[..9].trim_end()).collect();
+    assert_eq!(
+        labels,
+        [
+            "token",
+            "policies",
+            "kind",
+            "time left",
+            "file",
+            "last pass",
+            "last good",
+            "log",
+            "next run",
+            "on server",
+            "server"
+        ]
+        .map(|label| &label[..label.len().min(9)])
+    );
+    assert!(facts.iter().all(|line| line.as_bytes()[9] == b' ' && line.as_bytes()[10] != b' '), "{facts:?}");
+    for expected in ["period 32 d, renewable, orphan", ", until ", "mode 0600, owner you", " ago: renewed"] {
+        assert!(run.stdout.contains(expected), "{expected}: {run:?}");
+    }
+
+    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    let run = home.run(server.address(), &["status"]).expect(1);
+    assert!(run.stdout.contains("vault-admin (identity)"), "{run:?}");
+    assert!(
+        run.stdout.ends_with(
+            "\nwrong: ~/.vault-token is dn=\"userpass-admin\", not your token; it may mint yours\n   fix: vault-token-renew\n\
+             note:  1 stale token(s) of your name live on the server\n   fix: vault-token-renew sweep\n"
+        ),
+        "{run:?}"
+    );
+}
+
+/// What a run shows on a terminal.
+fn on_a_terminal(home: &Sandbox, variables: &[(&str, &str)]) -> String {
+    let mut command = home.command_of("/usr/bin/script", NOWHERE);
+    command.args(["--quiet", "--return", "--command", &format!("{PROGRAM} status --offline"), "/dev/null"]);
+    command.envs(variables.iter().copied());
+    home.finish(&mut command).stdout
+}
+
+#[test]
+fn colours_are_for_terminals_whose_user_wants_them() {
+    assert!(Path::new("/usr/bin/script").exists(), "there is no /usr/bin/script; apt-get install bsdutils");
+    let server = server();
+    let home = renewed(&server);
+    assert!(on_a_terminal(&home, &[("TERM", "xterm")]).contains("\u{1b}[32mhealthy\u{1b}[0m"));
+    for variables in [&[("TERM", "xterm"), ("NO_COLOR", "1")][..], &[("TERM", "dumb")], &[]] {
+        let shown = on_a_terminal(&home, variables);
+        assert!(shown.contains("healthy") && !shown.contains('\u{1b}'), "{variables:?}: {shown:?}");
+    }
+    let mut piped = home.command(NOWHERE);
+    let run = home.finish(piped.args(["status", "--offline"]).env("TERM", "xterm"));
+    assert!(!run.stdout.contains('\u{1b}'), "{run:?}");
+}
+
+#[test]
+fn a_foreign_token_is_wrong_and_the_remedy_fits_its_authority() {
+    let server = server();
+    let home = renewed(&server);
+    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["foreign"]);
+    assert_eq!(problem(&status, "foreign").1, "vault-token-renew");
+    assert_eq!(status["token"]["identity_policies"], json!(["vault-admin"]));
+    assert_eq!(status["tokens_of_our_name"], json!({"total": 1, "stale": 1}));
+
+    home.put(&server.userpass_login("woodpecker", &["reader"], &[]).token);
+    let status = look(&home, server.address(), &["--detailed-exitcode"]);
+    assert_eq!(status["exit_status"], 3);
+    assert_eq!(problems(&status, "wrong"), ["foreign"]);
+    let (message, remedy) = problem(&status, "foreign");
+    assert!(message.ends_with("it is too weak to mint yours"), "{message}");
+    assert!(remedy.ends_with("vault login -method=oidc && vault-token-renew"), "{remedy}");
+    assert_eq!(status["tokens_of_our_name"], Value::Null, "listing is denied");
+}
+
+#[test]
+fn dead_missing_and_unreachable_are_three_things() {
+    let server = server();
+    let home = renewed(&server);
+    let token = home.token();
+    home.put("s.no-such-token-anywhere");
+    let dead = look(&home, server.address(), &["--detailed-exitcode"]);
+    assert_eq!((problems(&dead, "wrong"), &dead["exit_status"]), (vec!["token_dead"], &json!(4)));
+    fs::remove_file(home.token_file()).unwrap();
+    let missing = look(&home, server.address(), &["--detailed-exitcode"]);
+    assert_eq!(
+        (problems(&missing, "wrong"), &missing["exit_status"]),
+        (vec!["token_file_missing"], &json!(4))
+    );
+    assert_eq!(missing["token_file"]["mode"], Value::Null);
+    assert!(problem(&missing, "token_file_missing").1.starts_with("log in: "));
+    home.put(&token);
+    let outage = look(&home, NOWHERE, &["--detailed-exitcode"]);
+    assert_eq!((problems(&outage, "wrong"), &outage["exit_status"]), (vec!["unreachable"], &json!(75)));
+    assert_eq!(outage["token"]["source"], "state", "what a pass saw is better than nothing");
+    assert!(outage["token"]["ttl"].as_u64().unwrap() > PERIOD - 60);
+}
+
+#[test]
+fn a_dying_token_of_ours_is_wrong() {
+    let server = server();
+    let home = renewed(&server);
+    for (more, able) in [(json!("vault-admin"), "it may mint"), (json!("reader"), "it may not mint")] {
+        let order = json!({"display_name": "devvm-wizard", "policies": [more], "ttl": "1h", "no_parent": true,
+            "renewable": false});
+        home.put(&server.mint(server.root_token(), order).token);
+        let policy = more.as_str().unwrap();
+        let status = look(
+            &home,
+            server.address(),
+            &["--display-name", "devvm-wizard", "--policy", policy, "--detailed-exitcode"],
+        );
+        assert_eq!(problems(&status, "wrong"), ["dying"], "{status}");
+        assert_eq!(status["exit_status"], 5);
+        assert!(problem(&status, "dying").0.contains(able), "{status}");
+    }
+}
+
+#[test]
+fn a_token_without_a_period_is_wrong_before_it_is_dying() {
+    let server = server();
+    let home = renewed(&server);
+    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin"], "ttl": "768h", "no_parent": true});
+    home.put(&server.mint(server.root_token(), order).token);
+    let status = look(&home, server.address(), &["--period", "24h"]);
+    assert_eq!(problems(&status, "wrong"), ["not_periodic"], "{status}");
+}
+
+#[test]
+fn a_period_that_the_server_caps_is_wrong_before_and_after_a_renewal() {
+    let server = server();
+    let tune = json!({ "max_lease_ttl": "24h", "default_lease_ttl": "24h" });
+    server.request("POST", "sys/auth/token/tune", Some(server.root_token()), None, Some(tune)).expect("tune");
+    let home = Sandbox::holding(&mint_ours(&server).token);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["period_capped", "never_run"], "{status}");
+    home.run(server.address(), &[]).expect(0);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["period_capped"], "{status}");
+    let (message, _) = problem(&status, "period_capped");
+    assert_eq!(message, "the server grants 1 d at a time, less than the period of 32 d");
+    // A token that was minted under the cap, and renewed when it was gone.
+    let tune = json!({ "max_lease_ttl": "768h", "default_lease_ttl": "768h" });
+    server.request("POST", "sys/auth/token/tune", Some(server.root_token()), None, Some(tune)).expect("tune");
+    home.run(server.address(), &[]).expect(0);
+    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
+}
+
+#[test]
+fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
+    let server = server();
+    let home = renewed(&server);
+    fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["loose_mode"]);
+    assert_eq!(home.mode(".vault-token"), 0o640, "looking must not tighten");
+    let (message, remedy) = problem(&status, "loose_mode");
+    assert_eq!(message, "~/.vault-token has mode 0640, which lets others at the token");
+    assert_eq!(remedy, format!("chmod 600 {}", home.token_file().display()));
+    fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
+    for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
+        let mut command = home.command(server.address());
+        let run = home.finish(command.args(["status", "--json"]).env(name, "x")).expect(1);
+        let status = object(&run);
+        assert_eq!(problems(&status, "wrong"), ["shadowed"]);
+        assert!(problem(&status, "shadowed").1.starts_with(&format!("unset {name}")));
+    }
+}
+
+#[test]
+fn a_policy_that_is_missing_is_wrong_and_one_that_may_not_be_read_is_noted() {
+    let server = server();
+    let home = renewed(&server);
+    server
+        .request("DELETE", "sys/policies/acl/sops-admin", Some(server.root_token()), None, None)
+        .expect("delete");
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["policy_missing"]);
+    assert_eq!(problem(&status, "policy_missing").0, "the server has no policy \"sops-admin\"");
+
+    let order =
+        json!({"display_name": "devvm-wizard", "policies": ["reader"], "period": "768h", "no_parent": true});
+    home.put(&server.mint(server.root_token(), order).token);
+    let status = look(&home, server.address(), &["--display-name", "devvm-wizard", "--policy", "reader"]);
+    assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["policy_unreadable"]));
+    assert_eq!(status["exit_status"], 0, "whoever is no administrator can be healthy too");
+}
+
+#[test]
+fn an_unfinished_sweep_is_wrong_and_a_stale_token_is_noted() {
+    let server = server();
+    let home = renewed(&server);
+    mint_ours(&server);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["stale_tokens"]));
+    assert_eq!(status["tokens_of_our_name"], json!({"total": 2, "stale": 1}));
+    assert_eq!(server.named(OUR_NAME).len(), 2, "looking must not sweep");
+    assert_eq!(look(&home, server.address(), &["--sweep", "off"])["tokens_of_our_name"], Value::Null);
+
+    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    let target = server.address().to_owned();
+    let without_list = Scripted::start(move |request, _| {
+        if request.path.contains("accessors") { Reply::Close } else { Reply::Forward(target.clone()) }
+    });
+    home.run(without_list.address(), &[]).expect(0);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["sweep_unfinished"]);
+    home.run(server.address(), &[]).expect(0);
+    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
+}
+
+/// Changes what the state file of a home remembers of the passes.
+fn rewrite_history(home: &Sandbox, change: impl Fn(&mut Value)) {
+    let folder = home.path().join(".local/state/vault-token-renew");
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            change(&mut state["history"]);
+            fs::write(&path, state.to_string()).unwrap();
+        }
+    }
+}
+
+fn hours_ago(hours: u64) -> Value {
+    json!(std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs() - hours * 3_600)
+}
+
+#[test]
+fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
+    let server = server();
+    let home = renewed(&server);
+    for (hours, wrong) in [(35, vec![]), (37, vec!["success_too_old"])] {
+        rewrite_history(&home, |history| {
+            history["last_success"] = hours_ago(hours);
+            history["last_run"] = json!({"at": hours_ago(hours), "ending": "renewed"});
+        });
+        assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), wrong, "{hours}");
+    }
+    rewrite_history(&home, |history| history["last_success"] = hours_ago(1));
+    home.run(NOWHERE, &[]).expect(1);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["last_pass_failed"]));
+    assert!(status["last_line"].as_str().unwrap().contains(" FAIL: "), "{status}");
+    rewrite_history(&home, |history| history["last_success"] = Value::Null);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problem(&status, "success_too_old").0, "no pass has ever succeeded");
+}
+
+#[test]
+fn where_no_pass_has_run_yet_that_is_wrong_unless_the_log_knows_of_one() {
+    let server = server();
+    let home = Sandbox::holding(&mint_ours(&server).token);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["never_run"]);
+    assert_eq!((&status["last_pass"], &status["last_line"]), (&Value::Null, &Value::Null));
+    fs::create_dir_all(home.path().join(".local/state")).unwrap();
+    let line = "2026-11-22T00:03:11+00:00 OK renewed (dn=token-devvm-wizard ttl=2764800s)";
+    let log = format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n");
+    fs::write(home.path().join(".local/state/vault-token-renew.log"), log).unwrap();
+    let status = look(&home, server.address(), &[]);
+    assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec![], &json!(line)));
+}
+
+#[test]
+fn the_least_time_that_must_be_left_is_the_users_choice() {
+    let server = server();
+    let home = renewed(&server);
+    for offline in [&[][..], &["--offline"]] {
+        let enough = look(&home, server.address(), &[&["--min-ttl", "31d"], offline].concat());
+        assert_eq!(problems(&enough, "wrong"), [""; 0]);
+        let short = look(&home, server.address(), &[&["--min-ttl", "33d"], offline].concat());
+        assert_eq!(problems(&short, "wrong"), ["ttl_too_short"]);
+    }
+    let run = home.run(server.address(), &["status", "--min-ttl", "soon"]).expect(2);
+    assert!(run.stderr.contains("--min-ttl: \"soon\""), "{run:?}");
+}
+
+#[test]
+fn offline_nothing_is_sent_and_the_last_pass_is_believed() {
+    let server = server();
+    let home = renewed(&server);
+    let ear = Scripted::start(|_, _| Reply::Close);
+    let status = look(&home, ear.address(), &["--offline"]);
+    assert_eq!(problems(&status, "wrong"), [""; 0]);
+    assert_eq!((&status["token"]["source"], &status["token"]["ours"]), (&json!("state"), &json!(true)));
+    rewrite_history(&home, |history| history["seen"]["ends_at"] = hours_ago(1));
+    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["ended"]);
+    rewrite_history(&home, |history| history["seen"] = Value::Null);
+    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["no_token_seen"]);
+    home.put(&server.userpass_login("woodpecker", &["reader"], &[]).token);
+    home.run(server.address(), &[]).expect(1);
+    let status = look(&home, ear.address(), &["--offline"]);
+    assert_eq!(problems(&status, "wrong"), ["foreign"]);
+    fs::remove_file(home.token_file()).unwrap();
+    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["token_file_missing"]);
+    assert_eq!(ear.requests().len(), 0, "something was sent");
+}
+
+#[test]
+fn looking_changes_nothing_on_the_server() {
+    let server = server();
+    let home = renewed(&server);
+    mint_ours(&server);
+    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    let before = (server.accessors(), server.lookup(&home.token()));
+    let ttl = |info: &Option<Value>| info.as_ref().unwrap()["last_renewal_time"].clone();
+    look(&home, server.address(), &[]);
+    let after = (server.accessors(), server.lookup(&home.token()));
+    assert_eq!(before.0, after.0);
+    assert_eq!(ttl(&before.1), ttl(&after.1));
+}
+
+#[test]
+fn commands_name_the_configuration_they_are_for() {
+    let server = server();
+    let home = renewed(&server);
+    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    let config = home.path().join("work.toml");
+    fs::write(&config, "").unwrap();
+    let status = look(&home, server.address(), &["--config", config.to_str().unwrap()]);
+    assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew --config {}", config.display()));
+    assert_eq!(status["timer"]["unit"], Value::Null, "no unit looks for a file there");
+}
