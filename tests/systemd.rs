@@ -13,12 +13,13 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::openbao::OpenBao;
 use support::user_manager::{UserManager, text};
 
@@ -173,6 +174,109 @@ fn the_timer_fires_and_the_service_heals() {
     world.user.must_systemctl(["start", SERVICE]);
     world.assert_succeeded(SERVICE);
     assert_eq!(world.logged(&format!(" OK renewed (dn={OURS} ")), 1, "{}", world.user.read(LOG));
+}
+
+/// A mark of lingering, as `loginctl enable-linger` makes it for logind, which does not run here.
+struct Linger(std::path::PathBuf);
+
+impl Linger {
+    fn of(user: &str) -> Self {
+        let folder = Path::new("/var/lib/systemd/linger");
+        fs::create_dir_all(folder).expect("the folder of the marks");
+        let mark = folder.join(user);
+        fs::write(&mark, "").expect("a mark");
+        Self(mark)
+    }
+}
+
+impl Drop for Linger {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn status_knows_what_the_user_manager_knows() {
+    let world = World::installed();
+    let ours = world.mint_ours();
+    world.login(&ours);
+    // Without XDG_RUNTIME_DIR, as in a shell of su: the place is known all the same.
+    let status = |config: &[&str]| -> Value {
+        let mut command = world.user.command(world.user.path(".local/bin/vault-token-renew"));
+        command.args(["status", "--json"]).args(config).env("VAULT_ADDR", world.bao.address());
+        let output = command.env_remove("XDG_RUNTIME_DIR").output().expect("status");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
+    };
+    let wrong = |status: &Value| -> Vec<String> {
+        let problems = status["problems"].as_array().expect("problems").iter();
+        problems.map(|problem| problem["id"].as_str().expect("a name").to_owned()).collect()
+    };
+
+    let installed = status(&[]);
+    assert_eq!(installed["timer"]["unit"], TIMER);
+    assert_eq!(installed["timer"]["state"], "off", "{installed}");
+    assert_eq!(wrong(&installed), ["timer_off", "never_run"], "{installed}");
+
+    world.user.must_systemctl(["enable", "--now", TIMER]);
+    let enabled = status(&[]);
+    assert_eq!((&enabled["timer"]["state"], &enabled["linger"]), (&json!("on"), &json!(false)));
+    assert_eq!(wrong(&enabled), ["linger_off", "never_run"], "{enabled}");
+    let next = enabled["timer"]["next"].as_str().expect("a next run");
+    let words = world.user.property(TIMER, "NextElapseUSecRealtime");
+    let date = std::process::Command::new("date").args(["-u", "-d", &words, "+%Y-%m-%dT%H:%M:%SZ"]).output();
+    assert_eq!(next, String::from_utf8_lossy(&date.expect("date").stdout).trim(), "{enabled}");
+
+    let _linger = Linger::of(world.user.name());
+    world.user.must_systemctl(["start", SERVICE]);
+    let healthy = status(&[]);
+    assert_eq!((wrong(&healthy), &healthy["linger"]), (vec![], &json!(true)), "{healthy}");
+    assert_eq!(healthy["exit_status"], 0);
+    assert_eq!(healthy["last_pass"]["outcome"], "renewed");
+
+    // A second token has units of its own, and none for a file that is not there.
+    world.user.write(".config/vault-token-renew/work.toml", 0o600, "");
+    let work = status(&["--config", ".config/vault-token-renew/work.toml"]);
+    assert_eq!(work["timer"]["unit"], "vault-token-renew@work.timer");
+    assert_eq!(work["timer"]["state"], "off", "{work}");
+    for unit in [TIMER, "vault-token-renew@.timer"] {
+        fs::remove_file(world.user.path(".config/systemd/user").join(unit)).expect(unit);
+    }
+    world.user.must_systemctl(["stop", TIMER]);
+    world.user.must_systemctl(["daemon-reload"]);
+    let absent = status(&[]);
+    assert_eq!(
+        (wrong(&absent), &absent["timer"]["state"]),
+        (vec!["no_timer".to_owned()], &json!("absent")),
+        "{absent}"
+    );
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_hook_and_a_metrics_file_work_inside_the_hardened_service() {
+    let world = World::installed();
+    world.user.write(
+        ".config/vault-token-renew/config.toml",
+        0o600,
+        "metrics_file = \"~/metrics/vault.prom\"\ndeploy_hook = \"systemctl --user start told.service\"\n",
+    );
+    fs::create_dir(world.user.path("metrics")).expect("a folder");
+    let home = fs::metadata(world.user.home()).expect("the home");
+    std::os::unix::fs::chown(world.user.path("metrics"), Some(home.uid()), Some(home.gid()))
+        .expect("its owner");
+    let told = "[Service]\nType=oneshot\nExecStart=/bin/touch %h/told\n";
+    world.user.write(".config/systemd/user/told.service", 0o644, told);
+    world.user.must_systemctl(["daemon-reload"]);
+    world.strong_login();
+    world.user.must_systemctl(["start", SERVICE]);
+    world.assert_succeeded(SERVICE);
+    world.assert_healed();
+    assert!(world.user.path("told").exists(), "the hook did not get through{}", world.user.report());
+    assert_eq!(world.logged("WARN: "), 0, "{}", world.user.read(LOG));
+    let healed = "vault_token_heals_total{profile=\"default\",user=\"";
+    let text = world.user.read("metrics/vault.prom");
+    assert!(text.contains(healed) && text.contains("result=\"healed\"} 1\n"), "{text}");
 }
 
 #[test]
@@ -336,6 +440,111 @@ fn systemd_has_nothing_to_say_against_the_units() {
     }
 }
 
+/// What the comment in the failure unit, and docs/monitoring.md, tell the user to write into a unit.
+const TELL_ME: &str = "[Unit]\nOnFailure=vault-token-renew-failure@%n.service\n";
+
+/// The failure unit of a unit.
+fn failure_unit_of(unit: &str) -> String {
+    format!("vault-token-renew-failure@{unit}.service")
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn the_failure_unit_tells_the_user_which_unit_failed_and_why_or_fails_itself() {
+    let world = World::installed();
+    let user = &world.user;
+    let template = "vault-token-renew-failure@.service";
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = fs::read_to_string(source.join("systemd").join(template)).expect("the failure unit");
+    let documented = fs::read_to_string(source.join("docs/monitoring.md")).expect("docs/monitoring.md");
+    for line in TELL_ME.lines() {
+        assert!(shipped.contains(&format!("\n#   {line}\n")), "{line:?} is not in the comment of the unit");
+        assert!(documented.contains(&format!("\n{line}\n")), "{line:?} is not in docs/monitoring.md");
+    }
+    let verify = user
+        .command("systemd-analyze")
+        .args(["--user", "verify"])
+        .arg(user.path(&format!(".config/systemd/user/{}", failure_unit_of(SERVICE))))
+        .output()
+        .expect("systemd-analyze");
+    assert!(verify.status.success() && verify.stderr.is_empty(), "{}", text(&verify));
+
+    // A machine with mail: what is handed over is kept. No desktop, whatever this machine has.
+    user.write("bin/sendmail", 0o755, "#!/bin/sh\n{ echo \"arguments: $*\"; cat; } >>~/mail\n");
+    user.write("bin/notify-send", 0o755, "#!/bin/sh\nexit 1\n");
+    world.drop_in(
+        template,
+        "test",
+        "[Service]\nEnvironment=PATH=%h/bin:/usr/bin:/bin\nStandardError=append:%h/errors\n",
+    );
+    world.drop_in(SERVICE, "tell", TELL_ME);
+    world.drop_in("vault-token-renew@.service", "tell", TELL_ME);
+    let name = user.command("id").arg("-un").output().expect("id");
+    let name = String::from_utf8_lossy(&name.stdout).trim_end().to_owned();
+    // Fails the unit, and returns what its failure unit made of it.
+    let told_in = |file: &str, unit: &str| {
+        user.write(file, 0o600, "");
+        user.write("errors", 0o600, "");
+        assert!(!user.systemctl(["start", unit]).status.success(), "{unit} has to fail");
+        let failure_unit = failure_unit_of(unit);
+        user.wait_until("somebody is told", || !user.read(file).is_empty() && world.is_idle(&failure_unit));
+        user.read(file)
+    };
+
+    world.weak_login();
+    let mail = told_in("mail", SERVICE);
+    world.assert_succeeded(&failure_unit_of(SERVICE));
+    for expected in [
+        format!("arguments: -t\nTo: {name}\nSubject: {SERVICE} failed on "),
+        "\nContent-Type: text/plain; charset=UTF-8\n\n".to_owned(),
+        format!("{SERVICE} - Renew or heal"),
+        "code=exited, status=1/FAILURE".to_owned(),
+        "DRIFT: ~/.vault-token is dn=\"userpass-woodpecker\" — heal denied".to_owned(),
+        "Manual re-mint: vault login".to_owned(),
+    ] {
+        assert!(mail.contains(&expected), "{expected:?} is not in:\n{mail}{}", user.report());
+    }
+    assert_eq!(mail.matches("\nSubject: ").count(), 1, "{mail}");
+    assert!(user.read("errors").contains(&format!("<2>{SERVICE} failed on ")), "{}", user.read("errors"));
+
+    // An instance, with a name that had to be escaped, whose settings are wrong: it is named as systemd names it.
+    let instance = r"vault-token-renew@my\x2dwork.service";
+    user.write(r".config/vault-token-renew/my\x2dwork.toml", 0o600, "display_nam = \"x\"\n");
+    let mail = told_in("mail", instance);
+    for expected in [&format!("Subject: {instance} failed on "), "(code=exited, status=2)"] {
+        assert!(mail.contains(expected), "{expected:?} is not in:\n{mail}{}", user.report());
+    }
+
+    // A good run tells nobody anything.
+    world.strong_login();
+    user.must_systemctl(["start", SERVICE]);
+    world.assert_healed();
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(user.read("mail"), mail);
+
+    // Nothing to tell anybody with: it fails, once, and starts nothing more.
+    user.write("bin/sendmail", 0o755, "#!/bin/sh\nexit 75\n");
+    world.weak_login();
+    let errors = told_in("errors", SERVICE);
+    let state = ["Result", "ActiveState"].map(|name| user.property(&failure_unit_of(SERVICE), name));
+    assert_eq!(state, ["exit-code", "failed"], "{}", user.report());
+    assert!(
+        errors.contains(&format!("<2>neither sendmail nor notify-send could tell {name} that")),
+        "{errors}"
+    );
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(user.read("errors"), errors, "it goes on");
+    let known = user.must_systemctl(["list-units", "--all", "--plain", "--no-legend", "vault-token-renew-*"]);
+    assert!(!known.contains("failure@vault-token-renew-failure@"), "it told of itself:\n{known}");
+
+    // With a desktop alone.
+    user.write("bin/notify-send", 0o755, "#!/bin/sh\nprintf '%s\\n' \"$@\" >~/notification\n");
+    let shown = told_in("notification", SERVICE);
+    world.assert_succeeded(&failure_unit_of(SERVICE));
+    assert!(shown.starts_with(&format!("--urgency=critical\n{SERVICE} failed on ")), "{shown}");
+    assert!(shown.contains("DRIFT: "), "{shown}");
+}
+
 /// What a process can do, one line each: the name of the attempt, what came of it. Perl, because every Debian has it.
 const PROBE: &str = r#"
     $| = 1;
@@ -373,12 +582,11 @@ impl World {
     /// What the probe finds: within the service (with its hardening, and `OUTER` as the manager sees the world), or
     /// as a plain process of the user.
     fn probe(&self, in_service: bool) -> String {
-        let outer = self
-            .user
-            .command("sh")
-            .args(["-c", "for n in user mnt uts; do echo OUTER_$n=$(readlink /proc/self/ns/$n); done"])
-            .output()
-            .expect("sh");
+        let starter = if in_service { self.user.manager_pid().to_string() } else { "self".to_owned() };
+        let outer = ["user", "mnt", "uts"].map(|kind| {
+            let namespace = fs::read_link(format!("/proc/{starter}/ns/{kind}"));
+            format!("OUTER_{kind}={}\n", namespace.expect("a name space").display())
+        });
         let in_tmp = tempfile::NamedTempFile::new_in("/tmp").expect("a file in /tmp");
         let outside =
             tempfile::Builder::new().prefix("vtr-outside-").tempdir_in("/var/lib").expect("a folder");
@@ -387,7 +595,7 @@ impl World {
             .expect("its mode");
         let environment = format!(
             "{}IN_TMP={}\nOUTSIDE={}\n",
-            String::from_utf8_lossy(&outer.stdout),
+            outer.concat(),
             in_tmp.path().display(),
             outside.path().display()
         );

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use time::Date;
+
 use super::child::{self, Ended};
 
 /// A user manager answers in milliseconds; one that does not is no reason to keep a person waiting.
@@ -64,10 +66,13 @@ pub(crate) enum TimerState {
 pub(crate) fn timer(unit: &str, runtime: &Path) -> Timer {
     let mut command = Command::new("systemctl");
     command
-        .args(["--user", "show", "--timestamp=unix"])
+        .args(["--user", "show"])
         .arg("--property=LoadState,ActiveState,NextElapseUSecRealtime,LastTriggerUSec")
         .args(["--", unit])
         .env("XDG_RUNTIME_DIR", runtime)
+        // systemd 252 prints these times in words, whatever --timestamp= asks for.
+        .env("TZ", "UTC")
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -85,7 +90,7 @@ pub(crate) fn timer(unit: &str, runtime: &Path) -> Timer {
 /// What `systemctl show` says.
 fn understand(said: &str) -> Timer {
     let property = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    let time = |name| property(name)?.strip_prefix('@')?.parse().ok().filter(|time| *time > 0);
+    let time = |name| instant(property(name)?);
     let state = match (property("LoadState"), property("ActiveState")) {
         (Some("not-found"), _) => TimerState::Absent,
         (Some(_), Some("active")) => TimerState::On,
@@ -93,6 +98,20 @@ fn understand(said: &str) -> Timer {
         (None, _) | (_, None) => TimerState::Unknown,
     };
     Timer { state, next: time("NextElapseUSecRealtime"), last: time("LastTriggerUSec") }
+}
+
+/// A time as systemd prints it, `Mon 2026-11-23 00:56:04 UTC`, in seconds since 1970; none where there is none.
+fn instant(text: &str) -> Option<u64> {
+    let [_, date, clock, "UTC"] = text.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let number = |text: &str| text.parse::<u8>().ok();
+    let (year, day_of_year) = date.split_once('-')?;
+    let (month, day) = day_of_year.split_once('-')?;
+    let (hour, within) = clock.split_once(':')?;
+    let (minute, second) = within.split_once(':')?;
+    let date =
+        Date::from_calendar_date(year.parse().ok()?, number(month)?.try_into().ok()?, number(day)?).ok()?;
+    let time = date.with_hms(number(hour)?, number(minute)?, number(second)?).ok()?;
+    u64::try_from(time.assume_utc().unix_timestamp()).ok()
 }
 
 /// Whether the user manager of `user` runs without a login.
@@ -106,14 +125,20 @@ mod tests {
 
     #[test]
     fn what_the_manager_says_is_understood() {
-        let said = "NextElapseUSecRealtime=@1795392000\nLastTriggerUSec=@1795305600\nLoadState=loaded\nActiveState=active\n";
-        let on = Timer { state: TimerState::On, next: Some(1_795_392_000), last: Some(1_795_305_600) };
+        let said = "NextElapseUSecRealtime=Mon 2026-11-23 00:56:04 UTC\nLastTriggerUSec=Sun 2026-11-22 01:07:33 UTC\n\
+            LoadState=loaded\nActiveState=active\n";
+        let on = Timer { state: TimerState::On, next: Some(1_795_395_364), last: Some(1_795_309_653) };
         assert_eq!(understand(said), on);
         let said = "NextElapseUSecRealtime=\nLastTriggerUSec=\nLoadState=loaded\nActiveState=inactive\n";
         assert_eq!(understand(said), Timer { state: TimerState::Off, ..Timer::default() });
         let said =
             "NextElapseUSecRealtime=\nLastTriggerUSec=n/a\nLoadState=not-found\nActiveState=inactive\n";
         assert_eq!(understand(said), Timer { state: TimerState::Absent, ..Timer::default() });
+        for odd in
+            ["", "n/a", "Mon 2026-13-23 00:56:04 UTC", "Mon 2026-11-23 00:56:04 CET", "Mon 2026-11-23 UTC"]
+        {
+            assert_eq!(instant(odd), None, "{odd:?}");
+        }
         for nothing in ["", "nonsense", "LoadState=loaded\n"] {
             assert_eq!(understand(nothing), Timer::default(), "{nothing:?}");
         }

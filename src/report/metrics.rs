@@ -171,6 +171,28 @@ mod tests {
     }
 
     #[test]
+    fn the_words_of_a_metric_stay_the_same_from_release_to_release() {
+        // The collector drops a series whose help differs from that of another file: two users of one machine may
+        // have different versions.
+        let text = text(&History::default(), LABELS, 1_000);
+        let help: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP vault_token_")).collect();
+        assert_eq!(
+            help,
+            [
+                "renewals_total Passes that had to renew our token, by result.",
+                "heals_total Passes that had to mint our token anew, by result.",
+                "swept_total Stale tokens of our name that were revoked.",
+                "expiry_timestamp_seconds When the token in the token file ends; +Inf if never, 0 if no living one is known.",
+                "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one is known.",
+                "foreign 1 if the last pass left a foreign token in the token file.",
+                "last_run_timestamp_seconds When the last pass ended.",
+                "last_success_timestamp_seconds When a pass last renewed or healed; 0 if none ever did.",
+            ]
+        );
+    }
+
+    #[test]
     fn every_series_is_there_before_anything_has_happened() {
         let empty = text(&History::default(), LABELS, 1_000);
         let full = text(&seen(true, Some(2_000)), LABELS, 1_000);

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 pub mod certificates;
 pub mod openbao;
+pub mod prometheus;
 pub mod sandbox;
 pub mod scripted;
 pub mod strace;

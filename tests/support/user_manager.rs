@@ -97,13 +97,24 @@ impl UserManager {
             }
         }
         // The shell enters the cgroups while it is still root, then becomes the user and at last the manager, all
-        // under the one pid that Child knows.
+        // under the one pid that Child knows. It has mounts of its own, because /run is a mount point on a machine that
+        // was booted, and where it is none, a hardened service finds an empty one.
         let script = r#"for cgroup in $CGROUPS; do echo $$ >"$cgroup/cgroup.procs" || exit 1; done
-            unset CGROUPS; exec setpriv --reuid "$1" --regid "$2" --init-groups "$3" --user"#;
+            unset CGROUPS; mount --bind /run /run || exit 1; exec setpriv --reuid "$1" --regid "$2" --init-groups "$3" --user"#;
         let log = File::create(self.manager_log()).expect("the log of the user manager");
         let cgroups: Vec<_> = cgroups.iter().filter_map(|path| path.to_str()).collect();
-        let manager = Command::new("sh")
-            .args(["-c", script, "sh", &self.uid.to_string(), &self.gid.to_string()])
+        let manager = Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                &self.uid.to_string(),
+                &self.gid.to_string(),
+            ])
             .arg(systemd().expect("checked before"))
             .env_clear()
             .envs(self.environment())
@@ -131,6 +142,16 @@ impl UserManager {
             );
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// The user's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process of the manager.
+    pub fn manager_pid(&self) -> u32 {
+        self.manager.as_ref().expect("a manager").id()
     }
 
     /// The user's home, an absolute path.

@@ -1,0 +1,188 @@
+//! What a monitor sees, judged by the real tools: the metrics by promtool and a real node_exporter, and the alert rules
+//! of docs/monitoring.md by promtool, which plays their days and weeks in seconds.
+
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests write and move files as they like")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use support::openbao::OpenBao;
+use support::prometheus::{
+    GATHERING_ERRORS, NodeExporter, SCRAPE_ERROR, assert_collected, lint, promtool, series,
+};
+use support::sandbox::Sandbox;
+use support::user_manager::text;
+use tempfile::TempDir;
+
+/// What the real program writes about a heal.
+static SAMPLE: LazyLock<String> = LazyLock::new(|| {
+    let server = OpenBao::start();
+    server.standard_policies();
+    let home = Sandbox::holding(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    home.run(server.address(), &["--metrics-file", "~/vault.prom"]).expect(0);
+    fs::read_to_string(home.path().join("vault.prom")).expect("the metrics file")
+});
+
+/// The sample of another profile of another user.
+fn sample_of(profile: &str, user: &str) -> String {
+    SAMPLE.replace("\"default\"", &format!("{profile:?}")).replace("\"wizard\"", &format!("{user:?}"))
+}
+
+/// The sample with another value for this series.
+fn with_value(metric: &str, value: &str) -> String {
+    let line = SAMPLE.lines().find(|line| line.starts_with(&format!("{metric}{{"))).expect("the metric");
+    let (series, _) = line.rsplit_once(' ').expect("a value");
+    SAMPLE.replace(line, &format!("{series} {value}"))
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn documentation() -> String {
+    fs::read_to_string(repository("docs/monitoring.md")).expect("docs/monitoring.md")
+}
+
+/// The alert rules: the one yaml block of the documentation.
+fn rules() -> String {
+    let documentation = documentation();
+    let blocks: Vec<_> = documentation.split("\n```yaml\n").skip(1).collect();
+    assert_eq!(blocks.len(), 1, "blocks of yaml");
+    let (rules, _) = blocks[0].split_once("\n```\n").expect("its end");
+    format!("{rules}\n")
+}
+
+/// A directory with the rules, and the tests of them beside.
+fn rules_and_their_tests() -> TempDir {
+    let directory = TempDir::with_prefix("vtr-rules-").expect("a directory");
+    fs::write(directory.path().join("rules.yml"), rules()).expect("the rules");
+    for name in ["alerts_test.yml", "week_test.yml"] {
+        fs::copy(repository("tests/monitoring").join(name), directory.path().join(name)).expect(name);
+    }
+    directory
+}
+
+/// The names of our metrics in a text.
+fn names_in(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("vault_token_"))
+        .collect()
+}
+
+/// How many of the series are ours.
+fn ours(served: &BTreeMap<String, f64>) -> usize {
+    served.keys().filter(|name| name.starts_with("vault_token_")).count()
+}
+
+#[test]
+fn promtool_has_nothing_against_the_rules_of_the_documentation() {
+    let directory = rules_and_their_tests();
+    let checked = promtool(directory.path(), &["check", "rules", "--lint=all", "--lint-fatal", "rules.yml"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    assert!(text(&checked).contains("SUCCESS: 5 rules found"), "{}", text(&checked));
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_for_whom_it_should_and_not_a_minute_before() {
+    let directory = rules_and_their_tests();
+    let tested = promtool(directory.path(), &["test", "rules", "alerts_test.yml", "week_test.yml"]);
+    assert!(tested.status.success(), "{}", text(&tested));
+
+    // An alert that nobody tests cannot fail.
+    let tests = fs::read_to_string(directory.path().join("alerts_test.yml")).expect("the tests");
+    for alert in rules().lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let named: Vec<_> =
+            tests.split("alertname: ").skip(1).filter(|rest| rest.starts_with(alert)).collect();
+        let silent =
+            named.iter().filter(|rest| rest[alert.len()..].starts_with("\n        exp_alerts: []\n"));
+        let silent = silent.count();
+        assert!(
+            silent > 0 && silent < named.len(),
+            "{alert} does not both fire and keep silent in the tests"
+        );
+    }
+}
+
+#[test]
+fn the_documentation_knows_every_metric_and_no_other() {
+    let documentation = documentation();
+    let table = documentation.lines().filter(|line| line.starts_with("| `vault_token_"));
+    let table: Vec<_> = table.filter_map(|line| line.split('`').nth(1)).collect();
+    assert_eq!(table.iter().copied().collect::<BTreeSet<_>>(), names_in(&SAMPLE), "the table");
+    let unknown: Vec<_> = names_in(&documentation).difference(&names_in(&SAMPLE)).copied().collect();
+    assert!(unknown.is_empty(), "in the text or the rules, but no metrics: {unknown:?}");
+}
+
+#[test]
+fn node_exporter_serves_every_series() {
+    assert_collected(&[&SAMPLE]);
+    assert_collected(&[&with_value("vault_token_expiry_timestamp_seconds", "+Inf")]);
+    assert_collected(&[&with_value("vault_token_ttl_seconds", "0")]);
+}
+
+#[test]
+fn node_exporter_serves_several_users_and_profiles_side_by_side() {
+    assert_collected(&[
+        &SAMPLE,
+        &sample_of("work", "wizard"),
+        &sample_of("default", "emo"),
+        // As a user and a configuration file may be called, too.
+        &sample_of("a b.c", "emo.m\u{fc}ller-1"),
+    ]);
+}
+
+#[test]
+fn promtool_complains_where_there_is_reason_to() {
+    let helpless: String =
+        SAMPLE.lines().filter(|line| !line.contains("HELP")).collect::<Vec<_>>().join("\n");
+    for (spoilt, complaint) in [
+        (format!("{helpless}\n"), "no help text"),
+        (SAMPLE.replace("vault_token_swept_total", "vault_token_swept"), "\"_total\" suffix"),
+        (with_value("vault_token_ttl_seconds", "forever"), "expected float"),
+        (SAMPLE.trim_end().to_owned(), "unexpected end of input"),
+    ] {
+        let said = lint(&spoilt);
+        assert!(said.contains(complaint), "{complaint:?} is not in {said:?}");
+    }
+}
+
+/// What docs/monitoring.md says about files that do not get along, which is why each has its own user and profile.
+#[test]
+fn node_exporter_drops_one_of_two_equal_series_and_says_so_nowhere_but_in_one_counter() {
+    let directory = TempDir::with_prefix("vtr-twice-").expect("a directory");
+    let file = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect(name);
+    file("a.prom", &SAMPLE);
+    file("b.prom", &with_value("vault_token_swept_total", "3"));
+    let exporter = NodeExporter::start(directory.path().to_str().expect("UTF-8"));
+    exporter.scrape();
+    let served = series(&exporter.scrape());
+    assert_eq!(ours(&served), series(&SAMPLE).len());
+    assert!(served[SCRAPE_ERROR] < 1.0, "{}", exporter.log());
+    assert!(served[GATHERING_ERRORS] > 0.0, "{}", exporter.log());
+    assert!(exporter.log().contains("was collected before with the same name and label values"));
+
+    // Two versions of the program with other words for the same metric do not get along either.
+    let words = "# HELP vault_token_foreign ";
+    file("b.prom", &sample_of("default", "emo").replace(words, &format!("{words}In other words: ")));
+    let served = series(&exporter.scrape());
+    let foreign = served.keys().filter(|name| name.starts_with("vault_token_foreign{")).count();
+    assert!(foreign == 1 && served[SCRAPE_ERROR] < 1.0, "{}", exporter.log());
+
+    // One that cannot be read takes nothing away from the others; a link is followed.
+    file("b.prom", "vault_token_foreign{");
+    let served = series(&exporter.scrape());
+    assert!(served[SCRAPE_ERROR] > 0.0, "{}", exporter.log());
+    assert_eq!(ours(&served), series(&SAMPLE).len());
+    fs::remove_file(directory.path().join("b.prom")).expect("b.prom");
+    file("elsewhere", &sample_of("default", "emo"));
+    symlink(directory.path().join("elsewhere"), directory.path().join("b.prom")).expect("a link");
+    let served = series(&exporter.scrape());
+    assert!(served[SCRAPE_ERROR] < 1.0, "{}", exporter.log());
+    assert_eq!(ours(&served), 2 * series(&SAMPLE).len());
+}
