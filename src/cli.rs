@@ -4,9 +4,12 @@
 //! Each flag is one line of help at 80 columns. What there is to say beyond that is in the man page, which is
 //! generated from this, see [`documents`].
 
+#[cfg(test)]
+mod documents;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -49,7 +52,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StatusFlags {
     /// Fail if the token has less left than this
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) min_ttl: Option<String>,
 
     /// Send nothing: tell what the last pass left behind
@@ -78,63 +81,63 @@ pub(crate) struct ModeFlags {
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsFlags {
     /// Configuration file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
 
     /// Server [default: https://127.0.0.1:8200]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) address: Option<String>,
 
     /// Namespace [default: none]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::Other)]
     pub(crate) namespace: Option<String>,
 
     /// Token file [default: ~/.vault-token]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<String>,
 
     /// Name of your token, without Vault's `token-`
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     pub(crate) display_name: Option<String>,
 
     /// Policy of your token; repeat for more
-    #[arg(long = "policy", global = true, value_name = "NAME")]
+    #[arg(long = "policy", global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     pub(crate) policies: Vec<String>,
 
-    /// What makes a token yours [default: first policy]
-    #[arg(long, global = true, value_name = "NAME")]
+    /// Makes a token yours [default: first policy]
+    #[arg(long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     pub(crate) required_policy: Option<String>,
 
     /// Period of your token [default: 768h]
-    #[arg(long, global = true, value_name = "DURATION")]
+    #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) period: Option<String>,
 
     /// Log file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) log_file: Option<String>,
 
-    /// How long to ride out an outage [default: 30s]
-    #[arg(long, global = true, value_name = "DURATION")]
+    /// Ride out an outage this long [default: 30s]
+    #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) retry_for: Option<String>,
 
-    /// Stale tokens: walk, remembered, off [default: walk]
-    #[arg(long, global = true, value_name = "MODE")]
+    /// walk, remembered or off [default: walk]
+    #[arg(long, global = true, value_name = "MODE", value_hint = ValueHint::Other)]
     pub(crate) sweep: Option<String>,
 
-    /// Lookups side by side in a sweep [default: 16]
-    #[arg(long, global = true, value_name = "N")]
+    /// Lookups side by side [default: 16]
+    #[arg(long, global = true, value_name = "N", value_hint = ValueHint::Other)]
     pub(crate) sweep_concurrency: Option<String>,
 
-    /// Write metrics for Prometheus after every pass
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Write metrics for Prometheus to this file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) metrics_file: Option<String>,
 
     /// Run this after the token file was replaced
-    #[arg(long, global = true, value_name = "CMD")]
+    #[arg(long, global = true, value_name = "CMD", value_hint = ValueHint::CommandString)]
     pub(crate) deploy_hook: Option<String>,
 
     /// Time limit of the hook [default: 30s]
-    #[arg(long, global = true, value_name = "DURATION")]
+    #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) hook_timeout: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! The shipped units and scripts in a real, unprivileged `systemd --user`, with the real program and a real OpenBao.
+//! The shipped units, scripts and Debian package in a real, unprivileged `systemd --user`, with the real program and a
+//! real OpenBao.
 //!
 //! Every test has a user, a user manager and a server of its own. Where a test needs something else than what is
 //! shipped (another schedule, a place for the output), a drop-in adds just that: the hardening stays as it is.
@@ -13,11 +14,11 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::Output;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::openbao::OpenBao;
@@ -28,6 +29,9 @@ const TIMER: &str = "vault-token-renew.timer";
 const PATH_UNIT: &str = "vault-token-renew.path";
 const LOG: &str = ".local/state/vault-token-renew.log";
 const OURS: &str = "token-devvm-wizard";
+
+/// The name of the program, of its Debian package and of its man page.
+const PACKAGE: &str = "vault-token-renew";
 
 /// The schedule of a day in a second.
 const AT_ONCE: &str = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n";
@@ -140,7 +144,7 @@ impl World {
 fn user_with_sources() -> UserManager {
     let user = UserManager::start();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["scripts", "systemd"] {
+    for folder in ["scripts", "systemd", "docs/man", "docs/completions"] {
         for entry in fs::read_dir(root.join(folder)).expect("sources").flatten() {
             let name = entry.file_name();
             user.copy(&entry.path(), &format!("source/{folder}/{}", name.to_string_lossy()));
@@ -177,7 +181,7 @@ fn the_timer_fires_and_the_service_heals() {
 }
 
 /// A mark of lingering, as `loginctl enable-linger` makes it for logind, which does not run here.
-struct Linger(std::path::PathBuf);
+struct Linger(PathBuf);
 
 impl Linger {
     fn of(user: &str) -> Self {
@@ -224,7 +228,7 @@ fn status_knows_what_the_user_manager_knows() {
     assert_eq!(wrong(&enabled), ["linger_off", "never_run"], "{enabled}");
     let next = enabled["timer"]["next"].as_str().expect("a next run");
     let words = world.user.property(TIMER, "NextElapseUSecRealtime");
-    let date = std::process::Command::new("date").args(["-u", "-d", &words, "+%Y-%m-%dT%H:%M:%SZ"]).output();
+    let date = Command::new("date").args(["-u", "-d", &words, "+%Y-%m-%dT%H:%M:%SZ"]).output();
     assert_eq!(next, String::from_utf8_lossy(&date.expect("date").stdout).trim(), "{enabled}");
 
     let _linger = Linger::of(world.user.name());
@@ -591,8 +595,7 @@ impl World {
         let outside =
             tempfile::Builder::new().prefix("vtr-outside-").tempdir_in("/var/lib").expect("a folder");
         // Not in /var/tmp, which PrivateTmp= hides. Writable for everybody: the mount has to refuse, not the mode.
-        fs::set_permissions(outside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
-            .expect("its mode");
+        fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o777)).expect("its mode");
         let environment = format!(
             "{}IN_TMP={}\nOUTSIDE={}\n",
             outer.concat(),
@@ -791,6 +794,27 @@ fn scripts_install_and_uninstall_do_what_they_say_twice() {
     assert!(said.contains("there was nothing to remove"), "{said}");
     assert_uninstalled(user);
 
+    // Completions follow the user's data folder, the man page does not; and both places are cleared.
+    world.must_script("install", &install);
+    let data = user.path("data");
+    let with_data = |name: &str, args: &[&str]| {
+        let mut command = user.command(format!("source/scripts/{name}"));
+        let output = command.args(args).env("XDG_DATA_HOME", &data).env("SHELL", "/usr/bin/zsh").output();
+        let output = output.expect("a script");
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let said = with_data("install", &install);
+    assert!(said.contains("fpath+=(~/data/zsh/site-functions)"), "{said}");
+    for (document, place) in DOCUMENTS.iter().skip(1) {
+        assert_eq!(user.read(&format!("data/{place}")), source(&format!("docs/{document}")));
+    }
+    assert!(!user.path("data/man").exists(), "man does not look there");
+    assert_installed(user);
+    let said = with_data("uninstall", &[]);
+    assert_eq!(said.matches("\nremoved ~/data/").count(), 3, "{said}");
+    assert_uninstalled(user);
+
     // --no-enable: there, but asleep; and what runs already has the new unit.
     let no_enable = ["--binary=source/program", "--no-enable"];
     world.must_script("install", &no_enable);
@@ -835,6 +859,29 @@ fn scripts_install_and_uninstall_do_what_they_say_twice() {
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
 }
 
+/// What `scripts/install` installs beside program and units: below `docs`, and below `~/.local/share`.
+const DOCUMENTS: [(&str, &str); 4] = [
+    ("man/vault-token-renew.1", "man/man1/vault-token-renew.1"),
+    ("completions/vault-token-renew.bash", "bash-completion/completions/vault-token-renew"),
+    ("completions/_vault-token-renew", "zsh/site-functions/_vault-token-renew"),
+    ("completions/vault-token-renew.fish", "fish/vendor_completions.d/vault-token-renew.fish"),
+];
+
+/// A file of the sources.
+#[track_caller]
+fn source(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Where `man` finds the page, for this user.
+#[track_caller]
+fn man_page(user: &UserManager) -> String {
+    let output = user.command("man").args(["--where", PACKAGE]).output().expect("timeout, which starts it");
+    assert!(output.status.success(), "man (apt-get install man-db): {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
 /// There is no logind here, and a real one must not learn of a throw-away user.
 fn fake_loginctl(user: &UserManager, script: &str) {
     user.write(".local/bin/loginctl", 0o755, format!("#!/bin/sh\n{script}\n"));
@@ -850,6 +897,12 @@ fn assert_installed(user: &UserManager) {
         assert_eq!(user.mode(&installed), 0o644, "{name}");
         assert_eq!(user.read(&installed), fs::read_to_string(entry.path()).expect("a unit"), "{name}");
     }
+    for (document, place) in DOCUMENTS {
+        let place = format!(".local/share/{place}");
+        assert_eq!(user.mode(&place), 0o644, "{place}");
+        assert_eq!(user.read(&place), source(&format!("docs/{document}")), "{place}");
+    }
+    assert_eq!(Path::new(&man_page(user)), user.path(".local/share/man/man1/vault-token-renew.1"));
     let state = ["ActiveState", "UnitFileState"].map(|name| user.property(TIMER, name));
     assert_eq!(state, ["active", "enabled"], "{}", user.report());
 }
@@ -863,7 +916,201 @@ fn assert_uninstalled(user: &UserManager) {
     let left = user.systemctl(["list-unit-files", "--plain", "--no-legend", "vault-token-renew*"]);
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "unit files are still there");
     let mut find = user.command("find");
-    find.args([".config/systemd", "-name", "vault-token-renew*", "!", "-name", "*.d"]);
+    find.args([".config/systemd", ".local/bin", ".local/share", "data"]);
+    find.args(["-name", "*vault-token-renew*", "!", "-name", "*.d"]);
     let left = find.output().expect("find");
-    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "", "files are still there");
+}
+
+/// The Debian package, really installed on this machine; dropping it purges it.
+struct Package {
+    /// Everything in the package that was not on the machine before.
+    new: Vec<PathBuf>,
+    installed: bool,
+}
+
+impl Package {
+    /// Installs the package that `VTR_TEST_DEB` names.
+    ///
+    /// # Panics
+    /// Without having touched anything, where there is such a package, or a file in its place, already.
+    fn install() -> Self {
+        let file = std::env::var_os("VTR_TEST_DEB")
+            .expect("VTR_TEST_DEB names no package; build one: export VTR_TEST_DEB=$(scripts/deb)");
+        let status =
+            admin("dpkg-query").args(["--show", "--showformat=${db:Status-Abbrev}", PACKAGE]).output();
+        let status = status.expect("dpkg-query: this needs a machine whose packages are Debian's");
+        assert_eq!(
+            String::from_utf8_lossy(&status.stdout).trim_end(),
+            "",
+            "the package {PACKAGE} is on this machine already, and this test would purge it; \
+             if nobody needs it: apt-get purge {PACKAGE}"
+        );
+        let contents = admin("dpkg-deb").arg("--contents").arg(&file).output().expect("dpkg-deb");
+        assert!(contents.status.success(), "{}", text(&contents));
+        let mut new = Vec::new();
+        for line in String::from_utf8_lossy(&contents.stdout).lines() {
+            let (_, path) = line.split_once(" ./").unwrap_or_else(|| panic!("no path in {line:?}"));
+            let path = Path::new("/").join(path.split(" -> ").next().unwrap_or(path));
+            let there = fs::symlink_metadata(&path).is_ok();
+            let is_folder = line.starts_with('d');
+            assert!(is_folder || !there, "{} is there already, and no package {PACKAGE} is", path.display());
+            if !there {
+                new.push(path);
+            }
+        }
+        let this = Self { new, installed: true };
+        // Images of containers like to leave out man pages and documentation (/etc/dpkg/dpkg.cfg.d).
+        dpkg(admin("dpkg").args(["--path-include=/usr/share/*", "--install"]).arg(&file));
+        for path in &this.new {
+            assert!(path.exists(), "{} is in the package and was not installed", path.display());
+        }
+        this
+    }
+
+    /// Purges it, and fails if anything of it is left.
+    fn purge(mut self) {
+        dpkg(admin("dpkg").args(["--purge", PACKAGE]));
+        self.installed = false;
+        let mut left: Vec<_> = self.new.iter().filter(|path| fs::symlink_metadata(path).is_ok()).collect();
+        let info: Vec<_> = fs::read_dir("/var/lib/dpkg/info").expect("dpkg").flatten().collect();
+        let info: Vec<_> = info.iter().map(fs::DirEntry::path).collect();
+        left.extend(info.iter().filter(|path| path.file_stem().is_some_and(|stem| stem == PACKAGE)));
+        assert!(left.is_empty(), "the package left {left:?}");
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        if self.installed {
+            dpkg(admin("dpkg").args(["--purge", PACKAGE]));
+        }
+    }
+}
+
+/// A command of the administrator, who has the folders for such commands on PATH.
+fn admin(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("LC_ALL", "C.UTF-8").env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Something that dpkg has to do, after whatever else it is doing.
+#[track_caller]
+fn dpkg(command: &mut Command) {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    loop {
+        let output = command.output().expect("dpkg");
+        if output.status.success() {
+            return;
+        }
+        let said = text(&output);
+        let busy = said.contains("locked by another process") && Instant::now() < deadline;
+        // A second panic would hide the first.
+        assert!(busy || thread::panicking(), "{command:?}: {said}");
+        if !busy {
+            return;
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// A file as `gzip` unpacks it.
+#[track_caller]
+fn unpacked(path: &str) -> String {
+    let output = admin("gzip").args(["--decompress", "--stdout", path]).output().expect("gzip");
+    assert!(output.status.success(), "{path}: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+#[ignore = "needs root, a user manager and the package of scripts/deb; scripts/test runs it"]
+fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
+    let package = Package::install();
+    let world = World { user: UserManager::start(), bao: OpenBao::start() };
+    world.bao.standard_policies();
+    let user = &world.user;
+
+    // Every unit, with no other difference than the place of the program.
+    let folder = Path::new("/usr/lib/systemd/user");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    let mut units = Vec::new();
+    for entry in fs::read_dir(sources).expect("the units").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let mut verify = user.command("systemd-analyze");
+        let verify =
+            verify.args(["--user", "verify"]).arg(folder.join(&name)).output().expect("systemd-analyze");
+        assert!(
+            verify.status.success() && verify.stdout.is_empty() && verify.stderr.is_empty(),
+            "{}",
+            text(&verify)
+        );
+        let unit = fs::read_to_string(folder.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let expected = fs::read_to_string(entry.path())
+            .expect("a unit")
+            .replace("ExecStart=%h/.local/bin/", "ExecStart=/usr/bin/");
+        assert_eq!(unit, expected, "{name}");
+        assert!(!unit.contains(".local/bin"), "{name}");
+        units.push(name);
+    }
+    let packaged = package.new.iter().filter(|path| path.starts_with(folder)).count();
+    assert_eq!(packaged, units.len(), "{units:?}, and in the package: {:?}", package.new);
+
+    // What is for people.
+    let share = Path::new("/usr/share");
+    for (document, place) in [
+        ("docs/completions/vault-token-renew.bash", "bash-completion/completions/vault-token-renew"),
+        ("docs/completions/_vault-token-renew", "zsh/vendor-completions/_vault-token-renew"),
+        ("docs/completions/vault-token-renew.fish", "fish/vendor_completions.d/vault-token-renew.fish"),
+        ("README.md", "doc/vault-token-renew/README.md"),
+        ("docs/runbook.md", "doc/vault-token-renew/docs/runbook.md"),
+    ] {
+        let installed =
+            fs::read_to_string(share.join(place)).unwrap_or_else(|error| panic!("{place}: {error}"));
+        assert_eq!(installed, source(document), "{place}");
+    }
+    let page = man_page(user);
+    assert_eq!(page, "/usr/share/man/man1/vault-token-renew.1.gz");
+    assert_eq!(unpacked(&page), source("docs/man/vault-token-renew.1"));
+    let doc = share.join("doc").join(PACKAGE);
+    let copyright = fs::read_to_string(doc.join("copyright")).expect("copyright");
+    assert!(copyright.contains("\nLicense: Expat or Apache-2.0\n"), "{copyright}");
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = unpacked("/usr/share/doc/vault-token-renew/changelog.Debian.gz");
+    assert!(changelog.starts_with(&format!("vault-token-renew ({version}-1) ")), "{changelog}");
+    assert_eq!(unpacked("/usr/share/doc/vault-token-renew/changelog.gz"), source("CHANGELOG.md"));
+
+    // The user has nothing but a configuration, and nothing is enabled for them.
+    for below_home in [".config/systemd", ".local/bin"] {
+        assert!(!user.path(below_home).exists(), "{below_home}");
+    }
+    user.must_systemctl(["daemon-reload"]);
+    for unit in [TIMER, PATH_UNIT] {
+        let state = ["ActiveState", "UnitFileState"].map(|name| user.property(unit, name));
+        assert_eq!(state, ["inactive", "disabled"], "{unit}");
+    }
+    for unit in [SERVICE, "vault-token-renew@work.service"] {
+        let [file, command] = ["FragmentPath", "ExecStart"].map(|name| user.property(unit, name));
+        assert!(file.starts_with("/usr/lib/systemd/user/"), "{unit}: {file}");
+        assert!(command.contains("path=/usr/bin/vault-token-renew ;"), "{unit}: {command}");
+    }
+    user.write(".config/vault-token-renew/env", 0o600, world.vault_addr());
+    world.strong_login();
+    user.must_systemctl(["start", SERVICE]);
+    world.assert_succeeded(SERVICE);
+    world.assert_healed();
+    assert_eq!(world.logged(" HEALED: "), 1, "{}", user.read(LOG));
+
+    // What the documentation says to do.
+    user.must_systemctl(["enable", "--now", TIMER]);
+    let state = ["ActiveState", "UnitFileState"].map(|name| user.property(TIMER, name));
+    assert_eq!(state, ["active", "enabled"], "{}", user.report());
+    user.must_systemctl(["disable", "--now", TIMER]);
+
+    package.purge();
+    user.must_systemctl(["daemon-reload"]);
+    let left = user.systemctl(["list-unit-files", "--plain", "--no-legend", "vault-token-renew*"]);
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "", "unit files are still there");
+    assert!(world.is_ours(), "the user's token was touched");
 }

@@ -1,0 +1,88 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_vault_token_renew_global_optspecs
+    string join \n dry-run json detailed-exitcode config= address= namespace= token-file= display-name= policy= required-policy= period= log-file= retry-for= sweep= sweep-concurrency= metrics-file= deploy-hook= hook-timeout= h/help V/version
+end
+
+function __fish_vault_token_renew_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_vault_token_renew_using_subcommand
+    set -l cmd (__fish_vault_token_renew_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l config -d 'Configuration file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l namespace -d 'Namespace [default: none]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l token-file -d 'Token file [default: ~/.vault-token]' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l display-name -d 'Name of your token, without Vault\'s `token-`' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l policy -d 'Policy of your token; repeat for more' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l required-policy -d 'Makes a token yours [default: first policy]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l period -d 'Period of your token [default: 768h]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l log-file -d 'Log file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l sweep -d 'walk, remembered or off [default: walk]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l dry-run -d 'Change nothing anywhere, say what would happen'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l json -d 'Print one JSON object instead of lines'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s h -l help -d 'Print help'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s V -l version -d 'Print version'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "status" -d 'Look, do not touch: whose token, how long, what is wrong'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "sweep" -d 'Revoke stale tokens of your name now, keep the one in the token file'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l min-ttl -d 'Fail if the token has less left than this' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l config -d 'Configuration file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l namespace -d 'Namespace [default: none]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l token-file -d 'Token file [default: ~/.vault-token]' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l display-name -d 'Name of your token, without Vault\'s `token-`' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l policy -d 'Policy of your token; repeat for more' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l required-policy -d 'Makes a token yours [default: first policy]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l period -d 'Period of your token [default: 768h]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l log-file -d 'Log file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l sweep -d 'walk, remembered or off [default: walk]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l offline -d 'Send nothing: tell what the last pass left behind'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l dry-run -d 'Change nothing anywhere, say what would happen'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l json -d 'Print one JSON object instead of lines'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -s h -l help -d 'Print help'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l config -d 'Configuration file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l namespace -d 'Namespace [default: none]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l token-file -d 'Token file [default: ~/.vault-token]' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l display-name -d 'Name of your token, without Vault\'s `token-`' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l policy -d 'Policy of your token; repeat for more' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l required-policy -d 'Makes a token yours [default: first policy]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l period -d 'Period of your token [default: 768h]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l log-file -d 'Log file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l sweep -d 'walk, remembered or off [default: walk]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l dry-run -d 'Change nothing anywhere, say what would happen'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l json -d 'Print one JSON object instead of lines'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -s h -l help -d 'Print help'
