@@ -49,10 +49,12 @@ impl Token {
     /// `text` with the secret blanked out, should somebody have put it there: a proxy's error page that
     /// repeats the request, for instance.
     pub(crate) fn redact(&self, text: &str) -> String {
-        if self.0.len() < SHORTEST_SECRET {
-            return text.to_owned();
-        }
-        text.replace(self.0.as_str(), "(token)")
+        if self.is_in(text) { text.replace(self.0.as_str(), "(token)") } else { text.to_owned() }
+    }
+
+    /// Whether somebody has put the secret into `text`.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.0.len() >= SHORTEST_SECRET && text.contains(self.0.as_str())
     }
 
     /// The secret itself.
@@ -80,13 +82,22 @@ impl<'de> Deserialize<'de> for Token {
 #[serde(transparent)]
 pub(crate) struct Accessor(String);
 
+/// Longer ones than any server's, which have some 30 characters. They are remembered, so they have to be bounded.
+const LONGEST_ACCESSOR: usize = 256;
+
 /// How much of an accessor is shown to people: enough to find it again, short enough to read.
 const SHORT_ACCESSOR: usize = 8;
 
 impl Accessor {
-    /// An accessor as the server spells it; `None` for the empty one that batch tokens have.
+    /// An accessor as the server spells it; `None` for the empty one that batch tokens have, and for what is
+    /// none by its length.
     pub(crate) fn new(text: String) -> Option<Self> {
-        (!text.is_empty()).then_some(Self(text))
+        Some(Self(text)).filter(Self::is_plausible)
+    }
+
+    /// Whether it can be one at all. A listing is not looked through for it on the way in.
+    pub(crate) fn is_plausible(&self) -> bool {
+        (1..=LONGEST_ACCESSOR).contains(&self.0.len())
     }
 
     /// The whole accessor, for the server.
@@ -144,6 +155,30 @@ pub(crate) struct TokenInfo {
 }
 
 impl TokenInfo {
+    /// The same without `token`, should the server repeat it somewhere. An accessor that holds it is none.
+    pub(crate) fn without(self, token: &Token) -> Self {
+        let text = |text: String| token.redact(&text);
+        let list = |list: Vec<String>| list.into_iter().map(text).collect();
+        Self {
+            accessor: self.accessor.filter(|accessor| !token.is_in(accessor.as_str())),
+            display_name: text(self.display_name),
+            policies: list(self.policies),
+            identity_policies: list(self.identity_policies),
+            kind: self.kind.map(text),
+            path: self.path.map(text),
+            meta_host: self.meta_host.map(text),
+            namespace: self.namespace.map(text),
+            ttl: self.ttl,
+            period: self.period,
+            explicit_max_ttl: self.explicit_max_ttl,
+            creation_time: self.creation_time,
+            creation_ttl: self.creation_ttl,
+            renewable: self.renewable,
+            orphan: self.orphan,
+            num_uses: self.num_uses,
+        }
+    }
+
     /// Whether it ends at all unless it is renewed; a root token need not, and its lookup says 0.
     pub(crate) fn ends(&self) -> bool {
         self.ttl > 0
@@ -192,6 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn a_lookup_that_repeats_the_secret_loses_it() {
+        let token = Token::parse(b"s.very-secret").unwrap();
+        let text = || "a s.very-secret b".to_owned();
+        let info = TokenInfo {
+            accessor: Accessor::new(text()),
+            display_name: text(),
+            policies: vec![text()],
+            identity_policies: vec![text()],
+            kind: Some(text()),
+            path: Some(text()),
+            meta_host: Some(text()),
+            namespace: Some(text()),
+            ttl: 5,
+            ..TokenInfo::default()
+        };
+        let info = info.without(&token);
+        assert!(!format!("{info:?}").contains("very-secret"), "{info:?}");
+        assert_eq!((info.accessor, info.ttl, info.display_name.as_str()), (None, 5, "a (token) b"));
+    }
+
+    #[test]
     fn a_deserialisation_error_never_holds_the_secret() {
         let error = serde_json::from_str::<Token>("\"s.secret with blank\"").unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
@@ -203,6 +259,7 @@ mod tests {
         assert_eq!(accessor.short(), "Fg08GkI6…");
         assert_eq!(Accessor::new("short".to_owned()).unwrap().short(), "short");
         assert_eq!(Accessor::new(String::new()), None);
+        assert_eq!(Accessor::new("a".repeat(LONGEST_ACCESSOR + 1)), None);
     }
 
     proptest! {

@@ -423,6 +423,128 @@ fn a_secret_that_the_server_repeats_does_not_reach_a_line() {
     }
 }
 
+/// Every place in which a server, a gateway or an agent can repeat what it was sent. That no token gets out is
+/// looked for in all that is said, logged and remembered, at the end of each run.
+#[test]
+fn wherever_a_secret_is_repeated_it_goes_no_further() {
+    const BOTH: &str = "s.in-the-file-0123456789 hvs.fresh-0123456789";
+    let modes = [
+        &[][..],
+        &["--json"],
+        &["--dry-run"],
+        &["--dry-run", "--json"],
+        &["status"],
+        &["status", "--json"],
+        &["sweep", "--json"],
+    ];
+    for field in [
+        "display_name",
+        "policies",
+        "identity_policies",
+        "type",
+        "path",
+        "namespace_path",
+        "accessor",
+        "meta",
+    ] {
+        let value = |token: &str| match field {
+            "policies" | "identity_policies" => json!(["vault-admin", token]),
+            "meta" => json!({ "host": token }),
+            _ => json!(format!("{token}.")),
+        };
+        for arguments in modes {
+            let (mut server, home) = guarded();
+            let mut mocks = healing(&mut server);
+            replaced(&mut mocks, 2);
+            replaced(&mut mocks, 0);
+            let _look =
+                lookup(&mut server, FILE_TOKEN, 200, &data(&with(foreign(), field, value(FILE_TOKEN))));
+            let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&with(minted(), field, value(NEW_TOKEN))));
+            let told = json!({ "auth/token/create": [FILE_TOKEN, "update"], "auth/token/create-orphan": [FILE_TOKEN] });
+            let _may = post(&mut server, "sys/capabilities-self", 200, &data(&told));
+            home.run(&server.url(), arguments);
+        }
+    }
+    // The answer to the mint.
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 1);
+    let answer = authenticated(&auth(NEW_TOKEN, BOTH, 2_764_800), &json!([BOTH]));
+    let _mint = post(&mut server, "auth/token/create", 200, &answer);
+    let run = home.run(&server.url(), &[]);
+    assert!(run.stderr.contains("(token) (token)"), "{run:?}");
+    // The type of a strange answer, and where a redirect leads.
+    for (status, header, value) in [
+        (502, "content-type", format!("text/plain; echo={FILE_TOKEN}")),
+        (307, "location", format!("/login?next={FILE_TOKEN}")),
+        (307, "location", format!("http://127.0.0.1:1/{FILE_TOKEN}")),
+        (307, "location", format!("http://{FILE_TOKEN}.example.org/")),
+    ] {
+        for arguments in modes {
+            let (mut server, home) = guarded();
+            let _all = server
+                .mock("GET", Matcher::Any)
+                .with_status(status)
+                .with_header(header, &value)
+                .with_body("no")
+                .create();
+            home.run(&server.url(), arguments).expect(1);
+        }
+    }
+    // A listing.
+    let (mut server, home) = guarded();
+    let _mocks = healing_among(&mut server, &[FILE_TOKEN.to_owned(), format!("x{FILE_TOKEN}")]);
+    let denied = r#"{"errors":["permission denied"]}"#;
+    let new = Matcher::PartialJson(json!({ "accessor": "new-accessor" }));
+    let _kept = post_matching(&mut server, new, 200, &data(&with(minted(), "id", json!(""))));
+    let _gone = post_matching(&mut server, Matcher::Any, 403, denied);
+    home.run(&server.url(), &["--json"]).expect(0);
+}
+
+/// Behind an agent that hides which token it speaks of, the accessor may be the agent's, and ours the one that a
+/// sweep would take for stale.
+#[test]
+fn nothing_is_swept_where_nobody_says_whose_accessor_it_is() {
+    for (arguments, status) in [(&["sweep"][..], 1), (&["sweep", "--dry-run"], 1), (&[], 0)] {
+        let (mut server, home) = guarded();
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&without(ours(), &["id"])));
+        let _renew = post(
+            &mut server,
+            "auth/token/renew-self",
+            200,
+            &authenticated(&auth(FILE_TOKEN, "a", 2_764_800), &json!(null)),
+        );
+        let _list = server
+            .mock("GET", "/v1/auth/token/accessors/")
+            .match_query("list=true")
+            .with_body(data(&json!({ "keys": ["kept-accessor", "the-one-in-the-file"] })))
+            .create();
+        let stale = with(with(ours(), "id", json!("")), "accessor", json!("the-one-in-the-file"));
+        let _stale = post_matching(
+            &mut server,
+            Matcher::PartialJson(json!({ "accessor": "the-one-in-the-file" })),
+            200,
+            &data(&stale),
+        );
+        let kept = data(&with(ours(), "id", json!("")));
+        let _kept = post_matching(
+            &mut server,
+            Matcher::PartialJson(json!({ "accessor": "kept-accessor" })),
+            200,
+            &kept,
+        );
+        let revoke =
+            server.mock("POST", "/v1/auth/token/revoke-accessor").with_status(204).expect(0).create();
+        let run = home.run(&server.url(), arguments).expect(status);
+        revoke.assert();
+        assert!(run.stderr.contains("is there an agent in between?"), "{run:?}");
+        if !arguments.is_empty() {
+            let all = format!("{}{}", run.stdout, run.stderr);
+            assert!(all.contains("the server does not know the token to keep"), "{run:?}");
+        }
+    }
+}
+
 #[test]
 fn a_renewal_that_renewed_nothing_is_not_called_one() {
     for (status, body, reason) in [

@@ -1,9 +1,10 @@
 //! The configuration file: TOML, with errors that name file, line and the nearest known key.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// The keys of the file, as they stand in it. Nothing is checked yet but the types.
@@ -103,6 +104,22 @@ impl FileSettings {
             anyhow!("{line}:{column}: {message}")
         })
     }
+}
+
+/// Whether nobody but the user and root can write the file at `path`.
+pub(super) fn check_writers(path: &Path) -> Result<()> {
+    let data = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+    let (owner, mode) = (data.uid(), data.mode() & 0o7777);
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        bail!("a command is not taken from a file of another user (uid {owner})");
+    }
+    if mode & 0o022 != 0 {
+        bail!(
+            "a command is not taken from a file that others can write (mode {mode:04o}); chmod go-w {}",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// A better message where the key is unknown: serde's would list all keys, and not say which was meant.

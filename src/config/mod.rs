@@ -7,6 +7,7 @@ mod duration;
 mod environment;
 mod file;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -175,25 +176,28 @@ impl Settings {
             .map(|home| PathBuf::from(home.value))
             .filter(|home| home.is_absolute())
             .ok_or_else(|| anyhow!("HOME is not set to an absolute path; set it to your home directory"))?;
+        check_path("HOME", &home)?;
         let config_home =
             environment.absolute_directory("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+        check_path("XDG_CONFIG_HOME", &config_home)?;
         let default_config = config_home.join("vault-token-renew/config.toml");
-        if flags.config.as_ref().is_some_and(|path| path.to_string_lossy().contains(char::is_control)) {
-            bail!("--config: the name holds control characters");
-        }
-        let (file_path, file) = match &flags.config {
-            Some(path) => (path.clone(), FileSettings::read(path)?),
-            None => (default_config.clone(), FileSettings::read_if_there(&default_config)?),
-        };
         let named_config = flags
             .config
             .as_ref()
             .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
             .filter(|path| *path != default_config);
+        if let Some(path) = &named_config {
+            check_path("--config", path)?;
+        }
+        let (file_path, file) = match &flags.config {
+            Some(path) => (path.clone(), FileSettings::read(path)?),
+            None => (default_config.clone(), FileSettings::read_if_there(&default_config)?),
+        };
         let sources = Sources { environment, file, file_path };
         let state_home =
             environment.absolute_directory("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state"));
 
+        check_path("XDG_STATE_HOME", &state_home)?;
         let mut warnings = Vec::new();
         for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
             if environment.is_set(name) {
@@ -221,7 +225,12 @@ impl Settings {
         if same_file(&token_file, &log_file) {
             bail!("log_file and token_file are the same file: {}", token_file.display());
         }
-        for (name, file) in [("token_file", &token_file), ("log_file", &log_file)] {
+        let others = [
+            ("token_file", &token_file),
+            ("log_file", &log_file),
+            ("configuration file", &sources.file_path),
+        ];
+        for (name, file) in others {
             if metrics_file.as_ref().is_some_and(|metrics_file| same_file(metrics_file, file)) {
                 bail!("metrics_file and {name} are the same file: {}", file.display());
             }
@@ -260,6 +269,10 @@ fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
         Some(given) => given.check(hook_timeout)?,
         None => duration::parse(DEFAULT_HOOK_TIMEOUT)?,
     };
+    // Whoever can write the file could run what they like as this user.
+    if let Some(given) = command.as_ref().filter(|given| given.in_file) {
+        file::check_writers(&sources.file_path).with_context(|| given.source.clone())?;
+    }
     let command = command.map(|given| given.check(hook_command)).transpose()?;
     Ok(command.map(|command| Hook { command, timeout }))
 }
@@ -450,21 +463,33 @@ fn path(given: Option<Given>, home: &Path) -> Result<Option<PathBuf>> {
         if matches!(value, "" | "~") || value.ends_with('/') || path.file_name().is_none() {
             bail!("{value:?} does not name a file");
         }
-        if value.contains(char::is_control) {
-            bail!("{value:?} holds control characters");
-        }
         if given.in_file && path.is_relative() {
             bail!("{value:?} is relative, and to what? begin it with / or ~/");
         }
-        std::path::absolute(&path).with_context(|| format!("{value:?} cannot be made absolute"))
+        let path =
+            std::path::absolute(&path).with_context(|| format!("{value:?} cannot be made absolute"))?;
+        check_path("it", &path)?;
+        Ok(path)
     };
     given.check(read).map(Some)
 }
 
-/// Whether two names lead to the same file, whether it is there or not.
+/// Paths stand in lines and in commands to be copied, whole and absolute; one event has to stay one line there.
+fn check_path(name: &str, path: &Path) -> Result<()> {
+    let shown = path.to_string_lossy();
+    if shown.contains(char::is_control) {
+        bail!("{name} holds control characters: {shown:?}");
+    }
+    Ok(())
+}
+
+/// Whether two names lead to the same file, whether it is there or not, by links of either kind.
 fn same_file(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| TokenFile::new(path.to_owned()).resolved();
-    one == other || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
+    let inode = |path: &Path| path.metadata().map(|data| (data.dev(), data.ino()));
+    one == other
+        || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
+        || matches!((inode(one), inode(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn text(duration: Option<&DurationText>) -> Option<&String> {

@@ -249,8 +249,11 @@ fn other_nonsense_is_refused_with_its_source() {
         (&["--token-file", "/"], &[], "--token-file: \"/\" does not name a file"),
         (&["--token-file", ""], &[], "does not name a file"),
         (&["--token-file", "~"], &[], "\"~\" does not name a file"),
-        (&["--token-file", "a\nb"], &[], "\"a\\nb\" holds control characters"),
-        (&["--config", "a\nb"], &[], "--config: the name holds control characters"),
+        (&["--token-file", "a\nb"], &[], "--token-file: it holds control characters: "),
+        (&["--config", "a\nb"], &[], "--config holds control characters: "),
+        (&[], &[("HOME", "/a\nb")], "HOME holds control characters: \"/a\\nb\""),
+        (&[], &[("XDG_STATE_HOME", "/a\u{1b}b")], "XDG_STATE_HOME holds control characters"),
+        (&[], &[("XDG_CONFIG_HOME", "/a\u{7f}b")], "XDG_CONFIG_HOME holds control characters"),
         (&["--log-file", "~/.vault-token"], &[], "log_file and token_file are the same file"),
         (&["--namespace", "a b"], &[], "--namespace: \"a b\" is not a namespace"),
         (&[], &[("VAULT_ADDR", "nonsense")], "VAULT_ADDR: it has no scheme"),
@@ -441,6 +444,54 @@ fn nonsense_about_metrics_and_hook_is_refused() {
         let refusal = home.refusal(&["--metrics-file", file], &[]);
         assert!(refusal.starts_with(&format!("metrics_file and {name} are the same file: ")), "{refusal}");
     }
+}
+
+#[test]
+fn a_hard_link_and_the_configuration_itself_are_no_place_for_other_contents() {
+    let home = Home::new();
+    let token = home.write(".vault-token", "s.token");
+    let linked = home.path().join("linked");
+    fs::hard_link(&token, &linked).unwrap();
+    for flag in ["--log-file", "--metrics-file"] {
+        assert!(
+            home.refusal(&[flag, linked.to_str().unwrap()], &[]).contains(" are the same file: "),
+            "{flag}"
+        );
+    }
+    let config = home.write(".config/vault-token-renew/config.toml", "");
+    let refusal = home.refusal(&["--metrics-file", config.to_str().unwrap()], &[]);
+    assert!(refusal.starts_with("metrics_file and configuration file are the same file: "), "{refusal}");
+}
+
+#[test]
+fn a_hook_is_only_taken_from_a_file_that_nobody_else_can_write() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let set = |mode| {
+        let config =
+            home.write(".config/vault-token-renew/config.toml", "deploy_hook = \"a\"\nperiod = \"1h\"");
+        fs::set_permissions(config, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for mode in [0o600, 0o644, 0o400] {
+        set(mode);
+        assert!(home.settings(&[], &[]).hook.is_some(), "{mode:o}");
+    }
+    for mode in [0o620, 0o602, 0o666] {
+        set(mode);
+        let refusal = home.refusal(&[], &[]);
+        let expected = format!(
+            "a command is not taken from a file that others can write (mode {mode:04o}); chmod go-w /"
+        );
+        assert!(refusal.contains(&expected), "{refusal}");
+        // Where another source has the last word, what the file says runs nothing.
+        assert_eq!(home.settings(&["--deploy-hook", "b"], &[]).hook.unwrap().command, "b");
+    }
+    home.write(".config/vault-token-renew/config.toml", "period = \"1h\"");
+    assert_eq!(home.settings(&[], &[]).identity.period, 3_600, "the rest of such a file is read");
+    assert!(
+        file::check_writers(Path::new("/proc/1/status")).is_ok(),
+        "root's file, which only root can write"
+    );
 }
 
 #[test]

@@ -41,6 +41,9 @@ const REMEMBERED: usize = 64;
 /// our name, which matter, come first.
 pub(crate) const SECOND_LOOKS: usize = 64;
 
+/// How much of a token's name is remembered, in characters: as much as a line shows.
+const LONGEST_NAME: usize = 256;
+
 /// A larger state file is not one of ours.
 const LARGEST: u64 = 1024 * 1024;
 
@@ -95,7 +98,9 @@ impl Seen {
     /// What a lookup at `now` says.
     pub(crate) fn new(info: &TokenInfo, ours: bool, now: u64) -> Self {
         let ends_at = info.ends().then(|| now.saturating_add(info.ttl));
-        Self { display_name: info.display_name.clone(), ours, ends_at, lease: None }
+        // A name has no limit, and a state file has.
+        let display_name = info.display_name.chars().take(LONGEST_NAME).collect();
+        Self { display_name, ours, ends_at, lease: None }
     }
 
     /// The same after a renewal at `now` that granted `lease` seconds.
@@ -341,6 +346,8 @@ pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) 
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
         .open(directory.join(file_name(token_file, "lock")))?;
+    // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
+    check_owner(&file)?;
     let locking = wait_for(file, LOCK_WAIT, waiting)?;
     if let Locking::Held(_) = locking {
         // Under the lock nobody else stages a state file, so what lies there was left by a kill.
@@ -380,6 +387,8 @@ fn wait_for(file: File, limit: Duration, waiting: impl FnOnce()) -> io::Result<L
 fn read_record(file: &Path) -> io::Result<Record> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
+    // What somebody else lists here as minted by us would be revoked.
+    check_owner(&file)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > LARGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a state file"));
@@ -387,6 +396,16 @@ fn read_record(file: &Path) -> io::Result<Record> {
     let mut json = Vec::new();
     file.take(LARGEST).read_to_end(&mut json)?;
     Ok(serde_json::from_slice(&json)?)
+}
+
+/// A file of somebody else is none of ours, whatever its name.
+fn check_owner(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = file.metadata()?.uid();
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to another user (uid {owner})")))
 }
 
 /// A name for the files that belong to `token_file`: its own name to be recognised by, and a hash of its
@@ -524,6 +543,40 @@ mod tests {
         let renewed = seen.renewed(600, 1_001);
         assert_eq!((renewed.ends_at, renewed.lease), (Some(1_601), Some(600)));
         assert_eq!(Seen::new(&TokenInfo::default(), false, 1_000).ends_at, None);
+    }
+
+    #[test]
+    fn a_name_of_any_length_leaves_the_state_readable() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut state, _) = State::load(directory.path(), file());
+        let display_name = "é".repeat(1_000_000);
+        state.see(Some(Seen::new(&TokenInfo { display_name, ..TokenInfo::default() }, false, 1)));
+        state.note_mint(&accessor("one")).unwrap();
+        let (state, error) = State::load(directory.path(), file());
+        assert!(error.is_none());
+        assert_eq!(state.minted(), [accessor("one")]);
+    }
+
+    #[test]
+    fn files_of_another_user_are_neither_state_nor_lock() {
+        // Only root can make such files; whoever is not root has /etc/passwd.
+        let directory = tempfile::tempdir().unwrap();
+        if rustix::process::geteuid().is_root() {
+            let nobody = Some(65_534);
+            let (json, lock_file) = (file_name(file(), "json"), file_name(file(), "lock"));
+            for (name, contents) in [(json, r#"{"sweep_due":true,"minted":["planted"]}"#), (lock_file, "")] {
+                let path = directory.path().join(name);
+                File::create(&path).unwrap().write_all(contents.as_bytes()).unwrap();
+                std::os::unix::fs::chown(path, nobody, nobody).unwrap();
+            }
+            let (state, error) = State::load(directory.path(), file());
+            assert_eq!(error.unwrap().to_string(), "it belongs to another user (uid 65534)");
+            assert_eq!((state.minted(), state.is_sweep_due(), state.unread), (&[][..], false, true));
+            assert!(lock(directory.path(), file(), || ()).is_err());
+        } else {
+            assert!(check_owner(&File::open("/etc/passwd").unwrap()).is_err());
+        }
+        assert!(check_owner(&tempfile::tempfile().unwrap()).is_ok());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) fn saved_state(context: &Context<'_>) -> State {
 
 /// What a sweep that keeps the current token would revoke.
 fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> SweepReport {
-    look(context, state, &current.token, current.info.accessor.as_ref(), (scope, Action::List))
+    look(context, state, &current.token, current.accessor(state), (scope, Action::List))
 }
 
 /// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes

@@ -89,7 +89,7 @@ pub(super) fn heal(
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,
     };
-    let report = sweep(context, state, &minted.token, &ours, Scope::Full);
+    let report = sweep(context, state, &minted.token, ours.accessor.as_ref(), Scope::Full);
     Ok(Outcome::Healed { from, display_name, report })
 }
 
@@ -181,7 +181,9 @@ fn check(context: &Context<'_>, minted: &Minted) -> Result<TokenInfo, Failure> {
     if minted.accessor.is_some() && minted.accessor != lookup.info.accessor {
         return Err(Failure::Contradiction(Contradiction::Accessor));
     }
-    Ok(lookup.info)
+    // Where neither says which token it is, there is nothing known to keep.
+    let known = lookup.confirmed || minted.accessor.is_some();
+    Ok(TokenInfo { accessor: lookup.info.accessor.filter(|_| known), ..lookup.info })
 }
 
 /// Revokes a minted token that cannot be kept: with itself, or else with the token that minted it. The due

@@ -74,6 +74,16 @@ struct Current {
     confirmed: bool,
 }
 
+impl Current {
+    /// The accessor of this very token, which a sweep has to spare. Where the server does not say which token it
+    /// speaks of, it may be an agent's, and ours the one that a sweep would take for stale: then it counts only
+    /// if this machine minted it.
+    fn accessor(&self, state: &State) -> Option<&Accessor> {
+        let minted = |accessor: &&Accessor| self.confirmed || state.minted().contains(accessor);
+        self.info.accessor.as_ref().filter(minted)
+    }
+}
+
 /// One complete pass.
 pub(crate) fn run(context: &Context<'_>) -> Outcome {
     let tried = Cell::new(None);
@@ -103,12 +113,15 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
 /// Revokes the stale tokens of our name now.
 pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
     let work = |state: &mut State| {
-        let Current { token, info, .. } = inspect(context, Looseness::Tighten)?;
-        let verdict = context.settings.identity.judge(&info);
-        see(context, state, &info, verdict);
+        let current = inspect(context, Looseness::Tighten)?;
+        let verdict = context.settings.identity.judge(&current.info);
+        see(context, state, &current.info, verdict);
         match verdict {
-            Verdict::Foreign => Err(Failure::NotOurs { display_name: info.display_name }.into()),
-            Verdict::Ours => Ok(Outcome::Swept(sweep(context, state, &token, &info, Scope::Full))),
+            Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
+            Verdict::Ours => {
+                let keep = current.accessor(state).cloned();
+                Ok(Outcome::Swept(sweep(context, state, &current.token, keep.as_ref(), Scope::Full)))
+            }
         }
     };
     locked(context, work, |state, outcome| {
@@ -322,7 +335,9 @@ fn renew(
             match vitality {
                 Vitality::Lasting => {
                     let resumed = Scope::left_over(context, state).and_then(|scope| {
-                        Some(sweep(context, state, token, info, scope)).filter(|report| scope.is_news(report))
+                        let keep = current.accessor(state).cloned();
+                        Some(sweep(context, state, token, keep.as_ref(), scope))
+                            .filter(|report| scope.is_news(report))
                     });
                     let display_name = info.display_name.clone();
                     return Ok(Ok(Outcome::Renewed { display_name, ttl: lease, resumed }));
@@ -402,15 +417,15 @@ fn look(
     }
 }
 
-/// Sweeps with `token`, which is ours and is kept, and notes in the state how it went.
+/// Sweeps with `token`, which is ours and is the one to `keep`, and notes in the state how it went.
 fn sweep(
     context: &Context<'_>,
     state: &mut State,
     token: &Token,
-    kept: &TokenInfo,
+    keep: Option<&Accessor>,
     scope: Scope,
 ) -> SweepReport {
-    let report = look(context, state, token, kept.accessor.as_ref(), (scope, Action::Revoke));
+    let report = look(context, state, token, keep, (scope, Action::Revoke));
     let seen = |accessor: &&Accessor| match scope {
         Scope::Full => true,
         Scope::SecondLook => state.second_look().contains(accessor),
@@ -419,7 +434,7 @@ fn sweep(
         .minted()
         .iter()
         .filter(seen)
-        .filter(|&accessor| Some(accessor) != kept.accessor.as_ref() && report.is_gone(accessor))
+        .filter(|&accessor| Some(accessor) != keep && report.is_gone(accessor))
         .cloned()
         .collect();
     let (still_due, second_look) = match scope {

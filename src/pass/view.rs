@@ -49,7 +49,7 @@ fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Opti
         token: &current.token,
         identity: &context.settings.identity,
         host: context.host,
-        keep: current.info.accessor.as_ref()?,
+        keep: current.accessor(&state)?,
         remembered: state.minted(),
         doubtful: state.second_look(),
         action: Action::List,

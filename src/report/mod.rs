@@ -13,6 +13,7 @@ pub(crate) mod warning;
 pub(crate) mod words;
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -297,7 +298,24 @@ pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Optio
 /// One object, on one line.
 fn print_json(object: &impl Serialize) {
     // Nothing in these objects can fail to be written: no map, no key but a name.
-    print(Stream::Out, &serde_json::to_string(object).unwrap_or_default());
+    print(Stream::Out, &harmless(&serde_json::to_string(object).unwrap_or_default()));
+}
+
+/// JSON that means the same, in which nothing is left that a terminal would obey or that turns the direction of
+/// writing around. Outside of its strings JSON has no such characters.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii_graphic() || character == ' ' || character.escape_debug().len() == 1 {
+            text.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    text
 }
 
 /// The priorities of the journal: information, warning, error.

@@ -473,3 +473,30 @@ fn a_second_look_is_repeated_only_if_something_came_between() {
     assert!(!cut(error(ErrorKind::Server { status: 500, said })));
     assert!(!ended(SweepEnd::Complete).is_worth_repeating());
 }
+
+#[test]
+fn json_holds_nothing_that_a_terminal_obeys_and_means_the_same() {
+    let texts = [
+        "plain",
+        "ünï €",
+        "\u{1b}[2J",
+        "\u{7f}\u{9b}31m",
+        "\u{202e}gnp",
+        "\u{2066}\u{2028}\u{feff}",
+        "\u{e0001}",
+        "\"\\\n",
+    ];
+    for text in texts {
+        let json = harmless(&serde_json::to_string(text).unwrap());
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        let odd = |c: char| c.is_control() || "\u{202e}\u{2066}\u{2028}\u{feff}\u{e0001}".contains(c);
+        assert!(!json.contains(odd), "{json:?}");
+    }
+    assert_eq!(harmless(&serde_json::to_string("ünï €").unwrap()), "\"ünï €\"");
+}
+
+#[test]
+fn the_error_of_a_setting_is_harmless_to_a_terminal_too() {
+    let error = anyhow::anyhow!("\"a\\b\" \u{202e}\u{1b}").context("--period");
+    assert_eq!(words::chain(&error), "--period: \"a\\b\" \\u{202e}\\u{1b}");
+}

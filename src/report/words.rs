@@ -474,6 +474,7 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
         text.split(" (os error").next().unwrap_or(&text).to_owned()
     });
     let text = causes.collect::<Vec<_>>().join(": ");
-    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
+    // Quotation marks and backslashes stay; what a terminal obeys or turns the direction of writing does not.
+    let plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
 }

@@ -4,6 +4,7 @@
 //! that say the *server* answered no; all the others say that there was no believable answer.
 
 use super::Call;
+use crate::token::Token;
 
 /// A call that did not succeed.
 #[derive(Debug, Clone)]
@@ -165,6 +166,17 @@ pub(crate) enum RedirectRefusal {
     Downgrade(String),
     /// To another host without encryption.
     PlainHost(String),
+}
+
+impl RedirectRefusal {
+    /// The same without `token`, should the server have put it there.
+    pub(super) fn without(self, token: &Token) -> Self {
+        match self {
+            Self::Downgrade(host) => Self::Downgrade(token.redact(&host)),
+            Self::PlainHost(host) => Self::PlainHost(token.redact(&host)),
+            other @ (Self::Disabled | Self::Twice | Self::NoTarget) => other,
+        }
+    }
 }
 
 /// How Vault itself said no.

@@ -189,9 +189,7 @@ impl Client {
             Some(id) if !token.is(id) => Err(self.error(call, ErrorKind::AnotherToken)),
             id => {
                 let confirmed = id.is_some();
-                let mut info = TokenInfo::from(data);
-                info.display_name = token.redact(&info.display_name);
-                Ok(SelfLookup { info, confirmed })
+                Ok(SelfLookup { info: TokenInfo::from(data).without(token), confirmed })
             }
         }
     }
@@ -222,9 +220,14 @@ impl Client {
         let envelope: Envelope<IgnoredAny, MintAuth> = self.read(call, &answer, token)?;
         let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
         Ok(Minted {
-            warnings: redacted(envelope.warnings, &auth.client_token),
+            warnings: redacted(envelope.warnings, token)
+                .iter()
+                .map(|warning| auth.client_token.redact(warning))
+                .collect(),
+            accessor: auth.accessor.and_then(Accessor::new).filter(|accessor| {
+                !token.is_in(accessor.as_str()) && !auth.client_token.is_in(accessor.as_str())
+            }),
             token: auth.client_token,
-            accessor: auth.accessor.and_then(Accessor::new),
         })
     }
 
@@ -239,7 +242,10 @@ impl Client {
             answer => answer?,
         };
         let envelope: Envelope<Keys, IgnoredAny> = self.read(call, &answer, token)?;
-        envelope.data.map(|data| data.keys).ok_or_else(|| self.shape(call, &answer, "no data"))
+        let mut keys =
+            envelope.data.map(|data| data.keys).ok_or_else(|| self.shape(call, &answer, "no data"))?;
+        keys.retain(|accessor| accessor.is_plausible() && !token.is_in(accessor.as_str()));
+        Ok(keys)
     }
 
     /// Looks up a token by its accessor.
@@ -247,7 +253,8 @@ impl Client {
         let call = Call::LookupAccessor;
         let answer = self.ask(call, token, Some(&ByAccessor { accessor: accessor.as_str() }))?;
         let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer, token)?;
-        envelope.data.map(TokenInfo::from).ok_or_else(|| self.shape(call, &answer, "no data"))
+        let info = envelope.data.map(|data| TokenInfo::from(data).without(token));
+        info.ok_or_else(|| self.shape(call, &answer, "no data"))
     }
 
     /// Revokes a token by its accessor.
@@ -288,7 +295,11 @@ impl Client {
         let answer = self.ask(call, token, Some(&ByPaths { paths }))?;
         let envelope: Envelope<BTreeMap<String, Vec<String>>, IgnoredAny> =
             self.read(call, &answer, token)?;
-        envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))
+        let mut told = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
+        for capability in told.values_mut().flatten() {
+            *capability = token.redact(capability);
+        }
+        Ok(told)
     }
 
     /// Whether there is a policy of this name, as far as the token may read it.
@@ -335,7 +346,8 @@ impl Client {
             let (kind, place, retry_after) = match self.http.attempt(&question) {
                 Ok(answer) if matches!(answer.status, 200 | 204) => return Ok(answer),
                 Ok(answer) => (refusal(&answer, token), None, answer.retry_after),
-                Err((kind, place)) => (kind, place, None),
+                // Where a redirect leads is the server's word too.
+                Err((kind, place)) => (kind, place.map(|place| token.redact(&place)), None),
             };
             let repeatable = call.is_repeatable() || kind.cannot_have_arrived();
             let pause = (repeatable && kind.is_temporary())
@@ -446,7 +458,7 @@ fn not_json(answer: &Answer, token: &Token) -> Oddity {
     let text = token.redact(&String::from_utf8_lossy(&answer.body));
     let shown = |c: &char| !matches!(c, '{' | '[' | '"' | '\0' | '\u{fffd}' | '\u{feff}');
     let start = text.trim_start().chars().take(QUOTED_START).take_while(shown).collect();
-    Oddity::NotJson { content_type: answer.content_type.clone(), start }
+    Oddity::NotJson { content_type: token.redact(&answer.content_type), start }
 }
 
 #[cfg(test)]
