@@ -11,6 +11,7 @@ use crate::config::{self, Environment, Settings, SweepMode};
 use crate::local::hook::{Event, HookOutput};
 use crate::local::state::{History, Seen};
 use crate::pass::{self, Context};
+use crate::report::forecast::Forecast;
 use crate::report::json::Subject;
 use crate::report::metrics::Labels;
 use crate::report::outcome::{Failure, Outcome};
@@ -77,13 +78,27 @@ fn act(
         },
     };
     let detailed = command.mode.detailed_exitcode;
+    let subject = |verb| Subject {
+        verb,
+        identity: &settings.identity,
+        token_file: settings.token_file.path(),
+        now: clock.seconds(),
+    };
+    let conclude = |verb, outcome: &Outcome, seen: Option<&Seen>| {
+        let status = if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() };
+        report.outcome(subject(verb), outcome, seen, status);
+        status
+    };
     if let Some(Verb::Status(flags)) = &command.verb {
         let min_ttl = flags.min_ttl.as_deref().map(config::min_ttl).transpose()?;
         let wishes = Wishes { offline: flags.offline, min_ttl };
         let runtime = environment.user_runtime_directory();
         // What a pass would warn of is among the problems.
         let context = Context { warn: &|_| (), ..context };
-        let found = status(&context, wishes, &runtime);
+        let found = match survived(|| status(&context, wishes, &runtime)) {
+            Ok(found) => found,
+            Err(fault) => return Ok(conclude("status", &Outcome::Failed(fault), None)),
+        };
         let exit_status = if detailed { found.detailed_exit_status() } else { found.exit_status() };
         let unwanted = environment.is_set("NO_COLOR") || environment.is_dumb();
         report.status(&found, &settings.identity, exit_status, Paint::of_stdout(unwanted));
@@ -92,36 +107,23 @@ fn act(
     for warning in &settings.warnings {
         report.warn(&Warning::Settings(warning.clone()));
     }
-    let subject = |verb| Subject {
-        verb,
-        identity: &settings.identity,
-        token_file: settings.token_file.path(),
-        now: clock.seconds(),
-    };
-    Ok(if command.mode.dry_run {
-        let (verb, forecast) = if sweeps {
-            ("sweep", pass::forecast_sweep(&context))
-        } else {
-            ("pass", pass::forecast(&context))
-        };
+    let verb = if sweeps { "sweep" } else { "pass" };
+    if command.mode.dry_run {
+        let forecast =
+            survived(|| if sweeps { pass::forecast_sweep(&context) } else { pass::forecast(&context) })
+                .unwrap_or_else(Forecast::Failed);
         let status = if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() };
         let lines = forecast.lines(&names, &settings.identity, settings.sweep);
         report.forecast(subject(verb), &forecast, &lines, status);
-        status
-    } else {
-        let (verb, outcome) = if sweeps {
-            ("sweep", survived(|| pass::sweep_now(&context)))
-        } else {
-            ("pass", survived(|| pass::run(&context)))
-        };
-        let seen = seen.take();
-        if let (Outcome::Healed { .. }, Some(seen)) = (&outcome, &seen) {
-            tell_hook(&settings, &report, seen, clock);
-        }
-        let status = if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() };
-        report.outcome(subject(verb), &outcome, seen.as_ref(), status);
-        status
-    })
+        return Ok(status);
+    }
+    let outcome = survived(|| if sweeps { pass::sweep_now(&context) } else { pass::run(&context) })
+        .unwrap_or_else(Outcome::Failed);
+    let seen = seen.take();
+    if let (Outcome::Healed { .. }, Some(seen)) = (&outcome, &seen) {
+        tell_hook(&settings, &report, seen, clock);
+    }
+    Ok(conclude(verb, &outcome, seen.as_ref()))
 }
 
 /// Writes the figures where they are wanted.
@@ -151,7 +153,7 @@ fn tell_hook(settings: &Settings, report: &Report<'_>, seen: &Seen, clock: Clock
 
 /// Makes a panic a failure like any other: one line in the log, and no word of what a panic's own message
 /// might hold. Locks are given back and staged files removed on the way here.
-fn survived(work: impl FnOnce() -> Outcome) -> Outcome {
+fn survived<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     static PLACE: Mutex<String> = Mutex::new(String::new());
     let usual = panic::take_hook();
     panic::set_hook(Box::new(|panic| {
@@ -161,11 +163,11 @@ fn survived(work: impl FnOnce() -> Outcome) -> Outcome {
             *first = place.to_string();
         }
     }));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
     panic::set_hook(usual);
-    outcome.unwrap_or_else(|_| {
+    done.map_err(|_| {
         let place = PLACE.lock().map(|place| place.clone()).unwrap_or_default();
-        Outcome::Failed(Failure::Internal { place })
+        Failure::Internal { place }
     })
 }
 
@@ -175,8 +177,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_without_its_message() {
-        let outcome = survived(|| panic!("with a secret in it"));
-        let Outcome::Failed(Failure::Internal { place }) = outcome else { panic!("{outcome:?}") };
+        let fault = survived(|| -> () { panic!("with a secret in it") });
+        let Err(Failure::Internal { place }) = fault else { panic!("{fault:?}") };
         assert!(place.starts_with("src/app.rs:"), "{place}");
     }
 }
