@@ -493,7 +493,7 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
     }
     // A listing.
     let (mut server, home) = guarded();
-    let _mocks = healing_among(&mut server, &[FILE_TOKEN.to_owned(), format!("x{FILE_TOKEN}")]);
+    let _mocks = healing_among(&mut server, &[NEW_TOKEN.to_owned(), format!("x{NEW_TOKEN}")]);
     let denied = r#"{"errors":["permission denied"]}"#;
     let new = Matcher::PartialJson(json!({ "accessor": "new-accessor" }));
     let _kept = post_matching(&mut server, new, 200, &data(&with(minted(), "id", json!(""))));
