@@ -2,7 +2,7 @@
 //! the other sources, so that every source has the same rules and the same errors.
 //!
 //! Each flag is one line of help at 80 columns. What there is to say beyond that is in the man page, which is
-//! generated from this, see [`documents`].
+//! generated from this, see `cli/documents.rs`.
 
 #[cfg(test)]
 mod documents;
