@@ -5,6 +5,7 @@
 //! [`Token::expose`], so that a search for that word finds every use.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
@@ -46,17 +47,6 @@ impl Token {
         self.0.as_str() == text
     }
 
-    /// `text` with the secret blanked out, should somebody have put it there: a proxy's error page that
-    /// repeats the request, for instance.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        if self.is_in(text) { text.replace(self.0.as_str(), "(token)") } else { text.to_owned() }
-    }
-
-    /// Whether somebody has put the secret into `text`.
-    pub(crate) fn is_in(&self, text: &str) -> bool {
-        self.0.len() >= SHORTEST_SECRET && text.contains(self.0.as_str())
-    }
-
     /// The secret itself.
     pub(crate) fn expose(&self) -> &str {
         &self.0
@@ -74,6 +64,36 @@ impl<'de> Deserialize<'de> for Token {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
         // The reason is given without the value: an error message is no place for a secret.
         Self::parse(text.as_bytes()).map_err(|_| serde::de::Error::custom("not a token"))
+    }
+}
+
+/// The tokens of one run: whoever is in between may repeat any of them, and not only the one that was sent last.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Mutex<Vec<Token>>);
+
+impl Secrets {
+    /// Takes one in.
+    pub(crate) fn add(&self, token: &Token) {
+        let mut tokens = self.tokens();
+        if !tokens.contains(token) && token.0.len() >= SHORTEST_SECRET {
+            tokens.push(token.clone());
+        }
+    }
+
+    /// `text` with the secrets blanked out, should somebody have put one there: a proxy's error page that
+    /// repeats the request, for instance.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let blank = |text: String, token: &Token| text.replace(token.0.as_str(), "(token)");
+        self.tokens().iter().fold(text.to_owned(), blank)
+    }
+
+    /// Whether somebody has put one of them into `text`.
+    pub(crate) fn are_in(&self, text: &str) -> bool {
+        self.tokens().iter().any(|token| text.contains(token.0.as_str()))
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Vec<Token>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,12 +175,12 @@ pub(crate) struct TokenInfo {
 }
 
 impl TokenInfo {
-    /// The same without `token`, should the server repeat it somewhere. An accessor that holds it is none.
-    pub(crate) fn without(self, token: &Token) -> Self {
-        let text = |text: String| token.redact(&text);
+    /// The same without `secrets`, should the server repeat one somewhere. An accessor that holds one is none.
+    pub(crate) fn without(self, secrets: &Secrets) -> Self {
+        let text = |text: String| secrets.redact(&text);
         let list = |list: Vec<String>| list.into_iter().map(text).collect();
         Self {
-            accessor: self.accessor.filter(|accessor| !token.is_in(accessor.as_str())),
+            accessor: self.accessor.filter(|accessor| !secrets.are_in(accessor.as_str())),
             display_name: text(self.display_name),
             policies: list(self.policies),
             identity_policies: list(self.identity_policies),
@@ -200,6 +220,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn secrets(tokens: &[&str]) -> Secrets {
+        let secrets = Secrets::default();
+        for token in tokens {
+            secrets.add(&Token::parse(token.as_bytes()).unwrap());
+        }
+        secrets
+    }
+
     #[test]
     fn white_space_around_a_token_is_trimmed() {
         assert_eq!(Token::parse(b"  s.abc\r\n").unwrap().expose(), "s.abc");
@@ -221,14 +249,15 @@ mod tests {
 
     #[test]
     fn the_secret_is_blanked_out_of_what_others_say() {
-        let token = Token::parse(b"s.very-secret").unwrap();
-        assert_eq!(token.redact("bad token s.very-secret!"), "bad token (token)!");
-        assert_eq!(Token::parse(b"root").unwrap().redact("root or sudo"), "root or sudo");
+        let secrets = secrets(&["s.very-secret", "hvs.another-one", "root"]);
+        assert_eq!(secrets.redact("bad token s.very-secret!"), "bad token (token)!");
+        assert_eq!(secrets.redact("hvs.another-one for s.very-secret"), "(token) for (token)");
+        assert_eq!(secrets.redact("root or sudo"), "root or sudo");
+        assert!(secrets.are_in("xhvs.another-onex") && !secrets.are_in("root"));
     }
 
     #[test]
     fn a_lookup_that_repeats_the_secret_loses_it() {
-        let token = Token::parse(b"s.very-secret").unwrap();
         let text = || "a s.very-secret b".to_owned();
         let info = TokenInfo {
             accessor: Accessor::new(text()),
@@ -242,7 +271,7 @@ mod tests {
             ttl: 5,
             ..TokenInfo::default()
         };
-        let info = info.without(&token);
+        let info = info.without(&secrets(&["s.very-secret"]));
         assert!(!format!("{info:?}").contains("very-secret"), "{info:?}");
         assert_eq!((info.accessor, info.ttl, info.display_name.as_str()), (None, 5, "a (token) b"));
     }

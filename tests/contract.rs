@@ -1,8 +1,12 @@
 //! The shapes of requests, and what is made of odd but legal answers.
 
 #![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests write files as they like")]
 
 mod support;
+
+use std::fs;
+use std::path::Path;
 
 use mockito::{Matcher, Mock, Server, ServerGuard};
 use predicates::prelude::*;
@@ -459,7 +463,8 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
             replaced(&mut mocks, 0);
             let _look =
                 lookup(&mut server, FILE_TOKEN, 200, &data(&with(foreign(), field, value(FILE_TOKEN))));
-            let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&with(minted(), field, value(NEW_TOKEN))));
+            // The lookup of the minted token is asked with that one, and may repeat the other all the same.
+            let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&with(minted(), field, value(BOTH))));
             let told = json!({ "auth/token/create": [FILE_TOKEN, "update"], "auth/token/create-orphan": [FILE_TOKEN] });
             let _may = post(&mut server, "sys/capabilities-self", 200, &data(&told));
             home.run(&server.url(), arguments);
@@ -473,6 +478,19 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
     let _mint = post(&mut server, "auth/token/create", 200, &answer);
     let run = home.run(&server.url(), &[]);
     assert!(run.stderr.contains("(token) (token)"), "{run:?}");
+    // The warnings of a renewal.
+    let (mut server, home) = guarded();
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&ours()));
+    let answer = authenticated(&auth(FILE_TOKEN, "kept-accessor", 2_764_800), &json!([FILE_TOKEN]));
+    let _renew = post(&mut server, "auth/token/renew-self", 200, &answer);
+    assert_eq!(home.run(&server.url(), &[]).expect(0).complaint(), "WARN: the server warns: \"(token)\"");
+    // An error that comes when another token has been sent in between.
+    let (mut server, home) = guarded();
+    let mut mocks = healing(&mut server);
+    replaced(&mut mocks, 2);
+    let _check = lookup(&mut server, NEW_TOKEN, 500, &json!({ "errors": [BOTH] }).to_string());
+    let run = home.run(&server.url(), &[]).expect(1);
+    assert!(run.stderr.contains("500: (token) (token)"), "{run:?}");
     // The type of a strange answer, and where a redirect leads.
     for (status, header, value) in [
         (502, "content-type", format!("text/plain; echo={FILE_TOKEN}")),
@@ -493,7 +511,9 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
     }
     // A listing.
     let (mut server, home) = guarded();
-    let _mocks = healing_among(&mut server, &[NEW_TOKEN.to_owned(), format!("x{NEW_TOKEN}")]);
+    // It is asked for with the new token; the old one is repeated as well.
+    let no_accessors = [FILE_TOKEN, NEW_TOKEN].map(|token| [token.to_owned(), format!("x{token}")]).concat();
+    let _mocks = healing_among(&mut server, &no_accessors);
     let denied = r#"{"errors":["permission denied"]}"#;
     let new = Matcher::PartialJson(json!({ "accessor": "new-accessor" }));
     let _kept = post_matching(&mut server, new, 200, &data(&with(minted(), "id", json!(""))));
@@ -542,6 +562,192 @@ fn nothing_is_swept_where_nobody_says_whose_accessor_it_is() {
             let all = format!("{}{}", run.stdout, run.stderr);
             assert!(all.contains("the server does not know the token to keep"), "{run:?}");
         }
+    }
+}
+
+/// A server that renews our token without saying whose accessor it names, and lists another of our name. The
+/// last mock is the revocation, which has to happen so many times.
+fn behind_an_agent(server: &mut Server, info: &Value, revocations: usize) -> Vec<Mock> {
+    let by_accessor =
+        |accessor: &str| data(&with(with(ours(), "id", json!("")), "accessor", json!(accessor)));
+    let named = |accessor: &str| Matcher::PartialJson(json!({ "accessor": accessor }));
+    let renewed = authenticated(&auth(FILE_TOKEN, "a", 2_764_800), &json!(null));
+    vec![
+        lookup(server, FILE_TOKEN, 200, &data(info)),
+        post(server, "auth/token/renew-self", 200, &renewed),
+        server
+            .mock("GET", "/v1/auth/token/accessors/")
+            .match_query("list=true")
+            .with_body(data(&json!({ "keys": ["kept-accessor", "another"] })))
+            .create(),
+        post_matching(server, named("kept-accessor"), 200, &by_accessor("kept-accessor")),
+        post_matching(server, named("another"), 200, &by_accessor("another")),
+        server
+            .mock("POST", "/v1/auth/token/revoke-accessor")
+            .match_body(named("another"))
+            .with_status(204)
+            .expect(revocations)
+            .create(),
+    ]
+}
+
+/// Changes the state that an earlier run has left.
+fn remember(home: &Sandbox, change: impl FnOnce(&mut Value)) {
+    let path = home.path().join(state_file(home));
+    let mut state = state(home);
+    change(&mut state);
+    fs::write(path, state.to_string()).unwrap();
+}
+
+fn state(home: &Sandbox) -> Value {
+    serde_json::from_slice(&home.snapshot()[&state_file(home)].3).expect("JSON")
+}
+
+fn state_file(home: &Sandbox) -> String {
+    let mut names = home.snapshot().into_keys();
+    names.find(|name| Path::new(name).extension() == Some("json".as_ref())).expect("a state file")
+}
+
+#[test]
+fn what_is_due_waits_until_it_is_known_whose_accessor_it_is() {
+    let hidden = without(ours(), &["id"]);
+    let none: Vec<&str> = Vec::new();
+    for left in [json!({ "sweep_due": true }), json!({ "second_look": ["another"] })] {
+        // One that this machine minted is ours, whoever is in between.
+        for (minted, revocations) in [(none.clone(), 0), (vec!["kept-accessor"], 1)] {
+            let (mut server, home) = guarded();
+            let mut mocks = behind_an_agent(&mut server, &hidden, revocations);
+            home.run(&server.url(), &[]).expect(0);
+            remember(&home, |state| {
+                state["minted"] = json!(minted);
+                for (key, value) in left.as_object().unwrap() {
+                    state[key] = value.clone();
+                }
+            });
+            let foreseen = home.run(&server.url(), &["--dry-run"]).expect(0);
+            assert_eq!(foreseen.stdout.contains("would revoke 1 stale"), revocations == 1, "{foreseen:?}");
+            let run = home.run(&server.url(), &[]).expect(0);
+            mocks.last().unwrap().assert();
+            let state = state(&home);
+            let waits = left.as_object().unwrap().iter().all(|(key, value)| state[key] == *value);
+            assert_eq!(waits, revocations == 0, "{left} {state} {run:?}");
+            if revocations == 0 {
+                // And when it is known, it is made up for.
+                drop(mocks);
+                server.reset();
+                mocks = behind_an_agent(&mut server, &ours(), 1);
+                home.run(&server.url(), &[]).expect(0);
+                mocks.last().unwrap().assert();
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_counted_or_listed_where_nobody_says_whose_accessor_it_is() {
+    // Our name, and it ends: a heal would follow, and revoke the token it began with.
+    let hidden = without(with(ours(), "renewable", json!(false)), &["id"]);
+    for (minted, revoked) in
+        [(json!([]), json!([])), (json!(["kept-accessor"]), json!(["another", "kept-accessor"]))]
+    {
+        let (mut server, home) = guarded();
+        let mut mocks = behind_an_agent(&mut server, &without(ours(), &["id"]), 0);
+        home.run(&server.url(), &[]).expect(0);
+        remember(&home, |state| state["minted"] = minted.clone());
+        let status: Value =
+            serde_json::from_str(&home.run(&server.url(), &["status", "--json"]).stdout).expect("JSON");
+        let known = minted != json!([]);
+        let expected = if known { json!({ "total": 2, "stale": 1 }) } else { json!(null) };
+        assert_eq!(status["tokens_of_our_name"], expected);
+        replaced(&mut mocks, 0);
+        let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&hidden));
+        let may = json!({ "auth/token/create": ["update", "sudo"], "auth/token/create-orphan": ["deny"] });
+        let _may = post(&mut server, "sys/capabilities-self", 200, &data(&may));
+        let run = home.run(&server.url(), &["--dry-run", "--json"]).expect(0);
+        let foreseen: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        assert_eq!(
+            (&foreseen["outcome"], &foreseen["sweep"]["would_revoke"]),
+            (&json!("would_heal"), &revoked)
+        );
+    }
+}
+
+#[test]
+fn a_minted_token_is_kept_by_the_accessor_that_its_mint_named() {
+    let no_accessor = with(auth(NEW_TOKEN, "", 2_764_800), "accessor", json!(null));
+    for (auth, revocations) in [(auth(NEW_TOKEN, "new-accessor", 2_764_800), 1), (no_accessor, 0)] {
+        let (mut server, home) = guarded();
+        let mut mocks = healing_among(&mut server, &["another".to_owned()]);
+        replaced(&mut mocks, 2);
+        replaced(&mut mocks, 1);
+        let _mint = post(&mut server, "auth/token/create", 200, &authenticated(&auth, &json!(null)));
+        let _check = lookup(&mut server, NEW_TOKEN, 200, &data(&without(minted(), &["id"])));
+        for accessor in ["new-accessor", "another"] {
+            let info = data(&with(with(ours(), "id", json!("")), "accessor", json!(accessor)));
+            mocks.push(post_matching(
+                &mut server,
+                Matcher::PartialJson(json!({ "accessor": accessor })),
+                200,
+                &info,
+            ));
+        }
+        let revoke = server
+            .mock("POST", "/v1/auth/token/revoke-accessor")
+            .with_status(204)
+            .expect(revocations)
+            .create();
+        let run = home.run(&server.url(), &[]).expect(0);
+        revoke.assert();
+        assert_eq!(home.token(), NEW_TOKEN);
+        assert_eq!(state(&home)["sweep_due"], json!(revocations == 0), "{run:?}");
+    }
+}
+
+#[test]
+fn an_accessor_that_is_too_long_for_one_is_neither_looked_up_nor_remembered() {
+    let (mut server, home) = guarded();
+    let long = "a".repeat(257);
+    let _mocks = healing_among(&mut server, &[long.clone(), "short".to_owned()]);
+    let new = Matcher::PartialJson(json!({ "accessor": "new-accessor" }));
+    let _kept = post_matching(&mut server, new, 200, &data(&with(minted(), "id", json!(""))));
+    let others = Matcher::Regex("aaa|short".to_owned());
+    let denied = post_matching(&mut server, others, 403, r#"{"errors":["permission denied"]}"#).expect(1);
+    home.run(&server.url(), &[]).expect(0);
+    denied.assert();
+    assert_eq!(state(&home)["second_look"], json!(["short"]));
+}
+
+#[test]
+fn json_on_the_terminal_is_as_harmless_as_a_line() {
+    let name = "oidc-\u{9b}31m\u{7f}\u{202e}\u{2066}\u{2028}\u{e0001}é";
+    let (mut server, home) = guarded();
+    let _look = lookup(&mut server, FILE_TOKEN, 200, &data(&with(foreign(), "display_name", json!(name))));
+    let _mints = ["auth/token/create", "auth/token/create-orphan"]
+        .map(|path| post(&mut server, path, 403, r#"{"errors":["permission denied"]}"#));
+    for arguments in [&["--json"][..], &["status", "--json"], &["--dry-run", "--json"]] {
+        let run = home.run(&server.url(), arguments).expect(1);
+        let odd = |c: char| (c.is_control() && c != '\n') || (!c.is_ascii() && !"é—".contains(c));
+        assert!(!run.stdout.contains(odd), "{run:?}");
+        let object: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        if arguments != ["--dry-run", "--json"] {
+            assert_eq!(object["token"]["display_name"], json!(name));
+        }
+    }
+}
+
+#[test]
+fn a_folder_whose_name_holds_a_line_feed_begins_no_line() {
+    let home = Sandbox::holding(FILE_TOKEN);
+    let folder = home.path().join("a\nOK renewed");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("work.toml"), "").unwrap();
+    for (flag, told) in
+        [("--config", "--config"), ("--token-file", "--token-file: it"), ("--log-file", "--log-file: it")]
+    {
+        let mut command = home.command("http://127.0.0.1:1");
+        let run = home.finish(command.current_dir(&folder).args([flag, "work.toml"])).expect(2);
+        let begin = format!("vault-token-renew: error: {told} holds control characters: ");
+        assert!(run.stderr.starts_with(&begin) && run.stderr.lines().count() == 1, "{run:?}");
     }
 }
 

@@ -109,7 +109,11 @@ impl FileSettings {
 /// Whether nobody but the user and root can write the file at `path`.
 pub(super) fn check_writers(path: &Path) -> Result<()> {
     let data = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
-    let (owner, mode) = (data.uid(), data.mode() & 0o7777);
+    check_access(path, data.uid(), data.mode() & 0o7777)
+}
+
+/// The same, given its owner and mode.
+pub(super) fn check_access(path: &Path, owner: u32, mode: u32) -> Result<()> {
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         bail!("a command is not taken from a file of another user (uid {owner})");
     }

@@ -488,6 +488,9 @@ fn a_hook_is_only_taken_from_a_file_that_nobody_else_can_write() {
     }
     home.write(".config/vault-token-renew/config.toml", "period = \"1h\"");
     assert_eq!(home.settings(&[], &[]).identity.period, 3_600, "the rest of such a file is read");
+    let stranger = rustix::process::geteuid().as_raw() + 1;
+    let refusal = file::check_access(Path::new("/a"), stranger, 0o600).unwrap_err().to_string();
+    assert_eq!(refusal, format!("a command is not taken from a file of another user (uid {stranger})"));
     assert!(
         file::check_writers(Path::new("/proc/1/status")).is_ok(),
         "root's file, which only root can write"

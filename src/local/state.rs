@@ -5,10 +5,10 @@
 //! it is needed for a renewal: where the directory cannot be written, a pass goes on without.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -223,7 +223,8 @@ pub(crate) enum Locking {
 impl State {
     /// The state of `token_file` (the real file, links resolved) as last saved in `directory`, which need
     /// not exist. A state file that cannot be read or understood is an error beside an empty state. One that
-    /// cannot be understood is overwritten at the next save; one that cannot be read only if it has to be.
+    /// cannot be understood is overwritten at the next save; one that cannot be read only if it has to be; one of
+    /// somebody else never.
     pub(crate) fn load(directory: &Path, token_file: &Path) -> (Self, Option<io::Error>) {
         let file = directory.join(file_name(token_file, "json"));
         let (record, error) = match read_record(&file) {
@@ -234,7 +235,8 @@ impl State {
         let record = Record { token_file: token_file.display().to_string(), ..record };
         let garbled = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
         let unread = error.as_ref().is_some_and(|error| !garbled.contains(&error.kind()));
-        (Self { file: Some(file), record, unread }, error)
+        let foreign = error.is_some() && file.symlink_metadata().is_ok_and(|data| !is_own(&data));
+        (Self { file: Some(file).filter(|_| !foreign), record, unread }, error)
     }
 
     /// A state that is forgotten when the pass ends.
@@ -400,12 +402,16 @@ fn read_record(file: &Path) -> io::Result<Record> {
 
 /// A file of somebody else is none of ours, whatever its name.
 fn check_owner(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    let owner = file.metadata()?.uid();
-    if owner == rustix::process::geteuid().as_raw() {
+    let data = file.metadata()?;
+    if is_own(&data) {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to another user (uid {owner})")))
+    let reason = format!("it belongs to another user (uid {})", data.uid());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+}
+
+fn is_own(data: &Metadata) -> bool {
+    data.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// A name for the files that belong to `token_file`: its own name to be recognised by, and a hash of its
@@ -569,9 +575,13 @@ mod tests {
                 File::create(&path).unwrap().write_all(contents.as_bytes()).unwrap();
                 std::os::unix::fs::chown(path, nobody, nobody).unwrap();
             }
-            let (state, error) = State::load(directory.path(), file());
+            let (mut state, error) = State::load(directory.path(), file());
             assert_eq!(error.unwrap().to_string(), "it belongs to another user (uid 65534)");
             assert_eq!((state.minted(), state.is_sweep_due(), state.unread), (&[][..], false, true));
+            // Nor is it overwritten, not even for what would be noted elsewhere.
+            state.note_mint(&accessor("one")).unwrap();
+            let planted = fs::read_to_string(directory.path().join(file_name(file(), "json"))).unwrap();
+            assert!(planted.contains("planted"), "{planted}");
             assert!(lock(directory.path(), file(), || ()).is_err());
         } else {
             assert!(check_owner(&File::open("/etc/passwd").unwrap()).is_err());

@@ -37,7 +37,7 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
         let mut sweep = list(context, &current, &state, Scope::Full);
         // Once its successor is there, a token of our name is itself a leftover.
         let leftover = sweeps(context.settings) && identity.is_leftover(&current.info, context.host);
-        sweep.stale.extend(current.info.accessor.filter(|_| leftover));
+        sweep.stale.extend(current.accessor(&state).filter(|_| leftover).cloned());
         Ok(Forecast::Heal { display_name, ttl, dying, path, leftover, sweep })
     })
     .unwrap_or_else(Forecast::Failed)

@@ -207,13 +207,13 @@ impl SweepReport {
             SweepEnd::CutShort { cause: CutCause::Error(error), .. } => {
                 !matches!(error.kind, ErrorKind::Server { said: Said::Errors(_), .. })
             }
-            SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. } => true,
+            // With nothing to keep, nothing was looked at.
+            SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. } | SweepEnd::NothingToKeep => true,
             SweepEnd::Complete
             | SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
-            | SweepEnd::MostlyDenied
-            | SweepEnd::NothingToKeep => false,
+            | SweepEnd::MostlyDenied => false,
         }
     }
 

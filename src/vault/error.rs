@@ -4,7 +4,7 @@
 //! that say the *server* answered no; all the others say that there was no believable answer.
 
 use super::Call;
-use crate::token::Token;
+use crate::token::Secrets;
 
 /// A call that did not succeed.
 #[derive(Debug, Clone)]
@@ -169,11 +169,11 @@ pub(crate) enum RedirectRefusal {
 }
 
 impl RedirectRefusal {
-    /// The same without `token`, should the server have put it there.
-    pub(super) fn without(self, token: &Token) -> Self {
+    /// The same without `secrets`, should the server have put one there.
+    pub(super) fn without(self, secrets: &Secrets) -> Self {
         match self {
-            Self::Downgrade(host) => Self::Downgrade(token.redact(&host)),
-            Self::PlainHost(host) => Self::PlainHost(token.redact(&host)),
+            Self::Downgrade(host) => Self::Downgrade(secrets.redact(&host)),
+            Self::PlainHost(host) => Self::PlainHost(secrets.redact(&host)),
             other @ (Self::Disabled | Self::Twice | Self::NoTarget) => other,
         }
     }

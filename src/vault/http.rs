@@ -143,8 +143,7 @@ impl Http {
         if self.settings.disable_redirects {
             return Err(refuse(RedirectRefusal::Disabled));
         }
-        let second = redirect_target(status, &headers, &first)
-            .map_err(|reason| refuse(reason.without(question.token)))?;
+        let second = redirect_target(status, &headers, &first).map_err(refuse)?;
         let there = |kind| (kind, Some(second.to_string()));
         let (answer, _) = self.exchange(question, &second).map_err(there)?;
         if is_redirect(answer.status) {

@@ -26,7 +26,7 @@ pub(crate) use tls::{
 };
 pub(crate) use wire::{Meta, MintOrder};
 
-use crate::token::{Accessor, Token, TokenInfo};
+use crate::token::{Accessor, Secrets, Token, TokenInfo};
 use http::{Answer, Http, Question, RetryBudget};
 use wire::{ByAccessor, ByPaths, Empty, Envelope, Errors, Keys, LookupData, MintAuth, RenewAuth};
 
@@ -156,12 +156,14 @@ pub(crate) enum Revocation {
 pub(crate) struct Client {
     http: Http,
     budget: RetryBudget,
+    /// Every token it has sent or was given. None of them leaves here in a text.
+    secrets: Secrets,
 }
 
 impl Client {
     /// A client that spends at most `retry_for` on trying again.
     pub(crate) fn new(settings: ConnectionSettings, retry_for: Duration) -> Self {
-        Self { http: Http::new(settings), budget: RetryBudget::new(retry_for) }
+        Self { http: Http::new(settings), budget: RetryBudget::new(retry_for), secrets: Secrets::default() }
     }
 
     /// Where the server is.
@@ -183,13 +185,13 @@ impl Client {
     pub(crate) fn lookup_self(&self, token: &Token) -> Result<SelfLookup, Error> {
         let call = Call::LookupSelf;
         let answer = self.ask(call, token, NO_BODY)?;
-        let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer, token)?;
+        let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer)?;
         let data = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
         match &data.id {
             Some(id) if !token.is(id) => Err(self.error(call, ErrorKind::AnotherToken)),
             id => {
                 let confirmed = id.is_some();
-                Ok(SelfLookup { info: TokenInfo::from(data).without(token), confirmed })
+                Ok(SelfLookup { info: TokenInfo::from(data).without(&self.secrets), confirmed })
             }
         }
     }
@@ -202,12 +204,12 @@ impl Client {
         if answer.status == 204 {
             return Ok(Renewal::NothingDone);
         }
-        let envelope: Envelope<IgnoredAny, RenewAuth> = self.read(call, &answer, token)?;
+        let envelope: Envelope<IgnoredAny, RenewAuth> = self.read(call, &answer)?;
         let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
         Ok(Renewal::Renewed {
             lease: auth.lease_duration,
             renewable: auth.renewable,
-            warnings: redacted(envelope.warnings, token),
+            warnings: self.redacted(envelope.warnings),
         })
     }
 
@@ -217,16 +219,12 @@ impl Client {
     /// hold a token nobody knows.
     pub(crate) fn mint(&self, call: Call, token: &Token, order: &MintOrder<'_>) -> Result<Minted, Error> {
         let answer = self.ask(call, token, Some(order))?;
-        let envelope: Envelope<IgnoredAny, MintAuth> = self.read(call, &answer, token)?;
+        let envelope: Envelope<IgnoredAny, MintAuth> = self.read(call, &answer)?;
         let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
+        self.secrets.add(&auth.client_token);
         Ok(Minted {
-            warnings: redacted(envelope.warnings, token)
-                .iter()
-                .map(|warning| auth.client_token.redact(warning))
-                .collect(),
-            accessor: auth.accessor.and_then(Accessor::new).filter(|accessor| {
-                !token.is_in(accessor.as_str()) && !auth.client_token.is_in(accessor.as_str())
-            }),
+            warnings: self.redacted(envelope.warnings),
+            accessor: auth.accessor.and_then(Accessor::new).filter(|accessor| self.is_harmless(accessor)),
             token: auth.client_token,
         })
     }
@@ -241,10 +239,10 @@ impl Client {
             }
             answer => answer?,
         };
-        let envelope: Envelope<Keys, IgnoredAny> = self.read(call, &answer, token)?;
+        let envelope: Envelope<Keys, IgnoredAny> = self.read(call, &answer)?;
         let mut keys =
             envelope.data.map(|data| data.keys).ok_or_else(|| self.shape(call, &answer, "no data"))?;
-        keys.retain(|accessor| accessor.is_plausible() && !token.is_in(accessor.as_str()));
+        keys.retain(|accessor| accessor.is_plausible() && self.is_harmless(accessor));
         Ok(keys)
     }
 
@@ -252,8 +250,8 @@ impl Client {
     pub(crate) fn lookup_accessor(&self, token: &Token, accessor: &Accessor) -> Result<TokenInfo, Error> {
         let call = Call::LookupAccessor;
         let answer = self.ask(call, token, Some(&ByAccessor { accessor: accessor.as_str() }))?;
-        let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer, token)?;
-        let info = envelope.data.map(|data| TokenInfo::from(data).without(token));
+        let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer)?;
+        let info = envelope.data.map(|data| TokenInfo::from(data).without(&self.secrets));
         info.ok_or_else(|| self.shape(call, &answer, "no data"))
     }
 
@@ -264,7 +262,7 @@ impl Client {
             Ok(answer) if answer.status == 204 => Ok(Revocation::Revoked),
             // 200 with a warning: no token with this accessor.
             Ok(answer) => {
-                let _: Envelope<IgnoredAny, IgnoredAny> = self.read(call, &answer, token)?;
+                let _: Envelope<IgnoredAny, IgnoredAny> = self.read(call, &answer)?;
                 Ok(Revocation::AlreadyGone)
             }
             // 400: gone between the index and the token (or on Vault before 1.10, just gone).
@@ -282,7 +280,7 @@ impl Client {
         if answer.status == 204 {
             return Ok(());
         }
-        self.read::<Envelope<IgnoredAny, IgnoredAny>>(call, &answer, token).map(|_| ())
+        self.read::<Envelope<IgnoredAny, IgnoredAny>>(call, &answer).map(|_| ())
     }
 
     /// What the token may do on each of `paths`, in Vault's words: `update`, `sudo`, `deny`, `root`, …
@@ -293,11 +291,10 @@ impl Client {
     ) -> Result<BTreeMap<String, Vec<String>>, Error> {
         let call = Call::Capabilities;
         let answer = self.ask(call, token, Some(&ByPaths { paths }))?;
-        let envelope: Envelope<BTreeMap<String, Vec<String>>, IgnoredAny> =
-            self.read(call, &answer, token)?;
+        let envelope: Envelope<BTreeMap<String, Vec<String>>, IgnoredAny> = self.read(call, &answer)?;
         let mut told = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
         for capability in told.values_mut().flatten() {
-            *capability = token.redact(capability);
+            *capability = self.secrets.redact(capability);
         }
         Ok(told)
     }
@@ -311,7 +308,7 @@ impl Client {
             Err(Error { kind: ErrorKind::NotFound { message }, .. }) if message.is_empty() => Ok(false),
             answer => {
                 let answer = answer?;
-                let policy: Envelope<IgnoredAny, IgnoredAny> = self.read(call, &answer, token)?;
+                let policy: Envelope<IgnoredAny, IgnoredAny> = self.read(call, &answer)?;
                 policy.data.map(|_| true).ok_or_else(|| self.shape(call, &answer, "no data"))
             }
         }
@@ -340,14 +337,19 @@ impl Client {
         };
         let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
         let question = Question { method, path, token, body, limit, fresh: !call.is_repeatable() };
+        self.secrets.add(token);
         let started = Instant::now();
         let mut attempt = 0;
         loop {
             let (kind, place, retry_after) = match self.http.attempt(&question) {
                 Ok(answer) if matches!(answer.status, 200 | 204) => return Ok(answer),
-                Ok(answer) => (refusal(&answer, token), None, answer.retry_after),
+                Ok(answer) => (refusal(&answer, &self.secrets), None, answer.retry_after),
                 // Where a redirect leads is the server's word too.
-                Err((kind, place)) => (kind, place.map(|place| token.redact(&place)), None),
+                Err((ErrorKind::Redirect { status, reason }, place)) => {
+                    let reason = reason.without(&self.secrets);
+                    (ErrorKind::Redirect { status, reason }, self.place(place), None)
+                }
+                Err((kind, place)) => (kind, self.place(place), None),
             };
             let repeatable = call.is_repeatable() || kind.cannot_have_arrived();
             let pause = (repeatable && kind.is_temporary())
@@ -366,12 +368,7 @@ impl Client {
     }
 
     /// Reads a good answer; anything but JSON of the expected shape is an error.
-    fn read<Body: DeserializeOwned>(
-        &self,
-        call: Call,
-        answer: &Answer,
-        token: &Token,
-    ) -> Result<Body, Error> {
+    fn read<Body: DeserializeOwned>(&self, call: Call, answer: &Answer) -> Result<Body, Error> {
         serde_json::from_slice(&answer.body).map_err(|error| {
             let oddity = if answer.body.is_empty() {
                 Oddity::Empty
@@ -382,7 +379,7 @@ impl Client {
                 // serde names a value it did not expect, and that value could be a secret.
                 Oddity::Shape(format!("unexpected JSON at line {}, column {}", error.line(), error.column()))
             } else {
-                not_json(answer, token)
+                not_json(answer, &self.secrets)
             };
             self.error(call, ErrorKind::NotVault { status: answer.status, oddity })
         })
@@ -396,15 +393,30 @@ impl Client {
     fn error(&self, call: Call, kind: ErrorKind) -> Error {
         Error { call, url: self.http.settings().address.join(call.route().1), redirected_by: None, kind }
     }
+
+    /// Where a redirect led, as far as it may be shown.
+    fn place(&self, place: Option<String>) -> Option<String> {
+        place.map(|place| self.secrets.redact(&place))
+    }
+
+    /// Warnings without the secrets, should one repeat them.
+    fn redacted(&self, warnings: Option<Vec<String>>) -> Vec<String> {
+        warnings.unwrap_or_default().iter().map(|warning| self.secrets.redact(warning)).collect()
+    }
+
+    /// Whether an accessor holds none of the secrets. One that does is none, and must not be remembered.
+    fn is_harmless(&self, accessor: &Accessor) -> bool {
+        !self.secrets.are_in(accessor.as_str())
+    }
 }
 
 /// What a status other than 200 and 204 means.
-fn refusal(answer: &Answer, token: &Token) -> ErrorKind {
+fn refusal(answer: &Answer, secrets: &Secrets) -> ErrorKind {
     let status = answer.status;
     let said = match serde_json::from_slice::<Errors>(&answer.body) {
-        Ok(body) => Said::Errors(token.redact(&joined(&body.errors))),
+        Ok(body) => Said::Errors(secrets.redact(&joined(&body.errors))),
         Err(_) if answer.body.is_empty() => Said::Foreign(Oddity::Empty),
-        Err(_) => Said::Foreign(not_json(answer, token)),
+        Err(_) => Said::Foreign(not_json(answer, secrets)),
     };
     match (status, said) {
         // What Vault says of a token whose role is gone, with the status of a fault: it will say so for ever.
@@ -443,22 +455,17 @@ fn in_path(name: &str) -> String {
         .collect()
 }
 
-/// Warnings without the token, should one repeat it.
-fn redacted(warnings: Option<Vec<String>>, token: &Token) -> Vec<String> {
-    warnings.unwrap_or_default().iter().map(|warning| token.redact(warning)).collect()
-}
-
 fn looks_like_html(answer: &Answer) -> bool {
     answer.content_type.contains("html")
 }
 
 /// A strange answer, as far as it may be shown: up to the first character of what could be JSON, and so hold
 /// a token, or binary.
-fn not_json(answer: &Answer, token: &Token) -> Oddity {
-    let text = token.redact(&String::from_utf8_lossy(&answer.body));
+fn not_json(answer: &Answer, secrets: &Secrets) -> Oddity {
+    let text = secrets.redact(&String::from_utf8_lossy(&answer.body));
     let shown = |c: &char| !matches!(c, '{' | '[' | '"' | '\0' | '\u{fffd}' | '\u{feff}');
     let start = text.trim_start().chars().take(QUOTED_START).take_while(shown).collect();
-    Oddity::NotJson { content_type: token.redact(&answer.content_type), start }
+    Oddity::NotJson { content_type: secrets.redact(&answer.content_type), start }
 }
 
 #[cfg(test)]
@@ -467,7 +474,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn refusal(answer: &Answer) -> ErrorKind {
-        super::refusal(answer, &Token::parse(b"s.sent").unwrap())
+        super::refusal(answer, &Secrets::default())
+    }
+
+    fn sent() -> Secrets {
+        let secrets = Secrets::default();
+        secrets.add(&Token::parse(b"s.secret-0123456").unwrap());
+        secrets
     }
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -529,7 +542,7 @@ mod tests {
 
     #[test]
     fn json_that_could_hold_a_token_is_not_quoted() {
-        let sent = Token::parse(b"s.secret-0123456").unwrap();
+        let sent = sent();
         let oddity = not_json(&answer(200, r#"{"auth":{"client_token":"s.another-secret"}"#), &sent);
         assert!(!format!("{oddity:?}").contains("secret"));
         let oddity = not_json(&answer(502, "<html>Bad Gateway: s.secret-0123456</html>"), &sent);
@@ -550,11 +563,10 @@ mod tests {
             r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#,
             "<html><body>Bad Gateway</body></html>",
         ])) {
-            let token = Token::parse(b"s.secret-0123456").unwrap();
             let content_type = if html { "text/html" } else { "application/json" }.to_owned();
             let answer = Answer { status, content_type, retry_after: None, body: body.into() };
             let _ = refusal(&answer);
-            let _ = not_json(&answer, &token);
+            let _ = not_json(&answer, &sent());
             if let Ok(Envelope { data: Some(data), .. }) =
                 serde_json::from_slice::<Envelope<LookupData, IgnoredAny>>(&answer.body)
             {
