@@ -1,8 +1,9 @@
 //! The one place that wires things: settings → verb → report → exit status.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -23,6 +24,12 @@ use crate::verbs::status::{Wishes, status};
 
 /// The exit status of a usage or settings error.
 const USAGE: u8 = 2;
+
+/// How long `status` waits for one answer, at most.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long `status` tries again, at most: over a restart of a proxy, not of a server.
+const STATUS_RETRY: Duration = Duration::from_secs(3);
 
 /// Runs what the command line asks for and returns the exit status.
 pub(crate) fn run(command: &CommandLine, environment: &Environment, clock: Clock, host: &str) -> u8 {
@@ -58,14 +65,20 @@ fn act(
         token_file: settings.token_file.path(),
         named_config: settings.named_config.as_deref(),
         named_token_file: settings.named_token_file.as_deref(),
+        named_identity: &settings.named_identity,
     };
     let log = match command.verb {
         None | Some(Verb::Sweep) if !command.mode.dry_run => Log::File(settings.log_file.clone()),
         None | Some(Verb::Sweep | Verb::Status(_)) => Log::None,
     };
     let report = Report::new(names, clock, log, journal, format(command));
-    let client = Client::new(connection, settings.retry_for);
-    let seen = RefCell::new(None);
+    // A person waits for what status says, and asks again if need be.
+    let (connection, retry_for) = match command.verb {
+        Some(Verb::Status(_)) => (connection.within(STATUS_PATIENCE), settings.retry_for.min(STATUS_RETRY)),
+        None | Some(Verb::Sweep) => (connection, settings.retry_for),
+    };
+    let client = Client::new(connection, retry_for);
+    let (seen, hook_due) = (RefCell::new(None), Cell::new(false));
     let context = Context {
         settings: &settings,
         client: &client,
@@ -76,6 +89,7 @@ fn act(
             publish(&settings, &report, history);
             seen.replace(history.seen.clone());
         },
+        hook_due: &hook_due,
     };
     let detailed = command.mode.detailed_exitcode;
     let subject = |verb| Subject {
@@ -120,7 +134,7 @@ fn act(
     let outcome = survived(|| if sweeps { pass::sweep_now(&context) } else { pass::run(&context) })
         .unwrap_or_else(Outcome::Failed);
     let seen = seen.take();
-    if let (Outcome::Healed { .. }, Some(seen)) = (&outcome, &seen) {
+    if let Some(seen) = seen.as_ref().filter(|_| hook_due.get()) {
         tell_hook(&settings, &report, seen, clock);
     }
     Ok(conclude(verb, &outcome, seen.as_ref()))

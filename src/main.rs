@@ -35,7 +35,11 @@ fn main() -> ExitCode {
         Err(answer) => {
             // Help and version come this way too; a closed pipe is nobody's error.
             let _ = answer.print();
-            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+            let status = u8::try_from(answer.exit_code()).unwrap_or(2);
+            if answer.use_stderr() {
+                report::misuse(&answer.to_string(), status, std::env::args_os());
+            }
+            return ExitCode::from(status);
         }
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -654,6 +654,11 @@ fn nothing_is_counted_or_listed_where_nobody_says_whose_accessor_it_is() {
         let mut mocks = behind_an_agent(&mut server, &without(ours(), &["id"]), 0);
         home.run(&server.url(), &[]).expect(0);
         remember(&home, |state| state["minted"] = minted.clone());
+        let _policies = server
+            .mock("GET", Matcher::Regex("^/v1/sys/policies/acl/".to_owned()))
+            .with_status(403)
+            .with_body(r#"{"errors":["permission denied"]}"#)
+            .create();
         let status: Value =
             serde_json::from_str(&home.run(&server.url(), &["status", "--json"]).stdout).expect("JSON");
         let known = minted != json!([]);

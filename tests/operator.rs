@@ -227,6 +227,47 @@ fn a_hook_can_be_waited_for_where_children_are_left_to_nobody() {
     assert_eq!(run.complaint(), "WARN: the deploy hook ended with exit status 3");
 }
 
+#[test]
+fn a_hook_that_a_killed_run_owes_is_run_by_the_next() {
+    let healing = Healing::new();
+    let target = healing.server.address().to_owned();
+    // The sweep, which comes after the replacement, never gets its list.
+    let stuck = Scripted::start(move |request, _| {
+        if request.path.contains("accessors") { Reply::Hang } else { Reply::Forward(target.clone()) }
+    });
+    let variables = [("VTR_DEPLOY_HOOK", "echo \"$VTR_EVENT $VTR_DISPLAY_NAME\" >> told")];
+    let mut child = healing.home.start(stuck.address(), &variables);
+    wait_until("the sweep has begun", || {
+        stuck.requests().iter().any(|request| request.path.contains("accessors"))
+    });
+    child.kill().expect("a kill");
+    healing.home.wait(child);
+    healing.assert_healed();
+    assert_eq!(healing.read("told"), "");
+    // An outage pays nothing back; the next good run does, once.
+    let hook = variables[0].1;
+    healing.home.run(NOWHERE, &["--deploy-hook", hook]).expect(1);
+    for _ in 0..2 {
+        let run = healing.run(hook, &[]).expect(0);
+        assert!(run.said().starts_with("OK renewed"), "{run:?}");
+        assert_eq!(healing.read("told"), format!("healed {OUR_NAME}\n"));
+    }
+}
+
+#[test]
+fn an_identity_of_the_environment_is_the_same_inside_of_a_hook() {
+    let healing = Healing::new();
+    let mut command = healing.home.command(healing.server.address());
+    command.env("VTR_DISPLAY_NAME", "devvm-emo").env("VTR_POLICIES", "vault-admin");
+    command.args(["--deploy-hook", &format!("{PROGRAM} --deploy-hook 'touch again'")]);
+    let run = healing.home.finish(&mut command).expect(0);
+    assert!(
+        unstamped(run.stdout.lines().next().unwrap()).starts_with("OK renewed (dn=token-devvm-emo "),
+        "{run:?}"
+    );
+    assert!(!healing.file("again").exists());
+}
+
 // --- the metrics
 
 /// A metrics file in a home.
@@ -394,6 +435,22 @@ fn metrics_that_cannot_be_written_are_a_warning() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_not_replaced_by_metrics() {
+    use std::os::unix::fs::symlink;
+    let server = server();
+    let home = Sandbox::holding(&mint_ours(&server).token);
+    let (link, folder) = (home.path().join("link"), home.path().join("folder"));
+    symlink(home.path().join("target"), &link).unwrap();
+    fs::create_dir(&folder).unwrap();
+    for name in ["link", "folder"] {
+        let run = home.run(server.address(), &["--metrics-file", &format!("~/{name}")]).expect(0);
+        let expected = format!("WARN: the metrics file ~/{name} cannot be written: not a regular file");
+        assert_eq!(run.complaint(), expected);
+    }
+    assert!(link.is_symlink() && folder.is_dir());
+}
+
+#[test]
 fn the_metrics_file_is_replaced_and_never_written_in_place() {
     use std::os::unix::fs::MetadataExt as _;
     let server = server();
@@ -547,6 +604,18 @@ fn wrong_settings_are_an_object_too() {
     assert_eq!(usage["outcome"], "usage");
     assert!(usage["message"].as_str().unwrap().contains("--period"), "{usage}");
     assert!(run.stderr.contains("--period"), "{run:?}");
+}
+
+#[test]
+fn a_misspelt_command_line_is_an_object_too() {
+    let home = Sandbox::new();
+    for arguments in [&["--json", "--bogus"][..], &["status", "--json", "--min-ttl"], &["--json", "staus"]] {
+        let run = home.run(NOWHERE, arguments).expect(2);
+        let usage = object(&run);
+        assert_eq!(usage["outcome"], "usage");
+        assert!(run.stderr.contains(usage["message"].as_str().unwrap()), "{run:?}");
+    }
+    assert_eq!(home.run(NOWHERE, &["--bogus"]).expect(2).stdout, "");
 }
 
 #[test]

@@ -147,8 +147,7 @@ fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
     assert!(run.stdout.contains("vault-admin (identity)"), "{run:?}");
     assert!(
         run.stdout.ends_with(
-            "\nwrong: ~/.vault-token is dn=\"userpass-admin\", not your token; it may mint yours\n   fix: vault-token-renew\n\
-             note:  1 stale token(s) of your name live on the server\n   fix: vault-token-renew sweep\n"
+            "\nwrong: ~/.vault-token is dn=\"userpass-admin\", not your token; it may mint yours\n   fix: vault-token-renew\n"
         ),
         "{run:?}"
     );
@@ -373,7 +372,7 @@ fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
 }
 
 #[test]
-fn where_no_pass_has_run_yet_that_is_wrong_unless_the_log_knows_of_one() {
+fn where_no_pass_is_known_to_have_run_that_is_wrong_whatever_the_log_of_all_profiles_says() {
     let server = server();
     let home = Sandbox::holding(&mint_ours(&server).token);
     let status = look(&home, server.address(), &[]);
@@ -384,7 +383,7 @@ fn where_no_pass_has_run_yet_that_is_wrong_unless_the_log_knows_of_one() {
     let log = format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n");
     fs::write(home.path().join(".local/state/vault-token-renew.log"), log).unwrap();
     let status = look(&home, server.address(), &[]);
-    assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec![], &json!(line)));
+    assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec!["never_run"], &json!(line)));
 }
 
 #[test]
@@ -446,4 +445,124 @@ fn commands_name_the_configuration_they_are_for() {
     let status = look(&home, server.address(), &["--config", config.to_str().unwrap()]);
     assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew --config {}", config.display()));
     assert_eq!(status["timer"]["unit"], Value::Null, "no unit looks for a file there");
+}
+
+#[test]
+fn a_token_that_ends_with_its_parent_is_wrong() {
+    let server = server();
+    let login = server
+        .mint(server.root_token(), json!({"policies": ["vault-admin", "sops-admin"], "no_parent": true}));
+    let child =
+        json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h"});
+    let home = Sandbox::holding(&server.mint(&login.token, child).token);
+    home.run(server.address(), &[]).expect(0);
+    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), ["not_orphan"]);
+}
+
+#[test]
+fn a_token_of_limited_uses_is_wrong_and_loses_no_more_than_one_by_a_look() {
+    let server = server();
+    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
+        "no_parent": true, "num_uses": 5});
+    let limited = server.mint(server.root_token(), order);
+    let home = Sandbox::holding(&limited.token);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["use_limited", "never_run"]);
+    assert_eq!(server.lookup_accessor(&limited.accessor).expect("it lives")["num_uses"], 4);
+}
+
+#[test]
+fn a_token_with_another_period_than_asked_for_is_wrong() {
+    let server = server();
+    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "1h",
+        "no_parent": true});
+    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    home.run(server.address(), &[]).expect(0);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["other_period"]);
+    let (message, remedy) = problem(&status, "other_period");
+    assert_eq!(message, "your token has a period of 1 h, the settings ask for 32 d");
+    assert_eq!(remedy, "vault login -method=oidc && vault-token-renew");
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_wrong() {
+    let server = server();
+    let home = renewed(&server);
+    let folder = home.path().join(".local/state/vault-token-renew");
+    let state = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
+    let state = state.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+    fs::write(&state, "{\"sweep").unwrap();
+    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), ["state_unreadable"]);
+    let offline = look(&home, NOWHERE, &["--offline", "--min-ttl", "7d"]);
+    assert_eq!(problems(&offline, "wrong"), ["ttl_unknown", "state_unreadable"]);
+    fs::remove_file(&state).unwrap();
+    let offline = look(&home, NOWHERE, &["--offline", "--min-ttl", "7d"]);
+    assert_eq!(problems(&offline, "wrong"), ["ttl_unknown", "never_run"]);
+}
+
+#[test]
+fn offline_a_token_file_that_cannot_be_one_is_wrong() {
+    let server = server();
+    let home = renewed(&server);
+    let file = home.token_file();
+    fs::write(&file, "").unwrap();
+    assert_eq!(problems(&look(&home, NOWHERE, &["--offline"]), "wrong"), ["token_file_empty"]);
+    fs::write(&file, "x".repeat(65_537)).unwrap();
+    assert_eq!(problems(&look(&home, NOWHERE, &["--offline"]), "wrong"), ["token_file"]);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
+    let run = home.command(NOWHERE).args(["status", "--offline", "--json"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert_eq!(problems(&status, "wrong"), ["token_file"]);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_waited_for_once() {
+    let server = server();
+    let home = renewed(&server);
+    let target = server.address().to_owned();
+    let silent = Scripted::start(move |request, _| {
+        if request.path.contains("lookup-self") { Reply::Forward(target.clone()) } else { Reply::Hang }
+    });
+    let mut command = home.command(silent.address());
+    command.args(["status", "--json"]).env("VAULT_CLIENT_TIMEOUT", "1s").env("VTR_RETRY_FOR", "0s");
+    let status = object(&home.finish(&mut command).expect(0));
+    assert_eq!(problems(&status, "note"), ["policy_unreadable"]);
+    assert_eq!(silent.requests().len(), 2, "one lookup, one silence");
+}
+
+#[test]
+fn commands_repeat_the_flags_that_say_whose_token_it_is() {
+    let server = server();
+    let home = renewed(&server);
+    let flags = ["--display-name", "devvm emo", "--policy", "vault-admin", "--policy", "sops-admin"];
+    let status = look(&home, server.address(), &flags);
+    let command = "vault-token-renew --display-name 'devvm emo' --policy vault-admin --policy sops-admin";
+    assert_eq!(problem(&status, "foreign").1, command);
+}
+
+#[test]
+fn our_name_without_our_policy_says_what_it_lacks() {
+    let server = server();
+    let home = renewed(&server);
+    let order = json!({"display_name": "devvm-wizard", "policies": ["reader"], "no_parent": true});
+    home.put(&server.mint(server.root_token(), order).token);
+    let (status, policy) = (look(&home, server.address(), &[]), "(it lacks the policy \"vault-admin\")");
+    assert!(problem(&status, "foreign").0.contains(policy), "{status}");
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_is_an_object_all_the_same() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let server = server();
+    let home = renewed(&server);
+    let outside = tempfile::tempdir().unwrap();
+    let folder = outside.path().join(std::ffi::OsStr::from_bytes(b"c\xff"));
+    fs::create_dir(&folder).unwrap();
+    let mut command = home.command(server.address());
+    command.args(["status", "--json", "--token-file", "tok"]).current_dir(&folder);
+    let status = object(&home.finish(&mut command).expect(1));
+    assert_eq!(problems(&status, "wrong")[0], "token_file_missing");
 }

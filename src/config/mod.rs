@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::cli::SettingsFlags;
 use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
-use crate::local::hook::Hook;
+use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
 use crate::vault::{
@@ -45,7 +45,7 @@ const DEFAULT_CONCURRENCY: u32 = 16;
 const DEFAULT_HOOK_TIMEOUT: &str = "30s";
 /// What the metrics call the profile of the default configuration file.
 const DEFAULT_PROFILE: &str = "default";
-/// Only a deploy hook is told of an event. There, the display name is what it is told too, and no setting.
+/// Only a deploy hook is told of an event.
 const EVENT_VARIABLE: &str = "VTR_EVENT";
 /// More would only make the server's queue longer.
 const MOST_CONCURRENCY: u32 = 256;
@@ -90,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) state_directory: PathBuf,
     /// The budget for trying again.
     pub(crate) retry_for: Duration,
+    /// The flags of the command line that say whose token it is; commands to be copied have to repeat them.
+    pub(crate) named_identity: Vec<(&'static str, String)>,
     /// How stale tokens are found.
     pub(crate) sweep: SweepMode,
     /// Where the metrics go, if anywhere.
@@ -185,7 +187,7 @@ impl Settings {
             .config
             .as_ref()
             .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
-            .filter(|path| *path != default_config);
+            .filter(|path| !same_file(path, &default_config));
         if let Some(path) = &named_config {
             check_path("--config", path)?;
         }
@@ -235,12 +237,20 @@ impl Settings {
                 bail!("metrics_file and {name} are the same file: {}", file.display());
             }
         }
+        let state_directory = state_home.join("vault-token-renew");
+        if metrics_file
+            .as_ref()
+            .is_some_and(|file| file.parent().is_some_and(|folder| same_file(folder, &state_directory)))
+        {
+            bail!("metrics_file lies among the state files: {}", state_directory.display());
+        }
         let settings = Self {
             identity: identity(flags, &sources)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
+            named_identity: named_identity(flags),
             token_file: TokenFile::new(token_file),
             log_file,
-            state_directory: state_home.join("vault-token-renew"),
+            state_directory,
             retry_for: match retry_for {
                 Some(given) => given.check(wait)?,
                 None => duration::parse(DEFAULT_RETRY_FOR)?,
@@ -259,6 +269,18 @@ impl Settings {
     }
 }
 
+/// The flags that were given to say whose token it is. Without them a copied command would mean another one.
+fn named_identity(flags: &SettingsFlags) -> Vec<(&'static str, String)> {
+    let given = |flag, value: Option<&String>| value.map(|value| (flag, value.clone()));
+    let policies = flags.policies.iter().map(|policy| ("--policy", policy.clone()));
+    given("--display-name", flags.display_name.as_ref())
+        .into_iter()
+        .chain(policies)
+        .chain(given("--required-policy", flags.required_policy.as_ref()))
+        .chain(given("--period", flags.period.as_ref()))
+        .collect()
+}
+
 /// What to run after the token file was replaced.
 fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
     let command =
@@ -274,7 +296,13 @@ fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
         file::check_writers(&sources.file_path).with_context(|| given.source.clone())?;
     }
     let command = command.map(|given| given.check(hook_command)).transpose()?;
-    Ok(command.map(|command| Hook { command, timeout }))
+    let name_setting = name_variable(sources.environment)?.map(|variable| variable.value);
+    Ok(command.map(|command| Hook { command, timeout, name_setting }))
+}
+
+/// The display name, as the environment sets it. In a hook that variable holds what the hook is told.
+fn name_variable(environment: &Environment) -> Result<Option<environment::Variable>> {
+    environment.get(if environment.is_set(EVENT_VARIABLE) { NAME_SETTING } else { "VTR_DISPLAY_NAME" })
 }
 
 fn hook_command(text: &str) -> Result<String> {
@@ -298,7 +326,12 @@ fn hook_timeout(text: &str) -> Result<Duration> {
 /// The name of the configuration file without its folder and ending, as the template unit has it.
 fn profile(named_config: Option<&Path>) -> String {
     let stem = named_config.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
-    stem.unwrap_or_else(|| DEFAULT_PROFILE.to_owned())
+    match stem {
+        // Its name has to differ from that of the default one.
+        Some(stem) if stem == DEFAULT_PROFILE => format!("{stem}.toml"),
+        Some(stem) => stem,
+        None => DEFAULT_PROFILE.to_owned(),
+    }
 }
 
 /// The units that run a configuration file: the template's, if it lies beside the default one.
@@ -311,11 +344,7 @@ fn units(named_config: Option<&Path>, default_config: &Path) -> Option<Units> {
 /// Whose token it is and how it is minted.
 fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
     let (flag, in_file) = (flags.display_name.as_ref(), sources.file.display_name.as_ref());
-    let display_name = if sources.environment.is_set(EVENT_VARIABLE) {
-        sources.given("display_name", flag, None, in_file)
-    } else {
-        sources.own("display_name", flag, in_file)?
-    };
+    let display_name = sources.given("display_name", flag, name_variable(sources.environment)?, in_file);
     let policies = policies(flags, sources)?;
     // Half an identity is the worst mistake there is: somebody's policies under another name, or another
     // user's tokens swept.

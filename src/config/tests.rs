@@ -412,7 +412,7 @@ fn metrics_and_hook_are_off_unless_asked_for() {
 fn metrics_and_hook_have_the_sources_of_every_setting() {
     let home = Home::configured("metrics_file = \"~/vault.prom\"\ndeploy_hook = \"a\"\nhook_timeout = 7");
     let hook = |command: &str, seconds| {
-        Some(Hook { command: command.to_owned(), timeout: Duration::from_secs(seconds) })
+        Some(Hook { command: command.to_owned(), timeout: Duration::from_secs(seconds), name_setting: None })
     };
     let settings = home.settings(&[], &[]);
     assert_eq!(settings.metrics_file, Some(home.path().join("vault.prom")));
@@ -505,6 +505,14 @@ fn a_profile_is_called_like_its_configuration_file() {
     let profile = |path: &Path| home.settings(&["--config", path.to_str().unwrap()], &[]).profile;
     assert_eq!(profile(&work), "work");
     assert_eq!(profile(&default), "default");
+    let detour = home.path().join(".config/vault-token-renew/../vault-token-renew/config.toml");
+    assert_eq!(profile(&detour), "default");
+    let namesake = home.write(".config/vault-token-renew/default.toml", "");
+    assert_eq!(profile(&namesake), "default.toml");
+    let state = home.path().join(".local/state/vault-token-renew/x.json");
+    fs::create_dir_all(state.parent().unwrap()).unwrap();
+    let refusal = home.refusal(&["--metrics-file", state.to_str().unwrap()], &[]);
+    assert!(refusal.starts_with("metrics_file lies among the state files: "), "{refusal}");
 }
 
 #[test]
@@ -513,4 +521,9 @@ fn what_a_hook_is_told_is_no_setting() {
     let told = [("VTR_EVENT", "healed"), ("VTR_DISPLAY_NAME", "token-x")];
     assert_eq!(home.settings(&[], &told).identity.display_name, "token-x");
     assert_eq!(home.settings(&[], &told[1..]).identity.display_name, "token-token-x");
+    // What was a setting outside of the hook is one inside of it too.
+    let outer = [told[0], told[1], ("VTR_OUTER_DISPLAY_NAME", "y")];
+    assert_eq!(home.settings(&[], &outer).identity.display_name, "token-y");
+    let hook = home.settings(&["--deploy-hook", "a"], &[("VTR_DISPLAY_NAME", "y")]).hook;
+    assert_eq!(hook.unwrap().name_setting.as_deref(), Some("y"));
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::signal::{SIGINT, SIGTERM};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::child::{self, Ended};
 
@@ -22,7 +22,12 @@ pub(crate) struct Hook {
     pub(crate) command: String,
     /// After this it is killed, with all it has started.
     pub(crate) timeout: Duration,
+    /// The setting `VTR_DISPLAY_NAME`, if the environment has it: what a hook is told goes by the same name.
+    pub(crate) name_setting: Option<String>,
 }
+
+/// Keeps the setting `VTR_DISPLAY_NAME` for this program, should a hook run it.
+pub(crate) const NAME_SETTING: &str = "VTR_OUTER_DISPLAY_NAME";
 
 /// What a hook is told, in variables. The token itself it has to read from the file, if it needs it.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +67,7 @@ impl Hook {
     /// comes.
     pub(crate) fn run(&self, event: &Event<'_>, output: HookOutput) -> Result<(), HookFailure> {
         let stopped = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
             // The hook is in a group of its own, so a terminal's signal does not reach it.
             signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(HookFailure::Io)?;
         }
@@ -73,7 +78,11 @@ impl Hook {
             .env("VTR_TOKEN_FILE", event.token_file)
             .env("VTR_DISPLAY_NAME", event.display_name)
             .env("VTR_TTL", event.ttl.to_string())
+            .env_remove(NAME_SETTING)
             .stdin(Stdio::null());
+        if let Some(name) = &self.name_setting {
+            command.env(NAME_SETTING, name);
+        }
         if output == HookOutput::Err {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(HookFailure::Io)?;
             command.stdout(stderr);

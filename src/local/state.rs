@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::staged::{self, Readers, Staged};
@@ -56,14 +57,25 @@ struct Record {
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
     #[serde(deserialize_with = "due")]
     sweep_due: bool,
+    /// Whether the token file was replaced, or was about to be, and the deploy hook has not been told yet.
+    #[serde(deserialize_with = "lenient")]
+    hook_due: bool,
     /// The token that the last sweep kept, or was to keep.
+    #[serde(deserialize_with = "lenient")]
     kept: Option<Accessor>,
     /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
+    #[serde(deserialize_with = "lenient")]
     second_look: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
     minted: Vec<Accessor>,
     /// How the passes went.
+    #[serde(deserialize_with = "lenient")]
     history: History,
+}
+
+/// A part that another version, or a hand, wrote in a way that is not understood is lost, and nothing else is.
+fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    Ok(T::deserialize(serde_json::Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 /// How the passes went, for `status` and the metrics. Nothing is decided by it.
@@ -71,12 +83,16 @@ struct Record {
 #[serde(default)]
 pub(crate) struct History {
     /// The token in the token file as a pass last saw it; none if it last saw none that lives.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) seen: Option<Seen>,
     /// The last pass.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) last_run: Option<LastRun>,
     /// When a pass last renewed or healed: seconds since 1970, this machine's clock.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) last_success: Option<u64>,
     /// What all passes came to.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) counters: Counters,
 }
 
@@ -267,6 +283,26 @@ impl State {
     /// Remembers what is in the token file, to be saved with the end of the pass.
     pub(crate) fn see(&mut self, seen: Option<Seen>) {
         self.record.history.seen = seen;
+    }
+
+    /// Whether the deploy hook has still to be told of a replacement.
+    pub(crate) fn is_hook_due(&self) -> bool {
+        self.record.hook_due
+    }
+
+    /// Remembers whether it has, to be saved with the next note.
+    pub(crate) fn set_hook_due(&mut self, due: bool) {
+        self.record.hook_due = due;
+    }
+
+    /// Notes what a replacement of the token file, which comes next, leaves to be done: a sweep that keeps
+    /// `keep`, if there is to be one, and the hook, if that is due.
+    pub(crate) fn note_replacement(&mut self, keep: Option<&Accessor>) -> io::Result<()> {
+        match keep {
+            Some(_) => self.note_sweep_due(keep),
+            None if self.record.hook_due => self.save(),
+            None => Ok(()),
+        }
     }
 
     /// Notes the end of a pass at `at` (seconds since 1970), and what it adds to the counters.
@@ -499,6 +535,27 @@ mod tests {
         state.note_mint(&accessor("one")).unwrap();
         state.note_pass(2, Ending::Healed, Counters::default()).unwrap();
         assert_eq!(State::load(directory.path(), file()).0.history().last_success, Some(2));
+    }
+
+    #[test]
+    fn a_part_that_is_not_understood_is_lost_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file_name(file(), "json"));
+        for odd in [
+            r#""history":null"#,
+            r#""history":[1]"#,
+            r#""history":{"last_run":{"at":1,"ending":"followed"},"last_success":7}"#,
+            r#""history":{"counters":{"renewed":-1},"last_success":7}"#,
+            r#""history":{"counters":null,"seen":{"display_name":"x"},"last_success":7}"#,
+            r#""second_look":null,"kept":5,"hook_due":"x","history":{"last_success":7}"#,
+        ] {
+            let json = format!(r#"{{"sweep_due":true,"minted":["one"],{odd}}}"#);
+            Staged::write(&path, json.as_bytes(), Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
+            let (state, error) = State::load(directory.path(), file());
+            assert!(error.is_none() && state.is_sweep_due(), "{odd}: {error:?}");
+            assert_eq!(state.minted(), [accessor("one")], "{odd}");
+            assert_eq!(state.history().last_success, Some(7).filter(|_| odd.contains('7')), "{odd}");
+        }
     }
 
     #[test]

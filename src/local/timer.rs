@@ -116,7 +116,7 @@ fn instant(text: &str) -> Option<u64> {
 
 /// Whether the user manager of `user` runs without a login.
 pub(crate) fn lingers(user: &str) -> bool {
-    Path::new(LINGER).join(user).exists()
+    !user.contains('/') && Path::new(LINGER).join(user).exists()
 }
 
 #[cfg(test)]

@@ -120,13 +120,26 @@ impl TokenFile {
         }
     }
 
-    /// Mode and owner (uid) of the file, without reading it.
-    pub(crate) fn access(&self) -> Result<(u32, u32), ReadError> {
-        match fs::metadata(&self.path) {
-            Ok(data) => Ok((data.mode() & 0o7777, data.uid())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Missing),
-            Err(error) => Err(ReadError::Io(error)),
-        }
+    /// Mode and owner (uid) of the file, and what can be told against it without reading it.
+    pub(crate) fn look(&self) -> (Option<(u32, u32)>, Option<ReadError>) {
+        let data = match fs::metadata(&self.path) {
+            Ok(data) => data,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, Some(ReadError::Missing)),
+            Err(error) => return (None, Some(ReadError::Io(error))),
+        };
+        let trouble = if !data.is_file() {
+            Some(ReadError::NotAFile)
+        } else if data.uid() != rustix::process::geteuid().as_raw() {
+            Some(ReadError::Owner(data.uid()))
+        } else if data.len() == 0 {
+            Some(ReadError::Empty)
+        } else if data.len() > LARGEST {
+            Some(ReadError::TooLarge)
+        } else {
+            let refusal = rustix::fs::access(&self.path, rustix::fs::Access::READ_OK).err();
+            refusal.map(|refusal| ReadError::Io(refusal.into()))
+        };
+        (Some((data.mode() & 0o7777, data.uid())), trouble)
     }
 
     /// Reads the token. All checks are made on the opened file, so that nothing can be exchanged between

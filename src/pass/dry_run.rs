@@ -1,6 +1,7 @@
 //! What a pass would do, without doing it: nothing is sent that changes the server, and nothing is written.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::sweep::Action;
 use super::{Context, Current, Scope, inspect, look, sweeps, undisturbed};
@@ -15,7 +16,7 @@ use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No};
 pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
         let current = inspect(context, Looseness::Tell)?;
-        let (identity, state) = (&context.settings.identity, saved_state(context));
+        let (identity, state) = (&context.settings.identity, saved_state(context).0);
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
         let dying = match identity.judge(&current.info) {
             Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
@@ -48,18 +49,21 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
         let current = inspect(context, Looseness::Tell)?;
         match context.settings.identity.judge(&current.info) {
-            Verdict::Ours => Ok(Forecast::Sweep(list(context, &current, &saved_state(context), Scope::Full))),
+            Verdict::Ours => {
+                Ok(Forecast::Sweep(list(context, &current, &saved_state(context).0, Scope::Full)))
+            }
             Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
         }
     })
     .unwrap_or_else(Forecast::Failed)
 }
 
-/// The state as it was last saved; a dry run takes no lock and leaves no trace.
-pub(crate) fn saved_state(context: &Context<'_>) -> State {
+/// The state as it was last saved, and why it could not be read, if so. Whoever only looks takes no lock and leaves
+/// no trace.
+pub(crate) fn saved_state(context: &Context<'_>) -> (State, Option<io::Error>) {
     let settings = context.settings;
     let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
-    State::load(&settings.state_directory, &token_file).0
+    State::load(&settings.state_directory, &token_file)
 }
 
 /// What a sweep that keeps the current token would revoke.

@@ -74,12 +74,13 @@ pub(super) fn heal(
     for warning in &minted.warnings {
         (context.warn)(Warning::Server(warning.clone()));
     }
-    let was_due = state.is_sweep_due();
+    let (was_due, was_hook_due) = (state.is_sweep_due(), state.is_hook_due());
     let ours = match adopt(context, state, &current.token, &minted) {
         Ok(ours) => ours,
         // The minted token may be the one in the file: then it must live.
         Err(unsettled @ Interruption::Failed(Failure::Unsettled(_))) => return Err(unsettled),
         Err(interruption) => {
+            state.set_hook_due(was_hook_due);
             discard(context, state, current, &minted, was_due);
             return Err(interruption);
         }
@@ -136,9 +137,8 @@ fn adopt(
     let info = check(context, minted)?;
     let token_file = &context.settings.token_file;
     let staged = token_file.stage(&minted.token).map_err(Failure::Replace)?;
-    if let Some(keep) = info.accessor.as_ref().filter(|_| sweeps(context.settings)) {
-        note(context, state.note_sweep_due(Some(keep)));
-    }
+    state.set_hook_due(context.settings.hook.is_some());
+    note(context, state.note_replacement(info.accessor.as_ref().filter(|_| sweeps(context.settings))));
     // The last look at the file, as late as it can be: whoever logged in meanwhile must not lose that login.
     match held(context, current) {
         Held::Yes => {}

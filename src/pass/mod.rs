@@ -49,6 +49,8 @@ pub(crate) struct Context<'a> {
     pub(crate) warn: &'a dyn Fn(Warning),
     /// Where the figures go when a run is over, while it still has its lock.
     pub(crate) publish: &'a dyn Fn(&History),
+    /// Where a pass leaves word whether the deploy hook has to run now.
+    pub(crate) hook_due: &'a Cell<bool>,
 }
 
 /// Why an attempt at a pass did not get to an outcome.
@@ -105,6 +107,11 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
         let (ending, gains) = tally(outcome, tried.get());
         if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. }) = outcome {
             state.see(None);
+        }
+        // Also for a run before this one that was killed before it got so far. A hook that has begun is told.
+        if ending.is_good() {
+            context.hook_due.set(context.settings.hook.is_some() && state.is_hook_due());
+            state.set_hook_due(false);
         }
         state.note_pass(context.clock.seconds(), ending, gains)
     })

@@ -27,23 +27,43 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
                 Vitality::Dying(dying) => Some(dying),
             },
         };
-        let needy = verdict == Verdict::Foreign || dying.is_some();
-        Ok(View {
-            authority: if needy { authority(context, &current).ok() } else { None },
-            namesakes: namesakes(context, &current, verdict),
-            // What a foreign token may read says nothing about ours.
-            policies: if verdict == Verdict::Ours { policies(context, &current) } else { Vec::new() },
+        let mut view = View {
+            authority: None,
+            namesakes: None,
+            policies: Vec::new(),
             verdict,
             dying,
             confirmed: current.confirmed,
-            info: current.info,
-        })
+            info: current.info.clone(),
+        };
+        // Each request would use a token up that may be used so many times. And where the server falls silent, a
+        // person has waited once.
+        if current.info.num_uses == 0 {
+            let _ = ask_more(context, &current, &mut view);
+        }
+        Ok(view)
     })
+}
+
+/// That the server gave no believable answer any more.
+struct Silence;
+
+/// Asks for what a lookup of the token does not say, as long as there are answers.
+fn ask_more(context: &Context<'_>, current: &Current, view: &mut View) -> Result<(), Silence> {
+    if view.verdict == Verdict::Foreign || view.dying.is_some() {
+        view.authority = Some(authority(context, current).map_err(|_| Silence)?);
+    }
+    // What a foreign token may read says nothing about our policies.
+    if view.verdict == Verdict::Ours {
+        policies(context, current, &mut view.policies)?;
+    }
+    view.namesakes = namesakes(context, current, view.verdict);
+    Ok(())
 }
 
 /// Counts the tokens of our name. None where they may not be listed or looked up, or not in time.
 fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Option<Namesakes> {
-    let state = saved_state(context);
+    let (state, _) = saved_state(context);
     let sweep = Sweep {
         client: context.client,
         token: &current.token,
@@ -75,12 +95,24 @@ fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Opti
     }
 }
 
-/// Asks for each policy of the identity.
-fn policies(context: &Context<'_>, current: &Current) -> Vec<(String, PolicyTrouble)> {
-    let trouble = |name: &String| match context.client.policy_exists(&current.token, name) {
-        Ok(true) => None,
-        Ok(false) => Some((name.clone(), PolicyTrouble::Missing)),
-        Err(error) => Some((name.clone(), PolicyTrouble::Unreadable(error))),
-    };
-    context.settings.identity.policies.iter().filter_map(trouble).collect()
+/// Asks for each policy of the identity, until there is no believable answer.
+fn policies(
+    context: &Context<'_>,
+    current: &Current,
+    troubles: &mut Vec<(String, PolicyTrouble)>,
+) -> Result<(), Silence> {
+    for name in &context.settings.identity.policies {
+        match context.client.policy_exists(&current.token, name) {
+            Ok(true) => {}
+            Ok(false) => troubles.push((name.clone(), PolicyTrouble::Missing)),
+            Err(error) => {
+                let silence = error.kind.no().is_none();
+                troubles.push((name.clone(), PolicyTrouble::Unreadable(error)));
+                if silence {
+                    return Err(Silence);
+                }
+            }
+        }
+    }
+    Ok(())
 }

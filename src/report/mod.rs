@@ -13,6 +13,7 @@ pub(crate) mod warning;
 pub(crate) mod words;
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -234,7 +235,15 @@ impl<'a> Report<'a> {
     /// Writes the metrics file. Only under the run lock, since what a killed run left beside it is removed too.
     pub(crate) fn metrics(&self, path: &Path, labels: Labels<'_>, history: &History) {
         let text = metrics::text(history, labels, self.clock.seconds());
-        let written = staged::remove_leftovers(path, rustix::process::geteuid().as_raw())
+        // A rename replaces anything, be it a device or somebody's link.
+        let replaceable = match path.symlink_metadata() {
+            Ok(data) if data.is_file() => Ok(()),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        let written = replaceable
+            .and_then(|()| staged::remove_leftovers(path, rustix::process::geteuid().as_raw()))
             .and_then(|()| Staged::write(path, text.as_bytes(), Readers::Everybody)?.commit());
         // Figures that a power cut takes away are back after the next pass.
         if let Err(error) = written {
@@ -292,6 +301,14 @@ pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Optio
     print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
     if format == Format::Json {
         print_json(&json::Usage::new(&text, exit_status));
+    }
+}
+
+/// A command line that could not be understood: whoever asked for JSON gets an object all the same.
+pub(crate) fn misuse(answer: &str, exit_status: u8, mut arguments: impl Iterator<Item = OsString>) {
+    if arguments.any(|argument| argument == "--json") {
+        let first = answer.lines().next().unwrap_or_default();
+        print_json(&json::Usage::new(first.trim_start_matches("error: "), exit_status));
     }
 }
 

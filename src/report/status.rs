@@ -1,6 +1,6 @@
 //! What `status` found out, for a person and for a program.
 
-use std::path::Path;
+use std::borrow::Cow;
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::identity::{Dying, Identity, Verdict};
 use crate::local::state::{History, LastRun};
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::token::TokenInfo;
-use crate::vault::Error;
+use crate::vault::{Error, ErrorKind};
 
 /// Everything that could be found out.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ pub(crate) enum Problem {
     Foreign {
         /// Its name.
         display_name: String,
+        /// The policy it lacks, if it bears our name.
+        lacks: Option<String>,
         /// Whether it may mint ours, as far as Vault tells.
         able: Option<bool>,
     },
@@ -118,6 +120,17 @@ pub(crate) enum Problem {
     },
     /// It is ours, and has no period.
     NotPeriodic,
+    /// It is ours, and has another period than the settings ask for.
+    OtherPeriod {
+        /// Seconds.
+        has: u64,
+        /// Seconds.
+        wanted: u64,
+    },
+    /// It is ours, and ends with the token that minted it.
+    NotOrphan,
+    /// It may be used so many times only.
+    UseLimited(i64),
     /// The server grants less than the period.
     Capped {
         /// Seconds.
@@ -132,10 +145,14 @@ pub(crate) enum Problem {
         /// Seconds.
         least: u64,
     },
+    /// How much life is left was asked for, and nobody knows.
+    LifeUnknown,
     /// Others may use the token file.
     LooseMode(u32),
     /// This variable hides the token file from the official command line.
     Shadowed(String),
+    /// The state file cannot be read.
+    StateUnread(String),
     /// The timer is there and not started.
     TimerOff(Units),
     /// No pass has ever run.
@@ -166,7 +183,7 @@ pub(crate) enum Problem {
 }
 
 /// How much a problem weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
     /// The token is in danger, or somebody is about to be surprised.
@@ -185,10 +202,15 @@ impl Problem {
             | Self::NoneSeen
             | Self::Ended { .. }
             | Self::NotPeriodic
+            | Self::OtherPeriod { .. }
+            | Self::NotOrphan
+            | Self::UseLimited(_)
             | Self::Capped { .. }
             | Self::TooShort { .. }
+            | Self::LifeUnknown
             | Self::LooseMode(_)
             | Self::Shadowed(_)
+            | Self::StateUnread(_)
             | Self::TimerOff(_)
             | Self::NeverRun(_)
             | Self::LingerOff { .. }
@@ -214,10 +236,15 @@ impl Problem {
             Self::NoneSeen => "no_token_seen",
             Self::Ended { .. } => "ended",
             Self::NotPeriodic => "not_periodic",
+            Self::OtherPeriod { .. } => "other_period",
+            Self::NotOrphan => "not_orphan",
+            Self::UseLimited(_) => "use_limited",
             Self::Capped { .. } => "period_capped",
             Self::TooShort { .. } => "ttl_too_short",
+            Self::LifeUnknown => "ttl_unknown",
             Self::LooseMode(_) => "loose_mode",
             Self::Shadowed(_) => "shadowed",
+            Self::StateUnread(_) => "state_unreadable",
             Self::TimerOff(_) => "timer_off",
             Self::NeverRun(_) => "never_run",
             Self::LingerOff { .. } => "linger_off",
@@ -237,13 +264,15 @@ impl Problem {
     fn text(&self, names: &Names<'_>, clock: Clock) -> String {
         match self {
             Self::Failed(failure) => words::failure(failure, names),
-            Self::Foreign { display_name, able } => {
+            Self::Foreign { display_name, lacks, able } => {
+                let lacks = lacks.as_ref().map(|policy| format!(" (it lacks the policy {})", Quoted(policy)));
+                let lacks = lacks.unwrap_or_default();
                 let able = match able {
                     Some(true) => "; it may mint yours",
                     Some(false) => "; it is too weak to mint yours",
                     None => "",
                 };
-                format!("{} is dn={}, not your token{able}", names.token_file(), Quoted(display_name))
+                format!("{} is dn={}, not your token{lacks}{able}", names.token_file(), Quoted(display_name))
             }
             Self::Dying { dying, able } => {
                 let able = match able {
@@ -260,6 +289,13 @@ impl Problem {
             Self::NotPeriodic => {
                 "your token has no period: it dies when the server's maximum is reached".to_owned()
             }
+            Self::OtherPeriod { has, wanted } => {
+                format!("your token has a period of {}, the settings ask for {}", span(*has), span(*wanted))
+            }
+            Self::NotOrphan => "your token is no orphan: it dies with the token that minted it".to_owned(),
+            Self::UseLimited(uses) => {
+                format!("the token may be used {uses} more time(s); nothing else was asked, to spare them")
+            }
             Self::Capped { granted, period } => format!(
                 "the server grants {} at a time, less than the period of {}",
                 span(*granted),
@@ -268,14 +304,16 @@ impl Problem {
             Self::TooShort { left, least } => {
                 format!("the token has {} left, less than the {} asked for", span(*left), span(*least))
             }
+            Self::LifeUnknown => "how long the token has is not known".to_owned(),
             Self::LooseMode(mode) => {
                 format!("{} has mode {mode:04o}, which lets others at the token", names.token_file())
             }
             Self::Shadowed(name) => {
                 format!("{name} is set: the vault command line uses it instead of {}", names.token_file())
             }
+            Self::StateUnread(reason) => format!("the state file cannot be read: {}", Shown(reason)),
             Self::TimerOff(units) => format!("{} is off: no pass runs by itself", Shown(&units.timer)),
-            Self::NeverRun(_) => "no pass has run here yet".to_owned(),
+            Self::NeverRun(_) => "no pass is known to have run here".to_owned(),
             Self::LingerOff { .. } => {
                 "lingering is off: the timer sleeps while you are logged out".to_owned()
             }
@@ -285,7 +323,8 @@ impl Problem {
             Self::PolicyUnreadable(name, error) => {
                 format!("whether the policy {} exists cannot be told ({})", Quoted(name), words::error(error))
             }
-            Self::SweepUnfinished => "a sweep of stale tokens waits to be finished".to_owned(),
+            Self::SweepUnfinished => "a sweep of stale tokens waits to be finished; where tokens may not be listed, set sweep = \"remembered\""
+                .to_owned(),
             Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
             Self::LastFailed(run) => {
                 format!("the last pass, at {}, ended in {}", clock.at(run.at), run.ending.word())
@@ -304,28 +343,33 @@ impl Problem {
     fn remedy(&self, names: &Names<'_>) -> Option<String> {
         let start = |unit: &str, verb: &str| format!("systemctl --user {verb} {unit}");
         Some(match self {
-            Self::Failed(failure) => return words::remedy(failure, names),
-            Self::Foreign { able: Some(true), .. }
+            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. }) => return words::remedy(failure, names),
+            Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { .. }
             | Self::NeverRun(None) => names.command(""),
             Self::Foreign { able: Some(false), .. } => {
                 format!("see what wrote it, then: {}", names.recovery_command())
             }
-            Self::Foreign { able: None, .. } => {
-                format!("{}; if that is denied: {}", names.command(""), names.recovery_command())
-            }
-            Self::NoneSeen
+            Self::Failed(_)
+            | Self::NoneSeen
             | Self::Ended { .. }
             | Self::NotPeriodic
+            | Self::OtherPeriod { .. }
+            | Self::NotOrphan
+            | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
+            Self::LifeUnknown => names.command(" status"),
+            Self::StateUnread(_) => {
+                "see whose it is and what is in it; a run overwrites one that is garbled".to_owned()
+            }
             Self::Capped { .. } => {
                 "set `period` to what the server grants, or raise its max_lease_ttl; let no run fail for so long".to_owned()
             }
             Self::LooseMode(_) => format!("chmod 600 {}", words::for_shell(names.token_file)),
             Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),
-            Self::TimerOff(units) => start(&units.timer, "enable --now"),
-            Self::NeverRun(Some(units)) => start(&units.service, "start"),
+            Self::TimerOff(units) => start(&words::word_for_shell(&units.timer), "enable --now"),
+            Self::NeverRun(Some(units)) => start(&words::word_for_shell(&units.service), "start"),
             Self::LingerOff { user } => format!("loginctl enable-linger {}", words::word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
                 format!("see the last lines of the log, and what {} says", names.command(" --dry-run"))
@@ -333,14 +377,11 @@ impl Problem {
             Self::PolicyMissing(_) => {
                 "correct `policies` in the settings, or have the policy written".to_owned()
             }
-            Self::PolicyUnreadable(name, _) => {
+            Self::PolicyUnreadable(name, Error { kind: ErrorKind::Denied { .. }, .. }) => {
                 format!("nothing, or have read granted on sys/policies/acl/{}", Shown(name))
             }
-            Self::SweepUnfinished => format!(
-                "{}; where tokens may not be listed: sweep = \"remembered\" in the settings",
-                names.command(" sweep")
-            ),
-            Self::Stale(_) => names.command(" sweep"),
+            Self::PolicyUnreadable(..) => return None,
+            Self::SweepUnfinished | Self::Stale(_) => names.command(" sweep"),
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
@@ -367,10 +408,15 @@ impl Status {
             Problem::Foreign { .. } => Some(3),
             Problem::Dying { .. } => Some(5),
             Problem::NotPeriodic
+            | Problem::OtherPeriod { .. }
+            | Problem::NotOrphan
+            | Problem::UseLimited(_)
             | Problem::Capped { .. }
             | Problem::TooShort { .. }
+            | Problem::LifeUnknown
             | Problem::LooseMode(_)
             | Problem::Shadowed(_)
+            | Problem::StateUnread(_)
             | Problem::TimerOff(_)
             | Problem::NeverRun(_)
             | Problem::LingerOff { .. }
@@ -411,8 +457,7 @@ impl Status {
         rows.push((
             "on server",
             match namesakes {
-                Some(Namesakes { total, stale: 0 }) => format!("{total} token(s) of your name"),
-                Some(Namesakes { total, stale }) => format!("{total} token(s) of your name, {stale} stale"),
+                Some(Namesakes { total, .. }) => format!("{total} token(s) of your name"),
                 None => "unknown how many tokens of your name".to_owned(),
             },
         ));
@@ -422,16 +467,14 @@ impl Status {
             .map(|(label, text)| format!("{} {text}", paint.dim(&format!("{label:<9}"))))
             .collect();
         lines.push(String::new());
-        for severity in [Severity::Wrong, Severity::Note] {
-            for problem in self.problems.iter().filter(|problem| problem.severity() == severity) {
-                let mark = match severity {
-                    Severity::Wrong => paint.red("wrong:"),
-                    Severity::Note => paint.yellow("note: "),
-                };
-                lines.push(format!("{mark} {}", problem.text(names, clock)));
-                if let Some(remedy) = problem.remedy(names) {
-                    lines.push(format!("   fix: {remedy}"));
-                }
+        for problem in &self.problems {
+            let mark = match problem.severity() {
+                Severity::Wrong => paint.red("wrong:"),
+                Severity::Note => paint.yellow("note: "),
+            };
+            lines.push(format!("{mark} {}", problem.text(names, clock)));
+            if let Some(remedy) = problem.remedy(names) {
+                lines.push(format!("   fix: {remedy}"));
             }
         }
         if self.is_healthy() {
@@ -585,7 +628,7 @@ struct Document<'a> {
 
 #[derive(Debug, Serialize)]
 struct File<'a> {
-    path: &'a Path,
+    path: Cow<'a, str>,
     mode: Option<String>,
     owner_uid: Option<u32>,
 }
@@ -646,7 +689,7 @@ impl Status {
             server: &self.address,
             identity: identity.into(),
             token_file: File {
-                path: names.token_file,
+                path: names.token_file.to_string_lossy(),
                 mode: self.access.map(|(mode, _)| format!("{mode:04o}")),
                 owner_uid: self.access.map(|(_, uid)| uid),
             },

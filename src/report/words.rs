@@ -63,6 +63,8 @@ pub(crate) struct Names<'a> {
     pub(crate) named_config: Option<&'a Path>,
     /// The token file, if it has to be named in commands.
     pub(crate) named_token_file: Option<&'a Path>,
+    /// The flags that said whose token it is, which commands have to repeat.
+    pub(crate) named_identity: &'a [(&'static str, String)],
 }
 
 impl Names<'_> {
@@ -90,7 +92,16 @@ impl Names<'_> {
     pub(super) fn command(&self, verb: &str) -> String {
         let config = self.named_config.map(|path| format!(" --config {}", for_shell(path)));
         let token_file = self.named_token_file.map(|path| format!(" --token-file {}", for_shell(path)));
-        format!("vault-token-renew{verb}{}{}", config.unwrap_or_default(), token_file.unwrap_or_default())
+        let mut command = format!(
+            "vault-token-renew{verb}{}{}",
+            config.unwrap_or_default(),
+            token_file.unwrap_or_default()
+        );
+        for (flag, value) in self.named_identity {
+            // Writing to a string does not fail.
+            let _ = write!(command, " {flag} {}", word_for_shell(value));
+        }
+        command
     }
 
     pub(super) fn recovery_command(&self) -> String {

@@ -69,6 +69,13 @@ pub(crate) struct ConnectionSettings {
     pub(crate) proxies: ProxyRules,
 }
 
+impl ConnectionSettings {
+    /// The same for somebody who has no more patience than this for one answer.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        Self { timeout: self.timeout.min(patience), ..self }
+    }
+}
+
 /// What is sent.
 pub(super) struct Question<'a> {
     /// GET or POST.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::{Settings, SettingsWarning};
 use crate::identity::{Identity, Verdict};
+use crate::local::plain;
 use crate::local::state::History;
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
@@ -14,6 +15,9 @@ use crate::report::status::{End, PolicyTrouble, Problem, Status, View};
 
 /// A nightly run and its delay, and half a day to make good for one that failed.
 const OLDEST_SUCCESS: u64 = 36 * 60 * 60;
+
+/// A clock that was set back a little is no reason to distrust what was noted before.
+const AHEAD: u64 = 60 * 60;
 
 /// What was asked for besides.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,28 +31,30 @@ pub(crate) struct Wishes {
 /// Finds out all there is to know. `runtime` is where the user manager listens.
 pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> Status {
     let settings = context.settings;
-    let state = pass::saved_state(context);
+    let (state, unread) = pass::saved_state(context);
     let looked = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
-    let (access, inaccessible) = match settings.token_file.access() {
-        Ok(access) => (Some(access), None),
-        Err(error) => (None, Some(Failure::TokenFile(error))),
-    };
+    let (access, trouble) = settings.token_file.look();
     let timer =
         settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime));
     // Without a user manager there is nobody who could linger.
     let lingers = (timer.state != TimerState::Unknown).then(|| timer::lingers(&settings.user));
     let (view, failure) = match looked {
         Ok(Some(view)) => (Some(view), None),
-        // Where the server is not asked, the file is not read either; but it has to be there.
-        Ok(None) => (None, inaccessible),
+        // Where the server is not asked, the file is not read either; but what can be told without has to be right.
+        Ok(None) => (None, trouble.map(Failure::TokenFile)),
         Err(failure) => (None, Some(failure)),
     };
+    let mut history = state.history().clone();
+    if let Some(Failure::Dead { .. } | Failure::TokenFile(_)) = failure {
+        // What a pass saw is not what is in the file now.
+        history.seen = None;
+    }
     let mut status = Status {
         now: context.clock.seconds(),
         address: context.client.address(),
         view,
         access,
-        history: state.history().clone(),
+        history,
         sweep_due: state.is_sweep_due(),
         last_line: report::last_line(&settings.log_file),
         units: settings.units.clone(),
@@ -57,6 +63,11 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
         problems: Vec::new(),
     };
     status.problems = problems(&status, failure, settings, wishes);
+    match unread {
+        Some(error) => status.problems.push(Problem::StateUnread(plain(&error))),
+        None => about_the_runs(&mut status),
+    }
+    status.problems.sort_by_key(Problem::severity);
     status
 }
 
@@ -70,9 +81,13 @@ fn problems(status: &Status, failure: Option<Failure>, settings: &Settings, wish
         None if wishes.offline && !unknown => remembered(&mut problems, status),
         None => {}
     }
-    if let (Some(least), End::At(end)) = (wishes.min_ttl, status.end()) {
-        let left = end.saturating_sub(status.now);
-        problems.extend((left < least).then_some(Problem::TooShort { left, least }));
+    match (wishes.min_ttl, status.end()) {
+        (Some(least), End::At(end)) => {
+            let left = end.saturating_sub(status.now);
+            problems.extend((left < least).then_some(Problem::TooShort { left, least }));
+        }
+        (Some(_), End::Unknown) if problems.is_empty() => problems.push(Problem::LifeUnknown),
+        (Some(_), End::Never | End::Unknown) | (None, _) => {}
     }
     if let Some((mode, _)) = status.access.filter(|(mode, _)| mode & OTHERS != 0) {
         problems.push(Problem::LooseMode(mode));
@@ -81,7 +96,7 @@ fn problems(status: &Status, failure: Option<Failure>, settings: &Settings, wish
         SettingsWarning::TokenVariableIgnored(name) => Problem::Shadowed(name.clone()),
         SettingsWarning::VerificationOff(name) => Problem::VerificationOff(name.clone()),
     }));
-    about_the_runs(&mut problems, status, &settings.user);
+    about_the_timer(&mut problems, status, &settings.user);
     if status.sweep_due {
         problems.push(Problem::SweepUnfinished);
     }
@@ -94,11 +109,20 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
     let able = authority.as_ref().map(Result::is_ok);
     match (verdict, *dying) {
         (Verdict::Foreign, _) => {
-            problems.push(Problem::Foreign { display_name: info.display_name.clone(), able });
+            let namesake = info.display_name == identity.display_name;
+            problems.push(Problem::Foreign {
+                display_name: info.display_name.clone(),
+                lacks: namesake.then(|| identity.required_policy.clone()),
+                able,
+            });
         }
         (Verdict::Ours, Some(dying)) => problems.push(Problem::Dying { dying, able }),
         (Verdict::Ours, None) if info.period.unwrap_or(0) == 0 && !info.is_by_role() => {
             problems.push(Problem::NotPeriodic);
+        }
+        (Verdict::Ours, None) if info.period.is_some_and(|has| has > 0 && has != identity.period) => {
+            let (has, wanted) = (info.period.unwrap_or(0), identity.period);
+            problems.push(Problem::OtherPeriod { has, wanted });
         }
         (Verdict::Ours, None) => {
             // What a renewal was granted is the server's last word; before the first, what the mint was.
@@ -109,6 +133,12 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
             }
         }
     }
+    if *verdict == Verdict::Ours && info.orphan == Some(false) {
+        problems.push(Problem::NotOrphan);
+    }
+    if info.num_uses > 0 {
+        problems.push(Problem::UseLimited(info.num_uses));
+    }
     problems.extend(view.policies.iter().map(|(name, trouble)| match trouble {
         PolicyTrouble::Missing => Problem::PolicyMissing(name.clone()),
         PolicyTrouble::Unreadable(why) => Problem::PolicyUnreadable(name.clone(), why.clone()),
@@ -116,7 +146,9 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
     if !view.confirmed {
         problems.push(Problem::Unconfirmed);
     }
-    if let Some(stale) = view.namesakes.map(|namesakes| namesakes.stale).filter(|stale| *stale > 0) {
+    // With a foreign token in the file nothing may be swept, and ours is among them.
+    let stale = view.namesakes.map_or(0, |namesakes| namesakes.stale);
+    if *verdict == Verdict::Ours && stale > 0 {
         problems.push(Problem::Stale(stale));
     }
 }
@@ -126,7 +158,11 @@ fn remembered(problems: &mut Vec<Problem>, status: &Status) {
     match (&status.history.seen, status.history.last_run) {
         (Some(seen), _) => {
             if !seen.ours {
-                problems.push(Problem::Foreign { display_name: seen.display_name.clone(), able: None });
+                problems.push(Problem::Foreign {
+                    display_name: seen.display_name.clone(),
+                    lacks: None,
+                    able: None,
+                });
             }
             if let Some(at) = seen.ends_at.filter(|end| *end <= status.now) {
                 problems.push(Problem::Ended { at });
@@ -139,26 +175,29 @@ fn remembered(problems: &mut Vec<Problem>, status: &Status) {
 }
 
 /// Whether passes run, and succeed.
-fn about_the_runs(problems: &mut Vec<Problem>, status: &Status, user: &str) {
-    let Status { history, timer, units, now, .. } = status;
+fn about_the_runs(status: &mut Status) {
+    let Status { history, now, .. } = &*status;
+    let Some(last_run) = history.last_run else {
+        let installed = matches!(status.timer.state, TimerState::On | TimerState::Off);
+        status.problems.push(Problem::NeverRun(status.units.clone().filter(|_| installed)));
+        return;
+    };
+    // One that lies ahead was noted while the clock was wrong, and says nothing.
+    let fresh = |at: u64| at <= now.saturating_add(AHEAD) && now.saturating_sub(at) <= OLDEST_SUCCESS;
+    if !history.last_success.is_some_and(fresh) {
+        status.problems.push(Problem::SuccessTooOld(history.last_success));
+    } else if !last_run.ending.is_good() {
+        status.problems.push(Problem::LastFailed(last_run));
+    }
+}
+
+/// Whether anything starts passes by itself.
+fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str) {
+    let Status { timer, units, .. } = status;
     let known = |state: TimerState| units.clone().filter(|_: &Units| timer.state == state);
     problems.extend(known(TimerState::Off).map(Problem::TimerOff));
     problems.extend(known(TimerState::Absent).map(|_| Problem::NoTimer));
     if status.lingers == Some(false) && timer.state == TimerState::On {
         problems.push(Problem::LingerOff { user: user.to_owned() });
-    }
-    let Some(last_run) = history.last_run else {
-        // A log without a state is one of an older program, or of one that could not save its state.
-        if status.last_line.is_none() {
-            let installed = matches!(timer.state, TimerState::On | TimerState::Off);
-            problems.push(Problem::NeverRun(units.clone().filter(|_| installed)));
-        }
-        return;
-    };
-    let fresh = history.last_success.is_some_and(|at| now.saturating_sub(at) <= OLDEST_SUCCESS);
-    if !fresh {
-        problems.push(Problem::SuccessTooOld(history.last_success));
-    } else if !last_run.ending.is_good() {
-        problems.push(Problem::LastFailed(last_run));
     }
 }
