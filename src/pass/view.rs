@@ -63,6 +63,8 @@ fn ask_more(context: &Context<'_>, current: &Current, view: &mut View) -> Result
 
 /// Counts the tokens of our name. None where they may not be listed or looked up, or not in time.
 fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Option<Namesakes> {
+    // Whoever does not want the server walked over does not want it for a look either.
+    let SweepMode::Walk = context.settings.sweep else { return None };
     let (state, _) = saved_state(context);
     let sweep = Sweep {
         client: context.client,
@@ -75,23 +77,18 @@ fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Opti
         action: Action::List,
         limit: COUNT_LIMIT,
     };
-    let report = sweep.run(context.settings.sweep);
-    match (context.settings.sweep, report.end) {
-        (SweepMode::Walk, SweepEnd::Complete) => {
+    let report = sweep.run(SweepMode::Walk);
+    match report.end {
+        SweepEnd::Complete => {
             let count = report.stale.len();
             Some(Namesakes { total: count + usize::from(verdict == Verdict::Ours), stale: count })
         }
-        // Whoever does not want the server walked over does not want it for a look either.
-        (SweepMode::Remembered | SweepMode::Off, _)
-        | (
-            SweepMode::Walk,
-            SweepEnd::Off
-            | SweepEnd::ListDenied
-            | SweepEnd::LookupDenied
-            | SweepEnd::MostlyDenied
-            | SweepEnd::NothingToKeep
-            | SweepEnd::CutShort { .. },
-        ) => None,
+        SweepEnd::Off
+        | SweepEnd::ListDenied
+        | SweepEnd::LookupDenied
+        | SweepEnd::MostlyDenied
+        | SweepEnd::NothingToKeep
+        | SweepEnd::CutShort { .. } => None,
     }
 }
 
