@@ -1,7 +1,7 @@
 //! Atomic replacement of a file: written and synced under another name first, then renamed.
 //!
-//! [`Staged::commit`] is the only rename in the program. A staged file that is not committed is removed
-//! when it is dropped.
+//! [`Staged::replace`] is the only rename in the program, and [`Staged::commit`] makes it last. A staged file
+//! that is not put in place is removed when it is dropped.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -63,10 +63,16 @@ impl Staged {
         Ok(Self { file, target: target.to_owned() })
     }
 
-    /// Puts the staged file in the place of its target.
+    /// Puts the staged file in the place of its target. A power cut may undo that, and leaves one of the two
+    /// whole.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        self.file.persist(&self.target).map(drop).map_err(|error| error.error)
+    }
+
+    /// Puts the staged file in the place of its target, and sees to it that it stays there.
     pub(crate) fn commit(self) -> io::Result<Committed> {
         let directory = directory(&self.target).to_owned();
-        self.file.persist(&self.target).map_err(|error| error.error)?;
+        self.replace()?;
         // From here on the new file is in place, and nothing that fails may be taken to say otherwise.
         Ok(match File::open(&directory).and_then(|directory| directory.sync_all()) {
             Ok(()) => Committed::Durably,

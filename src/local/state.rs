@@ -318,7 +318,7 @@ impl State {
     pub(crate) fn note_gains(&mut self, gains: Counters) -> io::Result<()> {
         self.record.history.counters.add(gains);
         // What an unread state file remembers is worth more than this.
-        if self.unread { Ok(()) } else { self.save() }
+        if self.unread { Ok(()) } else { self.stage()?.map_or(Ok(()), Staged::replace) }
     }
 
     /// Notes a mint before anything else is done with it, so that even a killed run strands no token.
@@ -361,12 +361,17 @@ impl State {
     }
 
     fn save(&mut self) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let json = serde_json::to_vec_pretty(&self.record)?;
         // A state that was not synced is no worse than one that was not written: nothing is lost by it.
-        Staged::write(file, &json, Readers::Owner)?.commit().map(|_| ())?;
+        self.stage()?.map_or(Ok(()), |staged| staged.commit().map(|_| ()))?;
         self.unread = false;
         Ok(())
+    }
+
+    /// What is to be saved, synced to disk, if there is a place for it.
+    fn stage(&self) -> io::Result<Option<Staged>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let json = serde_json::to_vec_pretty(&self.record)?;
+        Staged::write(file, &json, Readers::Owner).map(Some)
     }
 }
 

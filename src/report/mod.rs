@@ -244,7 +244,7 @@ impl<'a> Report<'a> {
         };
         let written = replaceable
             .and_then(|()| staged::remove_leftovers(path, rustix::process::geteuid().as_raw()))
-            .and_then(|()| Staged::write(path, text.as_bytes(), Readers::Everybody)?.commit());
+            .and_then(|()| Staged::write(path, text.as_bytes(), Readers::Everybody)?.replace());
         // Figures that a power cut takes away are back after the next pass.
         if let Err(error) = written {
             self.warn(&Warning::MetricsUnwritable { path: path.to_owned(), reason: plain(&error) });
