@@ -906,6 +906,23 @@ fn a_sweep_that_may_not_look_says_so_and_tries_what_it_remembers() {
 }
 
 #[test]
+fn an_answer_about_another_accessor_than_was_asked_for_revokes_nothing() {
+    for (answered, revoked) in [("other", 1), ("yet-another", 0)] {
+        let (mut server, home) = guarded();
+        let _mocks = healing_among(&mut server, &["other".to_owned()]);
+        let of_our_name =
+            |accessor| data(&with(with(minted(), "id", json!("")), "accessor", json!(accessor)));
+        let asked = |accessor| Matcher::Json(json!({ "accessor": accessor }));
+        let _kept = post_matching(&mut server, asked("new-accessor"), 200, &of_our_name("new-accessor"));
+        let _other = post_matching(&mut server, asked("other"), 200, &of_our_name(answered));
+        let revoke = post(&mut server, "auth/token/revoke-accessor", 204, "").expect(revoked);
+        let run = home.run(&server.url(), &[]).expect(0);
+        assert!(run.said().ends_with(&format!("(revoked {revoked} stale periodic token(s))")), "{run:?}");
+        revoke.assert();
+    }
+}
+
+#[test]
 fn many_denials_during_a_sweep_are_not_taken_for_many_vanished_accessors() {
     let (mut server, home) = guarded();
     let others: Vec<String> = (0..40).map(|number| format!("other-{number}")).collect();

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::sweep::Action;
-use super::{Context, Current, Scope, inspect, look, sweeps, undisturbed};
+use super::sweep::{Scope, look, sweeps};
+use super::walk::Action;
+use super::{Context, Current, inspect, undisturbed};
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
@@ -68,7 +69,7 @@ pub(crate) fn saved_state(context: &Context<'_>) -> (State, Option<io::Error>) {
 
 /// What a sweep that keeps the current token would revoke.
 fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> SweepReport {
-    look(context, state, &current.token, current.accessor(state), (scope, Action::List))
+    look(context, state, &current.token, current.accessor(state), scope, Action::List)
 }
 
 /// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes

@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Context, Current, Held, Interruption, Scope, held, note, sweep, sweeps};
+use super::sweep::{Scope, sweep, sweeps};
+use super::{Context, Current, Held, Interruption, held, note};
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;

@@ -7,6 +7,7 @@ mod dry_run;
 mod heal;
 mod sweep;
 mod view;
+mod walk;
 
 use std::cell::Cell;
 use std::thread;
@@ -14,18 +15,18 @@ use std::time::Duration;
 
 pub(crate) use dry_run::{forecast, forecast_sweep, saved_state};
 
-use crate::config::{Settings, SweepMode};
+use crate::config::Settings;
 use crate::identity::{Dying, Verdict, Vitality};
 use crate::local::state::{self, Counters, Ending, History, Lock, Locking, Seen, State};
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::local::{plain, staged};
 use crate::report::Clock;
-use crate::report::outcome::{Failure, Outcome, SweepEnd, SweepReport};
+use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
 use crate::token::{Accessor, Token, TokenInfo};
 use crate::vault::{Client, Error, ErrorKind, Renewal, SelfLookup};
 use heal::Origin;
-use sweep::{Action, Sweep, TIME_LIMIT};
+use sweep::{Scope, sweep};
 pub(crate) use view::view;
 
 /// How often a pass starts over because the token file changed under it.
@@ -360,116 +361,10 @@ fn renew(
     Ok(Err(Origin::Dying { dying, seconds_left }))
 }
 
-/// How much of a sweep there is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    /// All of it.
-    Full,
-    /// What the last sweep was not sure of.
-    SecondLook,
-}
-
-impl Scope {
-    /// What earlier sweeps left for a pass that only renews.
-    fn left_over(context: &Context<'_>, state: &State) -> Option<Self> {
-        if !sweeps(context.settings) {
-            None
-        } else if state.is_sweep_due() {
-            Some(Self::Full)
-        } else if state.second_look().is_empty() {
-            None
-        } else {
-            Some(Self::SecondLook)
-        }
-    }
-
-    /// Whether a sweep that nobody asked for found something worth a word.
-    fn is_news(self, report: &SweepReport) -> bool {
-        match self {
-            // That listing is still denied was said when the token was minted.
-            Self::Full => {
-                !report.stale.is_empty()
-                    || report.unseen > 0
-                    || !matches!(report.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
-            }
-            Self::SecondLook => !report.stale.is_empty() || report.unseen > 0,
-        }
-    }
-}
-
-/// Looks for what is stale, given the token to `keep`, with the authority of `token`.
-fn look(
-    context: &Context<'_>,
-    state: &State,
-    token: &Token,
-    keep: Option<&Accessor>,
-    (scope, action): (Scope, Action),
-) -> SweepReport {
-    // Fail-safe: with nothing known to keep, nothing is revoked.
-    let Some(keep) = keep else { return SweepReport::nothing_to_keep() };
-    let sweep = Sweep {
-        client: context.client,
-        token,
-        identity: &context.settings.identity,
-        host: context.host,
-        keep,
-        remembered: state.minted(),
-        doubtful: state.second_look(),
-        action,
-        limit: TIME_LIMIT,
-    };
-    match scope {
-        Scope::Full => sweep.run(context.settings.sweep),
-        Scope::SecondLook => sweep.look_again(),
-    }
-}
-
-/// Sweeps with `token`, which is ours and is the one to `keep`, and notes in the state how it went.
-fn sweep(
-    context: &Context<'_>,
-    state: &mut State,
-    token: &Token,
-    keep: Option<&Accessor>,
-    scope: Scope,
-) -> SweepReport {
-    let report = look(context, state, token, keep, (scope, Action::Revoke));
-    let seen = |accessor: &&Accessor| match scope {
-        Scope::Full => true,
-        Scope::SecondLook => state.second_look().contains(accessor),
-    };
-    let gone: Vec<_> = state
-        .minted()
-        .iter()
-        .filter(seen)
-        .filter(|&accessor| Some(accessor) != keep && report.is_gone(accessor))
-        .cloned()
-        .collect();
-    let (still_due, second_look) = match scope {
-        // A sweep that is switched off finishes none that is due.
-        Scope::Full => {
-            let off = state.is_sweep_due() && !sweeps(context.settings);
-            (report.is_unfinished() || off, report.second_look.clone())
-        }
-        // One that an outage cut short is made up for; one at which the server itself breaks never ends.
-        Scope::SecondLook if report.is_worth_repeating() => (false, state.second_look().to_vec()),
-        Scope::SecondLook => (false, Vec::new()),
-    };
-    note(context, state.note_swept(still_due, &gone, second_look));
-    report
-}
-
 /// A state that cannot be saved is worth a warning, and nothing more.
 fn note(context: &Context<'_>, saved: std::io::Result<()>) {
     if let Err(error) = saved {
         let path = context.settings.state_directory.clone();
         (context.warn)(Warning::StateUnsaved { path, reason: plain(&error) });
-    }
-}
-
-/// Whether sweeps are switched on.
-fn sweeps(settings: &Settings) -> bool {
-    match settings.sweep {
-        SweepMode::Walk | SweepMode::Remembered => true,
-        SweepMode::Off => false,
     }
 }

@@ -1,18 +1,14 @@
 //! What there is to see of the token in the file and of its namesakes, without touching either.
 
-use std::time::Duration;
-
 use super::dry_run::{authority, saved_state};
-use super::sweep::{Action, Sweep};
+use super::sweep::{Scope, look};
+use super::walk::Action;
 use super::{Context, Current, inspect, undisturbed};
 use crate::config::SweepMode;
 use crate::identity::{Verdict, Vitality};
 use crate::local::token_file::Looseness;
 use crate::report::outcome::{Failure, SweepEnd};
 use crate::report::status::{Namesakes, PolicyTrouble, View};
-
-/// A person waits for this walk. What it does not see in time is not worth the wait.
-const COUNT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Looks.
 pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
@@ -66,18 +62,8 @@ fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Opti
     // Whoever does not want the server walked over does not want it for a look either.
     let SweepMode::Walk = context.settings.sweep else { return None };
     let (state, _) = saved_state(context);
-    let sweep = Sweep {
-        client: context.client,
-        token: &current.token,
-        identity: &context.settings.identity,
-        host: context.host,
-        keep: current.accessor(&state)?,
-        remembered: state.minted(),
-        doubtful: state.second_look(),
-        action: Action::List,
-        limit: COUNT_LIMIT,
-    };
-    let report = sweep.run(SweepMode::Walk);
+    let keep = current.accessor(&state);
+    let report = look(context, &state, &current.token, keep, Scope::Full, Action::Count);
     match report.end {
         SweepEnd::Complete => {
             let count = report.stale.len();
