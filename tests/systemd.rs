@@ -1108,6 +1108,18 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     assert_eq!(state, ["active", "enabled"], "{}", user.report());
     user.must_systemctl(["disable", "--now", TIMER]);
 
+    // A mask keeps `enable` from working; the remedy that `status` names does not.
+    user.must_systemctl(["mask", TIMER]);
+    let status = user.command("/usr/bin/vault-token-renew").args(["status", "--json", "--offline"]).output();
+    let status: Value = serde_json::from_slice(&status.expect("status").stdout).expect("JSON");
+    let problems = status["problems"].as_array().expect("problems");
+    let masked = problems.iter().find(|problem| problem["id"] == "timer_masked").expect("the mask is seen");
+    let remedy = user.command("sh").arg("-c").arg(masked["remedy"].as_str().expect("a remedy")).output();
+    let remedy = remedy.expect("sh");
+    assert!(remedy.status.success(), "{}", text(&remedy));
+    assert_eq!(user.property(TIMER, "ActiveState"), "active", "{status}");
+    user.must_systemctl(["disable", "--now", TIMER]);
+
     package.purge();
     user.must_systemctl(["daemon-reload"]);
     let left = user.systemctl(["list-unit-files", "--plain", "--no-legend", "vault-token-renew*"]);

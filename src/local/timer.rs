@@ -58,6 +58,8 @@ pub(crate) enum TimerState {
     Absent,
     /// It is there, and not started.
     Off,
+    /// It may not be started.
+    Masked,
     /// It is started.
     On,
 }
@@ -93,6 +95,7 @@ fn understand(said: &str) -> Timer {
     let time = |name| instant(property(name)?);
     let state = match (property("LoadState"), property("ActiveState")) {
         (Some("not-found"), _) => TimerState::Absent,
+        (Some("masked"), _) => TimerState::Masked,
         (Some(_), Some("active")) => TimerState::On,
         (Some(_), Some(_)) => TimerState::Off,
         (None, _) | (_, None) => TimerState::Unknown,
@@ -134,6 +137,8 @@ mod tests {
         let said =
             "NextElapseUSecRealtime=\nLastTriggerUSec=n/a\nLoadState=not-found\nActiveState=inactive\n";
         assert_eq!(understand(said), Timer { state: TimerState::Absent, ..Timer::default() });
+        let said = "NextElapseUSecRealtime=\nLastTriggerUSec=\nLoadState=masked\nActiveState=inactive\n";
+        assert_eq!(understand(said), Timer { state: TimerState::Masked, ..Timer::default() });
         for odd in
             ["", "n/a", "Mon 2026-13-23 00:56:04 UTC", "Mon 2026-11-23 00:56:04 CET", "Mon 2026-11-23 UTC"]
         {

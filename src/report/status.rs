@@ -155,6 +155,8 @@ pub(crate) enum Problem {
     StateUnread(String),
     /// The timer is there and not started.
     TimerOff(Units),
+    /// The timer may not be started.
+    TimerMasked(Units),
     /// No pass has ever run.
     NeverRun(Option<Units>),
     /// The timer sleeps while nobody is logged in.
@@ -212,6 +214,7 @@ impl Problem {
             | Self::Shadowed(_)
             | Self::StateUnread(_)
             | Self::TimerOff(_)
+            | Self::TimerMasked(_)
             | Self::NeverRun(_)
             | Self::LingerOff { .. }
             | Self::SuccessTooOld(_)
@@ -246,6 +249,7 @@ impl Problem {
             Self::Shadowed(_) => "shadowed",
             Self::StateUnread(_) => "state_unreadable",
             Self::TimerOff(_) => "timer_off",
+            Self::TimerMasked(_) => "timer_masked",
             Self::NeverRun(_) => "never_run",
             Self::LingerOff { .. } => "linger_off",
             Self::SuccessTooOld(_) => "success_too_old",
@@ -313,6 +317,7 @@ impl Problem {
             }
             Self::StateUnread(reason) => format!("the state file cannot be read: {}", Shown(reason)),
             Self::TimerOff(units) => format!("{} is off: no pass runs by itself", Shown(&units.timer)),
+            Self::TimerMasked(units) => format!("{} is masked: no pass runs by itself", Shown(&units.timer)),
             Self::NeverRun(_) => "no pass is known to have run here".to_owned(),
             Self::LingerOff { .. } => {
                 "lingering is off: the timer sleeps while you are logged out".to_owned()
@@ -369,6 +374,10 @@ impl Problem {
             Self::LooseMode(_) => format!("chmod 600 {}", words::for_shell(names.token_file)),
             Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),
             Self::TimerOff(units) => start(&words::word_for_shell(&units.timer), "enable --now"),
+            Self::TimerMasked(units) => {
+                let timer = words::word_for_shell(&units.timer);
+                format!("{} && {}", start(&timer, "unmask"), start(&timer, "enable --now"))
+            }
             Self::NeverRun(Some(units)) => start(&words::word_for_shell(&units.service), "start"),
             Self::LingerOff { user } => format!("loginctl enable-linger {}", words::word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
@@ -418,6 +427,7 @@ impl Status {
             | Problem::Shadowed(_)
             | Problem::StateUnread(_)
             | Problem::TimerOff(_)
+            | Problem::TimerMasked(_)
             | Problem::NeverRun(_)
             | Problem::LingerOff { .. }
             | Problem::SuccessTooOld(_)
@@ -554,6 +564,7 @@ impl Status {
             }
             (TimerState::On, None) => format!("unknown ({timer} is on, and does not say when)"),
             (TimerState::Off, _) => format!("none ({timer} is off)"),
+            (TimerState::Masked, _) => format!("none ({timer} is masked)"),
             (TimerState::Absent, _) => format!("unknown (there is no {timer})"),
             (TimerState::Unknown, _) => "unknown".to_owned(),
         }
@@ -706,6 +717,7 @@ impl Status {
                     TimerState::Unknown => "unknown",
                     TimerState::Absent => "absent",
                     TimerState::Off => "off",
+                    TimerState::Masked => "masked",
                     TimerState::On => "on",
                 },
                 next: self.timer.next.map(instant),

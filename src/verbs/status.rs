@@ -178,7 +178,10 @@ fn remembered(problems: &mut Vec<Problem>, status: &Status) {
 fn about_the_runs(status: &mut Status) {
     let Status { history, now, .. } = &*status;
     let Some(last_run) = history.last_run else {
-        let installed = matches!(status.timer.state, TimerState::On | TimerState::Off);
+        let installed = match status.timer.state {
+            TimerState::On | TimerState::Off | TimerState::Masked => true,
+            TimerState::Absent | TimerState::Unknown => false,
+        };
         status.problems.push(Problem::NeverRun(status.units.clone().filter(|_| installed)));
         return;
     };
@@ -196,6 +199,7 @@ fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str) {
     let Status { timer, units, .. } = status;
     let known = |state: TimerState| units.clone().filter(|_: &Units| timer.state == state);
     problems.extend(known(TimerState::Off).map(Problem::TimerOff));
+    problems.extend(known(TimerState::Masked).map(Problem::TimerMasked));
     problems.extend(known(TimerState::Absent).map(|_| Problem::NoTimer));
     if status.lingers == Some(false) && timer.state == TimerState::On {
         problems.push(Problem::LingerOff { user: user.to_owned() });
