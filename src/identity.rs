@@ -61,6 +61,8 @@ pub(crate) enum Dying {
     ExplicitMaximum,
     /// It has no period, and renewals no longer reach one.
     NoPeriod,
+    /// It may be used so many times only, which no renewal changes.
+    UseLimited,
 }
 
 /// How a freshly minted token contradicts what was ordered.
@@ -119,6 +121,9 @@ impl Identity {
     /// What a dry run expects of the renewal it must not send, judged by the lookup and `now` (seconds
     /// since 1970, this machine's clock).
     pub(crate) fn forecast(&self, info: &TokenInfo, now: u64) -> Vitality {
+        if info.num_uses != 0 {
+            return Vitality::Dying(Dying::UseLimited);
+        }
         if info.renewable == Some(false) {
             return Vitality::Dying(Dying::NotRenewable);
         }
@@ -323,6 +328,7 @@ mod tests {
             tell(TokenInfo { renewable: Some(false), ..ours() }),
             Vitality::Dying(Dying::NotRenewable)
         );
+        assert_eq!(tell(TokenInfo { num_uses: 9, ..ours() }), Vitality::Dying(Dying::UseLimited));
         assert_eq!(
             tell(TokenInfo { explicit_max_ttl: 40 * DAY, creation_time: Some(now - 33 * DAY), ..ours() }),
             Vitality::Dying(Dying::ExplicitMaximum)

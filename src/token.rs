@@ -170,7 +170,9 @@ pub(crate) struct TokenInfo {
     pub(crate) meta_host: Option<String>,
     /// The namespace it lives in, without slashes around it; absent for the root namespace.
     pub(crate) namespace: Option<String>,
-    /// Uses left; 0 for a token without that limit.
+    /// Uses left; 0 for a token without that limit, below 0 once the last is spent.
+    ///
+    /// Source: OpenBao and Vault, `token_store.go`, `UseToken` and `tokenRevocationPending`.
     pub(crate) num_uses: i64,
 }
 

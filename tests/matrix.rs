@@ -194,6 +194,23 @@ fn tokens_that_vault_never_lets_mint_are_drift_however_mighty() {
     }
 }
 
+#[test]
+fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
+    let server = server();
+    let limited = |uses: u64| mint(&server, with(ours(), "num_uses", json!(uses)));
+    let token = limited(9);
+    let home = Sandbox::holding(&token.token);
+    let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(5);
+    assert!(dry.stderr.contains("which is dying: it may be used so many times only"), "{dry:?}");
+    let run = home.run(server.address(), &["--detailed-exitcode"]).expect(5);
+    assert!(run.complaint().contains("(tokens with a limited number of uses cannot mint); "), "{run:?}");
+    assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 7);
+
+    let home = Sandbox::holding(&limited(1).token);
+    let run = home.run(server.address(), &["--detailed-exitcode"]).expect(4);
+    assert!(run.complaint().contains("so many times only, and this was the last; log in again"), "{run:?}");
+}
+
 /// A policy that may do what healing takes, with the right to mint on one path only.
 fn healer(server: &OpenBao, name: &str, mint_path: &str, sweep: &str) {
     server.write_policy(

@@ -466,9 +466,22 @@ fn a_token_of_limited_uses_is_wrong_and_loses_no_more_than_one_by_a_look() {
         "no_parent": true, "num_uses": 5});
     let limited = server.mint(server.root_token(), order);
     let home = Sandbox::holding(&limited.token);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, server.address(), &["--detailed-exitcode"]);
     assert_eq!(problems(&status, "wrong"), ["use_limited", "never_run"]);
+    assert_eq!((&status["token"]["num_uses"], &status["exit_status"]), (&json!(4), &json!(5)));
     assert_eq!(server.lookup_accessor(&limited.accessor).expect("it lives")["num_uses"], 4);
+}
+
+#[test]
+fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
+    let server = server();
+    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
+        "no_parent": true, "num_uses": 1});
+    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    let status = look(&home, server.address(), &["--detailed-exitcode"]);
+    assert_eq!(problems(&status, "wrong"), ["token_dead", "never_run"]);
+    assert_eq!(status["exit_status"], 4);
+    assert!(problem(&status, "token_dead").0.contains("and this was the last"), "{status}");
 }
 
 #[test]

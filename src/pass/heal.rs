@@ -46,6 +46,10 @@ pub(super) fn heal(
 ) -> Result<Outcome, Interruption> {
     let info = &current.info;
     let display_name = info.display_name.clone();
+    if let Origin::Dying { dying: dying @ Dying::UseLimited, seconds_left } = origin {
+        // To be refused would only cost it more of its uses.
+        return Err(Failure::Dying { display_name, dying, seconds_left, refusal: None }.into());
+    }
     let works = context.client.namespace().unwrap_or("");
     if let Some(lives) = info.namespace.as_deref().filter(|&lives| lives != works) {
         // A mint happens in the namespace of the request, where this token may be nobody.
@@ -64,7 +68,7 @@ pub(super) fn heal(
             return match origin {
                 Origin::Foreign => Ok(Outcome::Drift { display_name, refusal }),
                 Origin::Dying { dying, seconds_left } => {
-                    Err(Failure::Dying { display_name, dying, seconds_left, refusal }.into())
+                    Err(Failure::Dying { display_name, dying, seconds_left, refusal: Some(refusal) }.into())
                 }
             };
         }

@@ -106,7 +106,7 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     };
     locked(context, work, |state, outcome| {
         let (ending, gains) = tally(outcome, tried.get());
-        if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. }) = outcome {
+        if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. } | Failure::Spent) = outcome {
             state.see(None);
         }
         // Also for a run before this one that was killed before it got so far. A hook that has begun is told.
@@ -238,6 +238,7 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
 fn inspect(context: &Context<'_>, looseness: Looseness) -> Result<Current, Interruption> {
     let token = read(context, looseness)?;
     match context.client.lookup_self(&token) {
+        Ok(SelfLookup { info, .. }) if info.num_uses < 0 => Err(Failure::Spent.into()),
         Ok(SelfLookup { info, confirmed }) => {
             if !confirmed {
                 (context.warn)(Warning::Unconfirmed);
@@ -326,6 +327,10 @@ fn renew(
     current: &Current,
 ) -> Result<Result<Outcome, Origin>, Interruption> {
     let Current { token, info, .. } = current;
+    if info.num_uses != 0 {
+        // A renewal would cost it a use, and add none.
+        return Ok(Err(Origin::Dying { dying: Dying::UseLimited, seconds_left: info.ttl }));
+    }
     let (dying, seconds_left) = match context.client.renew_self(token) {
         Ok(Renewal::Renewed { lease, renewable, warnings }) => {
             for warning in warnings {

@@ -98,7 +98,7 @@ impl Forecast {
             Self::Denied { display_name, ttl, dying, reason } => {
                 let why = match reason {
                     NoAuthority::Batch => "batch tokens cannot mint".to_owned(),
-                    NoAuthority::UseLimited => "tokens with a limited number of uses cannot mint".to_owned(),
+                    NoAuthority::UseLimited => words::NEVER_MINTS.to_owned(),
                     NoAuthority::NotTold => "Vault does not tell what it may; it would be tried".to_owned(),
                     NoAuthority::Capabilities(found) => {
                         let found = found.iter().map(|(path, list)| format!("{path}: {}", list.join(", ")));

@@ -87,6 +87,8 @@ pub(crate) enum Failure {
         /// Vault's words.
         message: String,
     },
+    /// It could be used so many times only, and the lookup was the last.
+    Spent,
     /// A call did not succeed.
     Vault(Error),
     /// The token is ours, will end, and may not mint its successor.
@@ -97,8 +99,8 @@ pub(crate) enum Failure {
         dying: Dying,
         /// In how many seconds.
         seconds_left: u64,
-        /// Vault's refusals.
-        refusal: Refusal,
+        /// Vault's refusals; none if it was not asked, because such tokens never mint.
+        refusal: Option<Refusal>,
     },
     /// The minted token could not be looked up.
     Unchecked(Error),
@@ -448,7 +450,7 @@ impl Failure {
                 | ReadError::Io(_),
             ) => "token_file",
             Self::LockBusy => "lock_busy",
-            Self::Dead { .. } => "token_dead",
+            Self::Dead { .. } | Self::Spent => "token_dead",
             Self::Vault(error) | Self::Unchecked(error) => match &error.kind {
                 ErrorKind::Unreachable(_) => "unreachable",
                 ErrorKind::Interrupted(_) => "interrupted",
@@ -476,7 +478,7 @@ impl Failure {
     /// The exit status with `--detailed-exitcode`.
     pub(super) fn detailed_exit_status(&self) -> u8 {
         match self {
-            Self::TokenFile(ReadError::Missing | ReadError::Empty) | Self::Dead { .. } => 4,
+            Self::TokenFile(ReadError::Missing | ReadError::Empty) | Self::Dead { .. } | Self::Spent => 4,
             Self::Dying { .. } => 5,
             Self::LockBusy => TEMPORARY,
             Self::Vault(error) | Self::Unchecked(error) if error.kind.is_temporary() => TEMPORARY,
@@ -501,6 +503,7 @@ impl Failure {
             Self::TokenFile(_)
             | Self::LockBusy
             | Self::Dead { .. }
+            | Self::Spent
             | Self::Dying { .. }
             | Self::Unchecked(_)
             | Self::Contradiction(_)

@@ -348,7 +348,7 @@ impl Problem {
     fn remedy(&self, names: &Names<'_>) -> Option<String> {
         let start = |unit: &str, verb: &str| format!("systemctl --user {verb} {unit}");
         Some(match self {
-            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. }) => return words::remedy(failure, names),
+            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. } | Failure::Spent) => return words::remedy(failure, names),
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { .. }
@@ -415,11 +415,10 @@ impl Status {
             Problem::Failed(failure) => Some(failure.detailed_exit_status()).filter(|status| *status != 1),
             Problem::NoneSeen | Problem::Ended { .. } => Some(4),
             Problem::Foreign { .. } => Some(3),
-            Problem::Dying { .. } => Some(5),
+            Problem::Dying { .. } | Problem::UseLimited(_) => Some(5),
             Problem::NotPeriodic
             | Problem::OtherPeriod { .. }
             | Problem::NotOrphan
-            | Problem::UseLimited(_)
             | Problem::Capped { .. }
             | Problem::TooShort { .. }
             | Problem::LifeUnknown
@@ -657,6 +656,7 @@ struct Token<'a> {
     identity_policies: Option<&'a [String]>,
     period: Option<u64>,
     explicit_max_ttl: Option<u64>,
+    num_uses: Option<i64>,
     renewable: Option<bool>,
     orphan: Option<bool>,
     r#type: Option<&'a str>,
@@ -760,6 +760,7 @@ impl Status {
                 identity_policies: Some(&info.identity_policies),
                 period: info.period,
                 explicit_max_ttl: Some(info.explicit_max_ttl),
+                num_uses: Some(info.num_uses),
                 renewable: info.renewable,
                 orphan: info.orphan,
                 r#type: info.kind.as_deref(),

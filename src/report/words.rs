@@ -147,6 +147,9 @@ pub(super) fn refusal(refusal: &Refusal) -> String {
     format!("{create}; on create-orphan {}: {}", other.status, reason(&other.message))
 }
 
+/// Why one of these may not even be tried.
+pub(super) const NEVER_MINTS: &str = "tokens with a limited number of uses cannot mint";
+
 /// Why a token of ours will end.
 pub(super) fn dying(dying: Dying) -> &'static str {
     match dying {
@@ -154,6 +157,7 @@ pub(super) fn dying(dying: Dying) -> &'static str {
         Dying::NotRenewed => "the server renews nothing and does not say why",
         Dying::ExplicitMaximum => "its explicit maximum comes near",
         Dying::NoPeriod => "it has no period",
+        Dying::UseLimited => "it may be used so many times only",
     }
 }
 
@@ -168,6 +172,10 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
             reason(message),
             names.recovery_command()
         ),
+        Failure::Spent => format!(
+            "token lookup: the token in {file} is dead: it could be used so many times only, and this was the last; log in again: {}",
+            names.recovery_command()
+        ),
         Failure::Vault(error) if failure.lost_mint() => format!(
             "{}; the server may hold a token of ours that nobody knows, for a sweep that walks to find",
             self::error(error)
@@ -177,7 +185,7 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
             "renewal: our token dn={} is dying ({}) and may not mint its successor ({}); {seconds_left}s left, rotate it before they end: {}",
             Quoted(display_name),
             dying(*why),
-            refusal(why_not),
+            why_not.as_ref().map_or_else(|| NEVER_MINTS.to_owned(), refusal),
             names.recovery_command()
         ),
         Failure::Unchecked(error) => format!("check of the minted token: {}", self::error(error)),
@@ -408,7 +416,7 @@ pub(super) fn remedy(failure: &Failure, names: &Names<'_>) -> Option<String> {
         Failure::Unsettled(_) => Some("see to the file system, then run it again".to_owned()),
         Failure::Internal { .. } => Some("please report it, with the version".to_owned()),
         Failure::FileKeepsChanging => Some("find what writes the token file again and again".to_owned()),
-        Failure::Dead { .. } | Failure::Dying { .. } => None,
+        Failure::Dead { .. } | Failure::Spent | Failure::Dying { .. } => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::{Settings, SettingsWarning};
-use crate::identity::{Identity, Verdict};
+use crate::identity::{Dying, Identity, Verdict};
 use crate::local::plain;
 use crate::local::state::History;
 use crate::local::timer::{self, Timer, TimerState, Units};
@@ -45,7 +45,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
         Err(failure) => (None, Some(failure)),
     };
     let mut history = state.history().clone();
-    if let Some(Failure::Dead { .. } | Failure::TokenFile(_)) = failure {
+    if let Some(Failure::Dead { .. } | Failure::Spent | Failure::TokenFile(_)) = failure {
         // What a pass saw is not what is in the file now.
         history.seen = None;
     }
@@ -116,6 +116,8 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
                 able,
             });
         }
+        // Which is said below, for any token.
+        (Verdict::Ours, Some(Dying::UseLimited)) => {}
         (Verdict::Ours, Some(dying)) => problems.push(Problem::Dying { dying, able }),
         (Verdict::Ours, None) if info.period.unwrap_or(0) == 0 && !info.is_by_role() => {
             problems.push(Problem::NotPeriodic);
