@@ -1,6 +1,6 @@
 //! The one place that wires things: settings → verb → report → exit status.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::cli::{CommandLine, Verb};
 use crate::config::{self, Environment, Settings, SweepMode};
 use crate::local::hook::{Event, HookOutput};
 use crate::local::state::{History, Seen};
-use crate::pass::{self, Context};
+use crate::pass::{self, Aftermath, Context};
 use crate::report::forecast::Forecast;
 use crate::report::json::Subject;
 use crate::report::metrics::Labels;
@@ -78,18 +78,15 @@ fn act(
         None | Some(Verb::Sweep) => (connection, settings.retry_for),
     };
     let client = Client::new(connection, retry_for);
-    let (seen, hook_due) = (RefCell::new(None), Cell::new(false));
+    let aftermath = RefCell::new(Aftermath::default());
     let context = Context {
         settings: &settings,
         client: &client,
         host,
         clock,
         warn: &|warning| report.warn(&warning),
-        publish: &|history| {
-            publish(&settings, &report, history);
-            seen.replace(history.seen.clone());
-        },
-        hook_due: &hook_due,
+        publish: &|history| publish(&settings, &report, history),
+        aftermath: &aftermath,
     };
     let detailed = command.mode.detailed_exitcode;
     let subject = |verb| Subject {
@@ -127,14 +124,14 @@ fn act(
             survived(|| if sweeps { pass::forecast_sweep(&context) } else { pass::forecast(&context) })
                 .unwrap_or_else(Forecast::Failed);
         let status = if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() };
-        let lines = forecast.lines(&names, &settings.identity, settings.sweep);
+        let lines = forecast.lines(&names, &settings.identity, settings.sweep, settings.hook.is_some());
         report.forecast(subject(verb), &forecast, &lines, status);
         return Ok(status);
     }
     let outcome = survived(|| if sweeps { pass::sweep_now(&context) } else { pass::run(&context) })
         .unwrap_or_else(Outcome::Failed);
-    let seen = seen.take();
-    if let Some(seen) = seen.as_ref().filter(|_| hook_due.get()) {
+    let Aftermath { seen, hook_due } = aftermath.take();
+    if let Some(seen) = seen.as_ref().filter(|_| hook_due) {
         tell_hook(&settings, &report, seen, clock);
     }
     Ok(conclude(verb, &outcome, seen.as_ref()))

@@ -3,6 +3,8 @@
 //! Everything here is decided from a [`TokenInfo`], that is, from an answer of Vault about a living
 //! token. An error of the network has no way in, so it can never become a verdict.
 
+use serde::{Deserialize, Serialize};
+
 use crate::token::{Accessor, TokenInfo};
 
 /// The policy that marks a token nothing may touch and nobody may be given.
@@ -51,7 +53,8 @@ pub(crate) enum Vitality {
 }
 
 /// Why a token of ours will end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Dying {
     /// Vault says it cannot be renewed.
     NotRenewable,

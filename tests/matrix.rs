@@ -750,9 +750,53 @@ fn a_dry_run_that_may_not_ask_does_not_promise_a_heal() {
     let order = json!({ "policies": ["reader"], "no_default_policy": true, "no_parent": true });
     server.write_policy("reader", r#"path "auth/token/lookup-self" { capabilities = ["read"] }"#);
     let home = Sandbox::holding(&mint(&server, order).token);
-    let dry = home.run(server.address(), &["--dry-run"]).expect(1);
-    assert!(dry.stderr.contains("Vault does not tell what it may; it would be tried"), "{dry:?}");
+    let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(1);
+    assert!(dry.stderr.ends_with("; Vault does not tell whether the token may\n"), "{dry:?}");
     assert!(home.run(server.address(), &[]).expect(1).complaint().starts_with("DRIFT"));
+    // Nor does it deny one.
+    server.write_policy(
+        "minter",
+        r#"path "auth/token/lookup-self" { capabilities = ["read"] }
+           path "auth/token/create" { capabilities = ["update", "sudo"] }"#,
+    );
+    let order = json!({ "policies": ["minter"], "no_default_policy": true, "no_parent": true });
+    let home = Sandbox::holding(&mint(&server, order).token);
+    let dry = home.run(server.address(), &["--dry-run", "--json"]).expect(1);
+    assert!(dry.stdout.contains(r#""outcome":"would_try","reason":"not_told""#), "{dry:?}");
+    let status = home.run(server.address(), &["status"]).expect(1);
+    assert!(status.stdout.contains("not your token\n   fix: vault-token-renew\n"), "{status:?}");
+    home.run(server.address(), &["--detailed-exitcode"]).expect(11);
+}
+
+#[test]
+fn a_dry_run_foresees_that_a_renewal_or_a_revocation_is_denied() {
+    let server = server();
+    server.write_policy(
+        "vault-admin",
+        r#"path "auth/token/lookup-self" { capabilities = ["read"] }
+        path "sys/capabilities-self" { capabilities = ["update"] }"#,
+    );
+    let bare = with(with(ours(), "policies", json!(["vault-admin"])), "no_default_policy", json!(true));
+    let home = Sandbox::holding(&mint(&server, bare).token);
+    let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(1);
+    assert!(
+        dry.stderr.contains("\nwould fail: the token may not renew itself (auth/token/renew-self"),
+        "{dry:?}"
+    );
+    let run = home.run(server.address(), &["--detailed-exitcode"]).expect(1);
+    assert!(run.complaint().starts_with("FAIL: renewal: "), "{run:?}");
+
+    server.write_policy("vault-admin", &SWEEPER.replace("revoke-accessor", "elsewhere"));
+    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let stale = mint(&server, ours());
+    let dry = home.run(server.address(), &["sweep", "--dry-run", "--json"]).expect(1);
+    let foreseen: Value = serde_json::from_str(&dry.stdout).expect("JSON");
+    let sweep = &foreseen["sweep"];
+    assert_eq!(sweep["would_revoke"], json!([]), "{foreseen}");
+    assert!(sweep["may_not_be_revoked"].as_array().unwrap().contains(&json!(stale.accessor)), "{foreseen}");
+    assert_eq!(foreseen["token"]["display_name"], OUR_NAME);
+    let run = home.run(server.address(), &["sweep"]).expect(1);
+    assert!(run.complaint().contains("may not be revoked (403: permission denied)"), "{run:?}");
 }
 
 #[test]

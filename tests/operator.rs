@@ -140,7 +140,8 @@ fn only_a_heal_runs_the_hook() {
     home.put(&weak_login(&server).token);
     home.run(server.address(), &hook).expect(1);
     home.put(&admin_login(&server).token);
-    home.run(server.address(), &["--dry-run", hook[0], hook[1]]).expect(0);
+    let dry = home.run(server.address(), &["--dry-run", hook[0], hook[1]]).expect(0);
+    assert!(dry.stdout.ends_with("\nwould run the deploy hook\n"), "{dry:?}");
     home.run(NOWHERE, &hook).expect(1);
     assert!(!home.path().join("ran").exists(), "the hook ran without a heal");
     home.run(server.address(), &hook).expect(0);
@@ -299,11 +300,17 @@ impl<'a> Metrics<'a> {
     /// The value of a series of the user and the profile of these tests.
     #[track_caller]
     fn value(&self, name: &str, result: &str) -> u64 {
+        self.said(name, result).parse().expect("a number")
+    }
+
+    /// The same as it is written there.
+    #[track_caller]
+    fn said(&self, name: &str, result: &str) -> String {
         let result = if result.is_empty() { String::new() } else { format!(",result=\"{result}\"") };
         let series = format!("{name}{{profile=\"default\",user=\"wizard\"{result}}} ");
         let text = self.text();
         let value = text.lines().find_map(|line| line.strip_prefix(&series));
-        value.unwrap_or_else(|| panic!("no {series}in {text}")).parse().expect("a number")
+        value.unwrap_or_else(|| panic!("no {series}in {text}")).to_owned()
     }
 
     /// success, failure, not_renewable; healed, denied, failed; swept; foreign.
@@ -341,7 +348,10 @@ fn the_metrics_tell_how_every_pass_went() {
     // An outage, before anything is known.
     metrics.run(NOWHERE, &[], 1);
     assert_eq!(metrics.counts(), [0, 1, 0, 0, 0, 0, 0, 0]);
-    assert_eq!([metrics.time("expiry"), metrics.time("last_success")], [0, 0]);
+    // 0 would mean that there is no living token.
+    assert_eq!(metrics.said("vault_token_expiry_timestamp_seconds", ""), "NaN");
+    assert_eq!(metrics.said("vault_token_ttl_seconds", ""), "NaN");
+    assert_eq!(metrics.time("last_success"), 0);
     assert!(metrics.time("last_run") >= start);
     // A heal.
     mint_ours(&server);
@@ -412,6 +422,10 @@ fn the_verb_sweep_adds_to_the_metrics_and_is_no_pass() {
     assert_eq!(metrics.counts(), [0, 0, 0, 0, 0, 0, 1, 0]);
     assert_eq!(metrics.time("last_run"), 0);
     assert!(metrics.time("expiry") > now());
+    // What it learns of the token it tells, too.
+    fs::remove_file(home.token_file()).unwrap();
+    metrics.run(server.address(), &["sweep"], 1);
+    assert_eq!(metrics.time("expiry"), 0);
 }
 
 #[test]

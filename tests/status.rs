@@ -410,15 +410,42 @@ fn offline_nothing_is_sent_and_the_last_pass_is_believed() {
     assert_eq!((&status["token"]["source"], &status["token"]["ours"]), (&json!("state"), &json!(true)));
     rewrite_history(&home, |history| history["seen"]["ends_at"] = hours_ago(1));
     assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["ended"]);
-    rewrite_history(&home, |history| history["seen"] = Value::Null);
+    rewrite_history(&home, |history| history["seen"] = json!("nothing"));
     assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["no_token_seen"]);
     home.put(&server.userpass_login("woodpecker", &["reader"], &[]).token);
     home.run(server.address(), &[]).expect(1);
     let status = look(&home, ear.address(), &["--offline"]);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
+    assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
+    let dying = json!({"display_name": "devvm-wizard", "policies": ["vault-admin"], "type": "batch", "ttl": "2h",
+        "no_parent": true});
+    let minted = server.request("POST", "auth/token/create", Some(server.root_token()), None, Some(dying));
+    home.put(minted.expect("mint").json["auth"]["client_token"].as_str().unwrap());
+    home.run(server.address(), &[]).expect(1);
+    let status = look(&home, ear.address(), &["--offline", "--detailed-exitcode"]);
+    assert_eq!((problems(&status, "wrong"), &status["exit_status"]), (vec!["dying"], &json!(5)));
+    // What the server grants, too, is known from the last pass.
+    home.put(&mint_ours(&server).token);
+    home.run(server.address(), &[]).expect(0);
+    rewrite_history(&home, |history| history["seen"]["lease"] = json!(360_000));
+    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["period_capped"]);
     fs::remove_file(home.token_file()).unwrap();
     assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["token_file_missing"]);
     assert_eq!(ear.requests().len(), 0, "something was sent");
+}
+
+#[test]
+fn an_outage_before_anything_is_known_is_not_taken_for_a_token_that_is_gone() {
+    let server = server();
+    let home = Sandbox::holding(&mint_ours(&server).token);
+    let run = home.run(NOWHERE, &["--retry-for", "0s", "--json"]).expect(1);
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["token"], Value::Null);
+    let status = look(&home, NOWHERE, &["--offline", "--detailed-exitcode"]);
+    assert_eq!((problems(&status, "wrong"), &status["exit_status"]), (vec!["success_too_old"], &json!(1)));
+    // Nor is what an earlier run saw told as what this one did.
+    home.run(server.address(), &[]).expect(0);
+    let run = home.run(NOWHERE, &["--retry-for", "0s", "--json"]).expect(1);
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["token"], Value::Null);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::staged::{self, Readers, Staged};
+use crate::identity::Dying;
 use crate::token::{Accessor, TokenInfo};
 
 /// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
@@ -82,9 +83,9 @@ fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserialize
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct History {
-    /// The token in the token file as a pass last saw it; none if it last saw none that lives.
+    /// What was in the token file when a run could last tell.
     #[serde(deserialize_with = "lenient")]
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Sight,
     /// The last pass.
     #[serde(deserialize_with = "lenient")]
     pub(crate) last_run: Option<LastRun>,
@@ -96,7 +97,31 @@ pub(crate) struct History {
     pub(crate) counters: Counters,
 }
 
-/// The token in the token file, as a pass saw it. Times are seconds since 1970, this machine's clock.
+/// What a run found in the token file. An outage is no sight: it leaves the one before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sight {
+    /// No run has ever been able to tell.
+    #[default]
+    Never,
+    /// No living token.
+    Nothing,
+    /// This one.
+    #[serde(untagged)]
+    Token(Seen),
+}
+
+impl Sight {
+    /// The living token that was there.
+    pub(crate) fn token(&self) -> Option<&Seen> {
+        match self {
+            Self::Token(seen) => Some(seen),
+            Self::Never | Self::Nothing => None,
+        }
+    }
+}
+
+/// The token in the token file, as a run saw it. Times are seconds since 1970, this machine's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
     /// Its name.
@@ -108,6 +133,9 @@ pub(crate) struct Seen {
     /// What the last renewal granted, in seconds; none if it was not renewed then.
     #[serde(default)]
     pub(crate) lease: Option<u64>,
+    /// Why it will end, if it is ours and will.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) dying: Option<Dying>,
 }
 
 impl Seen {
@@ -116,7 +144,7 @@ impl Seen {
         let ends_at = info.ends().then(|| now.saturating_add(info.ttl));
         // A name has no limit, and a state file has.
         let display_name = info.display_name.chars().take(LONGEST_NAME).collect();
-        Self { display_name, ours, ends_at, lease: None }
+        Self { display_name, ours, ends_at, lease: None, dying: None }
     }
 
     /// The same after a renewal at `now` that granted `lease` seconds.
@@ -216,6 +244,8 @@ fn due<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 pub(crate) struct State {
     file: Option<PathBuf>,
     record: Record,
+    /// Whether this run could tell what is in the token file.
+    sighted: bool,
     /// Whether there is a state file that could not be read, and may be as good as ever the next time.
     unread: bool,
 }
@@ -252,12 +282,12 @@ impl State {
         let garbled = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
         let unread = error.as_ref().is_some_and(|error| !garbled.contains(&error.kind()));
         let foreign = error.is_some() && file.symlink_metadata().is_ok_and(|data| !is_own(&data));
-        (Self { file: Some(file).filter(|_| !foreign), record, unread }, error)
+        (Self { file: Some(file).filter(|_| !foreign), record, sighted: false, unread }, error)
     }
 
     /// A state that is forgotten when the pass ends.
     pub(crate) fn fleeting() -> Self {
-        Self { file: None, record: Record::default(), unread: false }
+        Self { file: None, record: Record::default(), sighted: false, unread: false }
     }
 
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
@@ -280,9 +310,27 @@ impl State {
         &self.record.history
     }
 
-    /// Remembers what is in the token file, to be saved with the end of the pass.
-    pub(crate) fn see(&mut self, seen: Option<Seen>) {
-        self.record.history.seen = seen;
+    /// Remembers what is in the token file, to be saved with the end of the run.
+    pub(crate) fn see(&mut self, sight: Sight) {
+        self.record.history.seen = sight;
+        self.sighted = true;
+    }
+
+    /// Remembers why the token that was seen will end.
+    pub(crate) fn see_dying(&mut self, dying: Dying) {
+        if let Sight::Token(seen) = &mut self.record.history.seen {
+            seen.dying = Some(dying);
+        }
+    }
+
+    /// Begins anew: what was seen so far may not be there any more.
+    pub(crate) fn look_away(&mut self) {
+        self.sighted = false;
+    }
+
+    /// The living token that this run saw in the token file.
+    pub(crate) fn seen_now(&self) -> Option<&Seen> {
+        self.record.history.seen.token().filter(|_| self.sighted)
     }
 
     /// Whether the deploy hook has still to be told of a replacement.
@@ -618,7 +666,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (mut state, _) = State::load(directory.path(), file());
         let display_name = "é".repeat(1_000_000);
-        state.see(Some(Seen::new(&TokenInfo { display_name, ..TokenInfo::default() }, false, 1)));
+        state.see(Sight::Token(Seen::new(&TokenInfo { display_name, ..TokenInfo::default() }, false, 1)));
         state.note_mint(&accessor("one")).unwrap();
         let (state, error) = State::load(directory.path(), file());
         assert!(error.is_none());
@@ -729,7 +777,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_state_or_a_spoilt_one(bytes in crate::hostile::bytes(&[
-            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],"minted":["a","b"],"history":{"seen":{"display_name":"token-x","ours":true,"ends_at":5,"lease":null},"last_run":{"at":1,"ending":"healed"},"last_success":1,"counters":{"renewed":1}}}"#,
+            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],"minted":["a","b"],"history":{"seen":{"display_name":"token-x","ours":true,"ends_at":5,"lease":null,"dying":"no_period"},"last_run":{"at":1,"ending":"healed"},"last_success":1,"counters":{"renewed":1}}}"#,
         ])) {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(file_name(file(), "json"));

@@ -9,9 +9,10 @@ use super::{Context, Current, inspect, undisturbed};
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
-use crate::report::forecast::{Forecast, NoAuthority};
+use crate::report::forecast::{Authority, Forecast, NoAuthority};
 use crate::report::outcome::{Failure, SweepReport};
-use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No};
+use crate::token::TokenInfo;
+use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No, RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
 /// What a pass would do.
 pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
@@ -21,6 +22,10 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
         let dying = match identity.judge(&current.info) {
             Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
+                // Where Vault does not tell, it is what it is for nearly everybody.
+                Vitality::Lasting if may_update(context, &current, RENEW_SELF_PATH) == Some(false) => {
+                    return Ok(Forecast::NotRenewed { display_name, ttl });
+                }
                 Vitality::Lasting => {
                     let sweep = Scope::left_over(context, &state).and_then(|scope| {
                         Some(list(context, &current, &state, scope)).filter(|report| scope.is_news(report))
@@ -32,8 +37,11 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
             Verdict::Foreign => None,
         };
         let path = match authority(context, &current)? {
-            Ok(path) => path,
-            Err(reason) => return Ok(Forecast::Denied { display_name, ttl, dying, reason }),
+            Authority::On(path) => path,
+            Authority::Lacking(reason) => {
+                return Ok(Forecast::Denied { display_name, ttl, dying, reason });
+            }
+            Authority::Untold => return Ok(Forecast::Try { display_name, ttl, dying }),
         };
         context.settings.token_file.check_replaceable().map_err(Failure::Replace)?;
         let mut sweep = list(context, &current, &state, Scope::Full);
@@ -51,7 +59,14 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
         let current = inspect(context, Looseness::Tell)?;
         match context.settings.identity.judge(&current.info) {
             Verdict::Ours => {
-                Ok(Forecast::Sweep(list(context, &current, &saved_state(context).0, Scope::Full)))
+                let mut sweep = list(context, &current, &saved_state(context).0, Scope::Full);
+                if !sweep.stale.is_empty()
+                    && may_update(context, &current, REVOKE_ACCESSOR_PATH) == Some(false)
+                {
+                    sweep.kept.append(&mut sweep.stale);
+                }
+                let TokenInfo { display_name, ttl, .. } = current.info;
+                Ok(Forecast::Sweep { display_name, ttl, sweep })
             }
             Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
         }
@@ -75,39 +90,41 @@ fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -
 /// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes
 /// `update` and `sudo` on the path of the mint. A no is certain; rules about parameters can still turn a yes
 /// into one.
-pub(super) fn authority(
-    context: &Context<'_>,
-    current: &Current,
-) -> Result<Result<&'static str, NoAuthority>, Failure> {
+pub(super) fn authority(context: &Context<'_>, current: &Current) -> Result<Authority, Failure> {
     if current.info.kind.as_deref() == Some("batch") {
-        return Ok(Err(NoAuthority::Batch));
+        return Ok(Authority::Lacking(NoAuthority::Batch));
     }
     if current.info.num_uses != 0 {
-        return Ok(Err(NoAuthority::UseLimited));
+        return Ok(Authority::Lacking(NoAuthority::UseLimited));
     }
     let paths = [CREATE_PATH, CREATE_ORPHAN_PATH];
     let capabilities = match context.client.capabilities(&current.token, &paths) {
         Ok(capabilities) => capabilities,
         Err(error) => match error.kind.no() {
-            Some((No::Denied, _)) => return Ok(Err(NoAuthority::NotTold)),
+            Some((No::Denied, _)) => return Ok(Authority::Untold),
             Some((No::Refused | No::NotFound, _)) | None => return Err(Failure::Vault(error)),
         },
     };
     let granted = |path: &str| {
-        let has = |wanted: &str| capability(&capabilities, path).any(|capability| capability == wanted);
+        let has = |wanted: &str| has(&capabilities, path, wanted);
         has("root") || (has("update") && has("sudo"))
     };
     Ok(match paths.into_iter().find(|path| granted(path)) {
-        Some(path) => Ok(path),
-        None => Err(NoAuthority::Capabilities(
-            paths.map(|path| (path, capability(&capabilities, path).map(str::to_owned).collect())),
+        Some(path) => Authority::On(path),
+        None => Authority::Lacking(NoAuthority::Capabilities(
+            paths.map(|path| (path, capabilities.get(path).cloned().unwrap_or_default())),
         )),
     })
 }
 
-fn capability<'a>(
-    capabilities: &'a BTreeMap<String, Vec<String>>,
-    path: &str,
-) -> impl Iterator<Item = &'a str> {
-    capabilities.get(path).into_iter().flatten().map(String::as_str)
+/// Whether the token has `update` on `path`; none if Vault does not tell.
+fn may_update(context: &Context<'_>, current: &Current, path: &str) -> Option<bool> {
+    let capabilities = context.client.capabilities(&current.token, &[path]).ok()?;
+    capabilities
+        .contains_key(path)
+        .then(|| has(&capabilities, path, "update") || has(&capabilities, path, "root"))
+}
+
+fn has(capabilities: &BTreeMap<String, Vec<String>>, path: &str, wanted: &str) -> bool {
+    capabilities.get(path).is_some_and(|capabilities| capabilities.iter().any(|one| one == wanted))
 }

@@ -8,7 +8,7 @@ use super::{Context, Current, Held, Interruption, held, note};
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;
-use crate::local::state::{Seen, State};
+use crate::local::state::{Seen, Sight, State};
 use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
 use crate::report::warning::Warning;
 use crate::token::{Token, TokenInfo};
@@ -90,7 +90,7 @@ pub(super) fn heal(
             return Err(interruption);
         }
     };
-    state.see(Some(Seen::new(&ours, true, context.clock.seconds())));
+    state.see(Sight::Token(Seen::new(&ours, true, context.clock.seconds())));
     let from = match origin {
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,

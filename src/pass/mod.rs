@@ -9,7 +9,7 @@ mod sweep;
 mod view;
 mod walk;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) use dry_run::{forecast, forecast_sweep, saved_state};
 
 use crate::config::Settings;
 use crate::identity::{Dying, Verdict, Vitality};
-use crate::local::state::{self, Counters, Ending, History, Lock, Locking, Seen, State};
+use crate::local::state::{self, Counters, Ending, History, Lock, Locking, Seen, Sight, State};
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::local::{plain, staged};
 use crate::report::Clock;
@@ -50,8 +50,17 @@ pub(crate) struct Context<'a> {
     pub(crate) warn: &'a dyn Fn(Warning),
     /// Where the figures go when a run is over, while it still has its lock.
     pub(crate) publish: &'a dyn Fn(&History),
-    /// Where a pass leaves word whether the deploy hook has to run now.
-    pub(crate) hook_due: &'a Cell<bool>,
+    /// Where it leaves word for when its locks are given back.
+    pub(crate) aftermath: &'a RefCell<Aftermath>,
+}
+
+/// What is known, and has to be done, once a run is over and its locks are given back.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    /// The living token in the token file, if this run saw it.
+    pub(crate) seen: Option<Seen>,
+    /// Whether the deploy hook has to run now.
+    pub(crate) hook_due: bool,
 }
 
 /// Why an attempt at a pass did not get to an outcome.
@@ -106,12 +115,9 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     };
     locked(context, work, |state, outcome| {
         let (ending, gains) = tally(outcome, tried.get());
-        if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. } | Failure::Spent) = outcome {
-            state.see(None);
-        }
         // Also for a run before this one that was killed before it got so far. A hook that has begun is told.
         if ending.is_good() {
-            context.hook_due.set(context.settings.hook.is_some() && state.is_hook_due());
+            context.aftermath.borrow_mut().hook_due = context.settings.hook.is_some() && state.is_hook_due();
             state.set_hook_due(false);
         }
         state.note_pass(context.clock.seconds(), ending, gains)
@@ -147,7 +153,15 @@ fn locked(
         Ok(entered) => entered,
         Err(failure) => return Outcome::Failed(failure),
     };
-    let outcome = undisturbed(|| work(&mut state)).unwrap_or_else(Outcome::Failed);
+    let outcome = undisturbed(|| {
+        state.look_away();
+        work(&mut state)
+    })
+    .unwrap_or_else(Outcome::Failed);
+    if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. } | Failure::Spent) = outcome {
+        state.see(Sight::Nothing);
+    }
+    context.aftermath.borrow_mut().seen = state.seen_now().cloned();
     note(context, conclude(&mut state, &outcome));
     (context.publish)(state.history());
     outcome
@@ -173,7 +187,7 @@ fn tally(outcome: &Outcome, tried: Option<Origin>) -> (Ending, Counters) {
 
 /// Remembers what a lookup says of the token in the file.
 fn see(context: &Context<'_>, state: &mut State, info: &TokenInfo, verdict: Verdict) {
-    state.see(Some(Seen::new(info, verdict == Verdict::Ours, context.clock.seconds())));
+    state.see(Sight::Token(Seen::new(info, verdict == Verdict::Ours, context.clock.seconds())));
 }
 
 /// Starts over while the token file changes under the work, but not for ever.
@@ -312,7 +326,10 @@ fn renew_or_heal(
     let origin = match verdict {
         Verdict::Ours => match renew(context, state, current)? {
             Ok(renewed) => return Ok(renewed),
-            Err(dying) => dying,
+            Err((dying, seconds_left)) => {
+                state.see_dying(dying);
+                Origin::Dying { dying, seconds_left }
+            }
         },
         Verdict::Foreign => Origin::Foreign,
     };
@@ -320,16 +337,16 @@ fn renew_or_heal(
     heal::heal(context, state, current, origin)
 }
 
-/// Renews a token of ours; if it will end all the same, says what has to be healed.
+/// Renews a token of ours; if it will end all the same, says why, and in how many seconds.
 fn renew(
     context: &Context<'_>,
     state: &mut State,
     current: &Current,
-) -> Result<Result<Outcome, Origin>, Interruption> {
+) -> Result<Result<Outcome, (Dying, u64)>, Interruption> {
     let Current { token, info, .. } = current;
     if info.num_uses != 0 {
         // A renewal would cost it a use, and add none.
-        return Ok(Err(Origin::Dying { dying: Dying::UseLimited, seconds_left: info.ttl }));
+        return Ok(Err((Dying::UseLimited, info.ttl)));
     }
     let (dying, seconds_left) = match context.client.renew_self(token) {
         Ok(Renewal::Renewed { lease, renewable, warnings }) => {
@@ -338,7 +355,7 @@ fn renew(
             }
             if lease > 0 {
                 let now = context.clock.seconds();
-                state.see(Some(Seen::new(info, true, now).renewed(lease, now)));
+                state.see(Sight::Token(Seen::new(info, true, now).renewed(lease, now)));
             }
             let vitality = if lease == 0 || renewable == Some(false) {
                 Vitality::Dying(Dying::NotRenewable)
@@ -363,7 +380,7 @@ fn renew(
         Err(error) => return Err(Failure::Vault(error).into()),
     };
     (context.warn)(Warning::Dying { display_name: info.display_name.clone(), dying, seconds_left });
-    Ok(Err(Origin::Dying { dying, seconds_left }))
+    Ok(Err((dying, seconds_left)))
 }
 
 /// A state that cannot be saved is worth a warning, and nothing more.

@@ -5,6 +5,7 @@ use super::words::{self, Names, Quoted, Shown};
 use crate::config::SweepMode;
 use crate::identity::{Dying, Identity};
 use crate::local::state::Seen;
+use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
 /// What a run would do.
 #[derive(Debug)]
@@ -45,10 +46,44 @@ pub(crate) enum Forecast {
         /// What it lacks.
         reason: NoAuthority,
     },
+    /// Try to mint ours: Vault does not tell whether the token may.
+    Try {
+        /// The name of the token in the file.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+        /// Why it will end, if it is ours.
+        dying: Option<Dying>,
+    },
+    /// Fail to renew our token, because it may not renew itself.
+    NotRenewed {
+        /// Its name.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+    },
     /// Sweep, as the verb does.
-    Sweep(SweepReport),
+    Sweep {
+        /// The name of the token in the file.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+        /// What it would find.
+        sweep: SweepReport,
+    },
     /// Fail for another reason.
     Failed(Failure),
+}
+
+/// Whether a token may mint ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Authority {
+    /// It may, on this path.
+    On(&'static str),
+    /// It may not.
+    Lacking(NoAuthority),
+    /// It may not even ask what it may.
+    Untold,
 }
 
 /// Why a token may not mint ours.
@@ -58,20 +93,24 @@ pub(crate) enum NoAuthority {
     Batch,
     /// Tokens with a limited number of uses never mint.
     UseLimited,
-    /// It may not even ask what it may.
-    NotTold,
     /// It lacks `update` and `sudo` on both paths; these it has.
     Capabilities([(&'static str, Vec<String>); 2]),
 }
 
 impl Forecast {
-    /// The lines of a dry run.
-    pub(crate) fn lines(&self, names: &Names<'_>, identity: &Identity, mode: SweepMode) -> Vec<String> {
+    /// The lines of a dry run. `has_hook` is whether a deploy hook is set.
+    pub(crate) fn lines(
+        &self,
+        names: &Names<'_>,
+        identity: &Identity,
+        mode: SweepMode,
+        has_hook: bool,
+    ) -> Vec<String> {
         let file = names.token_file();
         match self {
             Self::Renew { display_name, ttl, sweep } => {
                 let mut lines = vec![
-                    format!("{file} holds our token (dn={} {})", Shown(display_name), life(*ttl)),
+                    holds_ours(&file, display_name, *ttl),
                     "would renew it; would leave the file as it is".to_owned(),
                 ];
                 if let Some(report) = sweep {
@@ -93,13 +132,13 @@ impl Forecast {
                     Some(_) | None => format!("would replace {file}"),
                 });
                 lines.extend(sweep_lines(sweep, mode));
+                lines.extend(has_hook.then(|| "would run the deploy hook".to_owned()));
                 lines
             }
             Self::Denied { display_name, ttl, dying, reason } => {
                 let why = match reason {
                     NoAuthority::Batch => "batch tokens cannot mint".to_owned(),
                     NoAuthority::UseLimited => words::NEVER_MINTS.to_owned(),
-                    NoAuthority::NotTold => "Vault does not tell what it may; it would be tried".to_owned(),
                     NoAuthority::Capabilities(found) => {
                         let found = found.iter().map(|(path, list)| format!("{path}: {}", list.join(", ")));
                         Shown(&found.collect::<Vec<_>>().join("; ")).to_string()
@@ -112,7 +151,18 @@ impl Forecast {
                     names.recovery(),
                 ]
             }
-            Self::Sweep(report) => sweep_lines(report, mode),
+            Self::Try { display_name, ttl, dying } => vec![
+                in_the_file(&file, display_name, *ttl, *dying),
+                format!(
+                    "would try to mint {}; Vault does not tell whether the token may",
+                    identity.display_name
+                ),
+            ],
+            Self::NotRenewed { display_name, ttl } => vec![
+                holds_ours(&file, display_name, *ttl),
+                format!("would fail: the token may not renew itself ({RENEW_SELF_PATH} takes update)"),
+            ],
+            Self::Sweep { sweep, .. } => sweep_lines(sweep, mode),
             Self::Failed(failure) => vec![format!("FAIL: {}", words::failure(failure, names))],
         }
     }
@@ -121,7 +171,12 @@ impl Forecast {
     pub(crate) fn remedy(&self, names: &Names<'_>) -> Option<String> {
         match self {
             Self::Failed(failure) => words::remedy(failure, names),
-            Self::Renew { .. } | Self::Heal { .. } | Self::Denied { .. } | Self::Sweep(_) => None,
+            Self::NotRenewed { .. } => Some(words::MAY_RENEW.to_owned()),
+            Self::Renew { .. }
+            | Self::Heal { .. }
+            | Self::Denied { .. }
+            | Self::Try { .. }
+            | Self::Sweep { .. } => None,
         }
     }
 
@@ -131,8 +186,12 @@ impl Forecast {
             Self::Renew { .. } => "would_renew",
             Self::Heal { .. } => "would_heal",
             Self::Denied { dying: None, .. } => "would_drift",
-            Self::Sweep(report) if report.is_full() => "would_sweep",
-            Self::Denied { dying: Some(_), .. } | Self::Sweep(_) | Self::Failed(_) => "would_fail",
+            Self::Try { .. } => "would_try",
+            Self::Sweep { sweep, .. } if sweep.is_full() => "would_sweep",
+            Self::Denied { dying: Some(_), .. }
+            | Self::NotRenewed { .. }
+            | Self::Sweep { .. }
+            | Self::Failed(_) => "would_fail",
         }
     }
 
@@ -140,9 +199,10 @@ impl Forecast {
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Renew { .. } | Self::Heal { .. } => None,
-            Self::Denied { dying: None, .. } => Some("denied"),
+            Self::Denied { dying: None, .. } | Self::NotRenewed { .. } => Some("denied"),
+            Self::Try { .. } => Some("not_told"),
             Self::Denied { dying: Some(_), .. } => Some("not_renewable"),
-            Self::Sweep(report) => (!report.is_full()).then_some("sweep_incomplete"),
+            Self::Sweep { sweep, .. } => (!sweep.is_full()).then_some("sweep_incomplete"),
             Self::Failed(failure) => Some(failure.id()),
         }
     }
@@ -150,22 +210,24 @@ impl Forecast {
     /// The token that is in the token file at `now` (seconds since 1970), as far as it is known.
     pub(super) fn seen(&self, now: u64) -> Option<Seen> {
         let (display_name, ttl, ours) = match self {
-            Self::Renew { display_name, ttl, .. } => (display_name, *ttl, true),
-            Self::Heal { display_name, ttl, dying, .. } | Self::Denied { display_name, ttl, dying, .. } => {
-                (display_name, *ttl, dying.is_some())
-            }
-            Self::Sweep(_) | Self::Failed(_) => return None,
+            Self::Renew { display_name, ttl, .. }
+            | Self::NotRenewed { display_name, ttl }
+            | Self::Sweep { display_name, ttl, .. } => (display_name, *ttl, true),
+            Self::Heal { display_name, ttl, dying, .. }
+            | Self::Denied { display_name, ttl, dying, .. }
+            | Self::Try { display_name, ttl, dying } => (display_name, *ttl, dying.is_some()),
+            Self::Failed(_) => return None,
         };
         let ends_at = (ttl > 0).then(|| now.saturating_add(ttl));
-        Some(Seen { display_name: display_name.clone(), ours, ends_at, lease: None })
+        Some(Seen { display_name: display_name.clone(), ours, ends_at, lease: None, dying: None })
     }
 
     /// What a sweep would do, if there would be one.
     pub(super) fn sweep(&self) -> Option<&SweepReport> {
         match self {
             Self::Renew { sweep, .. } => sweep.as_ref(),
-            Self::Heal { sweep, .. } | Self::Sweep(sweep) => Some(sweep),
-            Self::Denied { .. } | Self::Failed(_) => None,
+            Self::Heal { sweep, .. } | Self::Sweep { sweep, .. } => Some(sweep),
+            Self::Denied { .. } | Self::Try { .. } | Self::NotRenewed { .. } | Self::Failed(_) => None,
         }
     }
 
@@ -173,12 +235,13 @@ impl Forecast {
     pub(crate) fn is_good(&self) -> bool {
         match self {
             Self::Renew { .. } | Self::Heal { .. } => true,
-            Self::Sweep(report) => report.is_full(),
-            Self::Denied { .. } | Self::Failed(_) => false,
+            Self::Sweep { sweep, .. } => sweep.is_full(),
+            // Nobody can promise that a try ends well.
+            Self::Denied { .. } | Self::Try { .. } | Self::NotRenewed { .. } | Self::Failed(_) => false,
         }
     }
 
-    /// The exit status the real run would have.
+    /// The exit status the real run would have, as far as Vault tells.
     pub(crate) fn exit_status(&self) -> u8 {
         u8::from(!self.is_good())
     }
@@ -190,7 +253,8 @@ impl Forecast {
             Self::Heal { .. } => 11,
             Self::Denied { dying: None, .. } => 3,
             Self::Denied { dying: Some(_), .. } => 5,
-            Self::Sweep(report) => report.detailed_exit_status(),
+            Self::Try { .. } | Self::NotRenewed { .. } => 1,
+            Self::Sweep { sweep, .. } => sweep.detailed_exit_status(),
             Self::Failed(failure) => failure.detailed_exit_status(),
         }
     }
@@ -208,6 +272,10 @@ fn in_the_file(file: &str, display_name: &str, ttl: u64, dying: Option<Dying>) -
     }
 }
 
+fn holds_ours(file: &str, display_name: &str, ttl: u64) -> String {
+    format!("{file} holds our token (dn={} {})", Shown(display_name), life(ttl))
+}
+
 /// How long a token has; a root token has no end, and its lookup says 0.
 fn life(ttl: u64) -> String {
     if ttl == 0 { "without end".to_owned() } else { format!("ttl={ttl}s") }
@@ -223,6 +291,13 @@ fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
         report.stale.len(),
         words::accessors(&report.stale)
     ));
+    if !report.kept.is_empty() {
+        lines.push(format!(
+            "may not revoke {} more ({REVOKE_ACCESSOR_PATH} takes update){}",
+            report.kept.len(),
+            words::accessors(&report.kept)
+        ));
+    }
     match mode {
         SweepMode::Remembered => {
             lines.push("would look only at what this machine remembers minting".to_owned());

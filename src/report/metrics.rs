@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::local::state::{History, Seen};
+use crate::local::state::{History, Seen, Sight};
 
 /// Whose figures these are.
 #[derive(Debug, Clone, Copy)]
@@ -55,22 +55,26 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
         labels,
         &[(None, counters.swept.to_string())],
     );
+    let both = |value: &str| (value.to_owned(), value.to_owned());
     let (expiry, ttl) = match &history.seen {
-        None => ("0".to_owned(), "0".to_owned()),
-        Some(Seen { ends_at: None, .. }) => ("+Inf".to_owned(), "+Inf".to_owned()),
-        Some(Seen { ends_at: Some(end), .. }) => (end.to_string(), end.saturating_sub(now).to_string()),
+        Sight::Never => both("NaN"),
+        Sight::Nothing => both("0"),
+        Sight::Token(Seen { ends_at: None, .. }) => both("+Inf"),
+        Sight::Token(Seen { ends_at: Some(end), .. }) => {
+            (end.to_string(), end.saturating_sub(now).to_string())
+        }
     };
-    let foreign = history.seen.as_ref().is_some_and(|seen| !seen.ours);
+    let foreign = history.seen.token().is_some_and(|seen| !seen.ours);
     let last_run = history.last_run.map_or(0, |run| run.at);
     for (name, help, value) in [
         (
             "vault_token_expiry_timestamp_seconds",
-            "When the token in the token file ends; +Inf if never, 0 if no living one is known.",
+            "When the token in the token file ends; +Inf if never, 0 if no living one is there, NaN if no pass could tell yet.",
             expiry,
         ),
         (
             "vault_token_ttl_seconds",
-            "How long the token had at the last pass; +Inf if for ever, 0 if no living one is known.",
+            "How long the token had at the last pass; +Inf if for ever, 0 if no living one is there, NaN if no pass could tell yet.",
             ttl,
         ),
         (
@@ -123,8 +127,8 @@ mod tests {
     const LABELS: Labels<'static> = Labels { profile: "default", user: "wizard" };
 
     fn seen(ours: bool, ends_at: Option<u64>) -> History {
-        let seen = Seen { display_name: "oidc-somebody".to_owned(), ours, ends_at, lease: None };
-        History { seen: Some(seen), ..History::default() }
+        let seen = Seen { display_name: "oidc-somebody".to_owned(), ours, ends_at, lease: None, dying: None };
+        History { seen: Sight::Token(seen), ..History::default() }
     }
 
     /// The value of a series, by its name and result.
@@ -183,8 +187,8 @@ mod tests {
                 "renewals_total Passes that had to renew our token, by result.",
                 "heals_total Passes that had to mint our token anew, by result.",
                 "swept_total Stale tokens of our name that were revoked.",
-                "expiry_timestamp_seconds When the token in the token file ends; +Inf if never, 0 if no living one is known.",
-                "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one is known.",
+                "expiry_timestamp_seconds When the token in the token file ends; +Inf if never, 0 if no living one is there, NaN if no pass could tell yet.",
+                "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one is there, NaN if no pass could tell yet.",
                 "foreign 1 if the last pass left a foreign token in the token file.",
                 "last_run_timestamp_seconds When the last pass ended.",
                 "last_success_timestamp_seconds When a pass last renewed or healed; 0 if none ever did.",
@@ -204,7 +208,10 @@ mod tests {
             names(text).into_iter().filter(|name| !name.starts_with('#')).collect()
         };
         assert_eq!(series(&empty), series(&full));
-        assert_eq!(value(&empty, "vault_token_expiry_timestamp_seconds", None), "0");
+        // An alert on a token that is gone, which asks for 0, has to wait until somebody could look.
+        assert_eq!(value(&empty, "vault_token_expiry_timestamp_seconds", None), "NaN");
+        let none = text(&History { seen: Sight::Nothing, ..History::default() }, LABELS, 1_000);
+        assert_eq!(value(&none, "vault_token_expiry_timestamp_seconds", None), "0");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::forecast::NoAuthority;
+use super::forecast::Authority;
 use super::json::{SCHEMA, Whose, instant};
 use super::outcome::Failure;
 use super::words::{self, Names, Quoted, Shown};
@@ -54,7 +54,7 @@ pub(crate) struct View {
     /// Why it will end, if it is ours and will.
     pub(crate) dying: Option<Dying>,
     /// Whether a foreign or dying one may mint ours; none if it need not, or if nobody could tell.
-    pub(crate) authority: Option<Result<&'static str, NoAuthority>>,
+    pub(crate) authority: Option<Authority>,
     /// The living tokens of our name; none where they may not be listed or looked up, or not in time.
     pub(crate) namesakes: Option<Namesakes>,
     /// Those policies of the identity that are not there, or could not be asked for.
@@ -494,7 +494,7 @@ impl Status {
 
     fn whose(&self, names: &Names<'_>, identity: &Identity) -> String {
         let file = names.token_file();
-        match (&self.view, &self.history.seen) {
+        match (&self.view, self.history.seen.token()) {
             (Some(view), _) => match view.verdict {
                 Verdict::Ours => format!("{file}: yours, {}", Shown(&view.info.display_name)),
                 Verdict::Foreign => format!(
@@ -514,7 +514,7 @@ impl Status {
     /// When the token ends.
     pub(crate) fn end(&self) -> End {
         let end = |at: Option<u64>| at.map_or(End::Never, End::At);
-        match (&self.view, &self.history.seen) {
+        match (&self.view, self.history.seen.token()) {
             (Some(View { info, .. }), _) => end(info.ends().then(|| self.now.saturating_add(info.ttl))),
             (None, Some(seen)) => end(seen.ends_at),
             (None, None) => End::Unknown,
@@ -751,7 +751,7 @@ impl Status {
             never_expires,
             ..Token::default()
         };
-        match (&self.view, &self.history.seen) {
+        match (&self.view, self.history.seen.token()) {
             (Some(View { info, verdict, .. }), _) => Token {
                 source: Some("server"),
                 ours: Some(*verdict == Verdict::Ours),

@@ -147,6 +147,10 @@ pub(super) fn refusal(refusal: &Refusal) -> String {
     format!("{create}; on create-orphan {}: {}", other.status, reason(&other.message))
 }
 
+/// What a token needs to be renewed.
+pub(super) const MAY_RENEW: &str =
+    "the token's policies must allow update on auth/token/renew-self, as `default` does";
+
 /// Why one of these may not even be tried.
 pub(super) const NEVER_MINTS: &str = "tokens with a limited number of uses cannot mint";
 
@@ -468,9 +472,7 @@ fn error_remedy(error: &Error) -> Option<String> {
             "an agent substitutes its own token; use the address of the server (--address, VAULT_ADDR)"
         }
         ErrorKind::Denied { .. } => match error.call {
-            Call::RenewSelf => {
-                "the token's policies must allow update on auth/token/renew-self, as `default` does"
-            }
+            Call::RenewSelf => MAY_RENEW,
             Call::LookupSelf
             | Call::Create
             | Call::CreateOrphan

@@ -106,6 +106,10 @@ impl Call {
 pub(crate) const CREATE_PATH: &str = "auth/token/create";
 /// The path of [`Call::CreateOrphan`], for [`Client::capabilities`].
 pub(crate) const CREATE_ORPHAN_PATH: &str = "auth/token/create-orphan";
+/// Where the token that asks is renewed.
+pub(crate) const RENEW_SELF_PATH: &str = "auth/token/renew-self";
+/// Where another token is revoked by its accessor.
+pub(crate) const REVOKE_ACCESSOR_PATH: &str = "auth/token/revoke-accessor";
 /// A lookup of the token that asked.
 #[derive(Debug)]
 pub(crate) struct SelfLookup {

@@ -5,11 +5,12 @@ use std::path::Path;
 use crate::config::{Settings, SettingsWarning};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::local::plain;
-use crate::local::state::History;
+use crate::local::state::{Ending, History, Sight};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
 use crate::report;
+use crate::report::forecast::Authority;
 use crate::report::outcome::Failure;
 use crate::report::status::{End, PolicyTrouble, Problem, Status, View};
 
@@ -47,7 +48,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
     let mut history = state.history().clone();
     if let Some(Failure::Dead { .. } | Failure::Spent | Failure::TokenFile(_)) = failure {
         // What a pass saw is not what is in the file now.
-        history.seen = None;
+        history.seen = Sight::Nothing;
     }
     let mut status = Status {
         now: context.clock.seconds(),
@@ -78,7 +79,7 @@ fn problems(status: &Status, failure: Option<Failure>, settings: &Settings, wish
     problems.extend(failure.map(Problem::Failed));
     match &status.view {
         Some(view) => about_the_token(&mut problems, view, &settings.identity, &status.history),
-        None if wishes.offline && !unknown => remembered(&mut problems, status),
+        None if wishes.offline && !unknown => remembered(&mut problems, status, &settings.identity),
         None => {}
     }
     match (wishes.min_ttl, status.end()) {
@@ -106,7 +107,11 @@ fn problems(status: &Status, failure: Option<Failure>, settings: &Settings, wish
 /// By the server's word.
 fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity, history: &History) {
     let View { info, verdict, dying, authority, .. } = view;
-    let able = authority.as_ref().map(Result::is_ok);
+    let able = match authority {
+        Some(Authority::On(_)) => Some(true),
+        Some(Authority::Lacking(_)) => Some(false),
+        Some(Authority::Untold) | None => None,
+    };
     match (verdict, *dying) {
         (Verdict::Foreign, _) => {
             let namesake = info.display_name == identity.display_name;
@@ -128,11 +133,8 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
         }
         (Verdict::Ours, None) => {
             // What a renewal was granted is the server's last word; before the first, what the mint was.
-            let lease = history.seen.as_ref().filter(|seen| seen.ours).and_then(|seen| seen.lease);
-            let (granted, period) = (lease.or(info.creation_ttl), identity.period);
-            if let Some(granted) = granted.filter(|granted| *granted < period) {
-                problems.push(Problem::Capped { granted, period });
-            }
+            let lease = history.seen.token().filter(|seen| seen.ours).and_then(|seen| seen.lease);
+            problems.extend(capped(lease.or(info.creation_ttl), identity));
         }
     }
     if *verdict == Verdict::Ours && info.orphan == Some(false) {
@@ -156,24 +158,33 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
 }
 
 /// By what the last pass saw.
-fn remembered(problems: &mut Vec<Problem>, status: &Status) {
-    match (&status.history.seen, status.history.last_run) {
-        (Some(seen), _) => {
-            if !seen.ours {
-                problems.push(Problem::Foreign {
+fn remembered(problems: &mut Vec<Problem>, status: &Status, identity: &Identity) {
+    let Status { history, now, .. } = status;
+    match &history.seen {
+        Sight::Token(seen) => {
+            match seen.dying {
+                _ if !seen.ours => problems.push(Problem::Foreign {
                     display_name: seen.display_name.clone(),
                     lacks: None,
-                    able: None,
-                });
+                    able: history.last_run.filter(|run| run.ending == Ending::Drift).map(|_| false),
+                }),
+                Some(dying) => problems.push(Problem::Dying { dying, able: None }),
+                None => problems.extend(capped(seen.lease, identity)),
             }
-            if let Some(at) = seen.ends_at.filter(|end| *end <= status.now) {
+            if let Some(at) = seen.ends_at.filter(|end| end <= now) {
                 problems.push(Problem::Ended { at });
             }
         }
-        (None, Some(_)) => problems.push(Problem::NoneSeen),
-        // That nothing has run yet is said elsewhere.
-        (None, None) => {}
+        Sight::Nothing => problems.push(Problem::NoneSeen),
+        // That no pass has run or succeeded yet is said elsewhere.
+        Sight::Never => {}
     }
+}
+
+/// A token that is granted less than its period each time.
+fn capped(granted: Option<u64>, identity: &Identity) -> Option<Problem> {
+    let period = identity.period;
+    granted.filter(|granted| *granted < period).map(|granted| Problem::Capped { granted, period })
 }
 
 /// Whether passes run, and succeed.
