@@ -110,8 +110,8 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     assert_eq!(noted["history"].take()["last_run"]["ending"], "healed");
     assert!(stale.iter().all(|accessor| second_look.as_array().unwrap().contains(&json!(accessor))));
     let remembered = json!({
-        "token_file": home.token_file(), "sweep_due": false, "kept": accessor, "second_look": null,
-        "minted": [accessor], "hook_due": false, "history": null,
+        "token_file": home.token_file(), "sweep_due": false, "sweep_denied": false, "kept": accessor,
+        "second_look": null, "minted": [accessor], "hook_due": false, "history": null,
     });
     assert_eq!(noted, remembered);
     assert!(server.lookup(&login.token).is_some(), "the foreign token must live");

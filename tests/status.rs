@@ -331,6 +331,39 @@ fn an_unfinished_sweep_is_wrong_and_a_stale_token_is_noted() {
     assert_eq!(problems(&status, "wrong"), ["sweep_unfinished"]);
     home.run(server.address(), &[]).expect(0);
     assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
+    // Of our name, and not ours to revoke.
+    let elsewhere =
+        json!({"display_name": "devvm-wizard", "policies": ["reader"], "meta": {"host": "elsewhere"}});
+    server.mint(server.root_token(), elsewhere);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(status["tokens_of_our_name"], json!({"total": 2, "stale": 0}));
+}
+
+#[test]
+fn a_sweep_that_is_denied_or_switched_off_makes_nobody_unhealthy() {
+    let server = server();
+    server.write_policy("minter", r#"path "auth/token/create" { capabilities = ["update", "sudo"] }"#);
+    let ours = ["--display-name", "nl", "--policy", "minter"];
+    let home = Sandbox::holding(&server.userpass_login("nl", &["minter"], &[]).token);
+    let run = home.run(server.address(), &ours).expect(0);
+    assert!(run.said().ends_with("(accessor sweep skipped (list denied))"), "{run:?}");
+    // Also after a pass that only renews.
+    for _ in 0..2 {
+        let status = look(&home, server.address(), &ours);
+        assert_eq!((problems(&status, "wrong"), &status["sweep_due"]), (vec![], &json!(true)), "{status}");
+        assert_eq!(problems(&status, "note"), ["policy_unreadable", "sweep_denied"]);
+        assert_eq!(status["tokens_of_our_name"], Value::Null);
+        home.run(server.address(), &ours).expect(0);
+    }
+    let off = look(&home, server.address(), &[&ours[..], &["--sweep", "off"]].concat());
+    assert_eq!((problems(&off, "wrong"), problems(&off, "note")[1]), (vec![], "sweep_off"));
+    let remedy = problem(&off, "sweep_off").1;
+    assert_eq!(remedy, "vault-token-renew sweep --display-name nl --policy minter --sweep walk");
+    // What the other remedy says.
+    let remembered = [&ours[..], &["--sweep", "remembered"]].concat();
+    home.run(server.address(), &remembered).expect(0);
+    let status = look(&home, server.address(), &remembered);
+    assert_eq!((problems(&status, "note"), &status["sweep_due"]), (vec!["policy_unreadable"], &json!(false)));
 }
 
 /// Changes what the state file of a home remembers of the passes.

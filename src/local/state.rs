@@ -58,6 +58,9 @@ struct Record {
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
     #[serde(deserialize_with = "due")]
     sweep_due: bool,
+    /// Whether that sweep was tried, and the token may not list or look up the others.
+    #[serde(deserialize_with = "lenient")]
+    sweep_denied: bool,
     /// Whether the token file was replaced, or was about to be, and the deploy hook has not been told yet.
     #[serde(deserialize_with = "lenient")]
     hook_due: bool,
@@ -239,6 +242,17 @@ fn due<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(mark.is_some_and(|mark| mark != false))
 }
 
+/// What a sweep leaves to the passes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// All of it: it was cut short, or never begun.
+    Sweep,
+    /// The same, because the token may not list or look up the others. It may be granted some day.
+    Denied,
+}
+
 /// The state of one token file, and where it is kept if it can be.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -293,6 +307,11 @@ impl State {
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
     pub(crate) fn is_sweep_due(&self) -> bool {
         self.record.sweep_due
+    }
+
+    /// Whether that is so because the token may not list or look up the others.
+    pub(crate) fn is_sweep_denied(&self) -> bool {
+        self.record.sweep_due && self.record.sweep_denied
     }
 
     /// What the last sweep believes gone, or could not make out.
@@ -380,6 +399,7 @@ impl State {
     /// Notes that a sweep is due, and which token it has to keep, if that is known.
     pub(crate) fn note_sweep_due(&mut self, keep: Option<&Accessor>) -> io::Result<()> {
         self.record.sweep_due = true;
+        self.record.sweep_denied = false;
         self.record.kept = keep.cloned();
         self.save()
     }
@@ -392,17 +412,18 @@ impl State {
         self.save()
     }
 
-    /// Notes the end of a sweep: whether it is still due, which tokens are known to be gone, and which need
+    /// Notes the end of a sweep: what it leaves to be done, which tokens are known to be gone, and which need
     /// a second look.
     pub(crate) fn note_swept(
         &mut self,
-        still_due: bool,
+        due: Due,
         gone: &[Accessor],
         mut second_look: Vec<Accessor>,
     ) -> io::Result<()> {
         second_look.truncate(SECOND_LOOKS);
         let record = &mut self.record;
-        record.sweep_due = still_due;
+        record.sweep_due = due != Due::Nothing;
+        record.sweep_denied = due == Due::Denied;
         record.second_look = second_look;
         record.minted.retain(|accessor| !gone.contains(accessor));
         self.save()
@@ -546,10 +567,12 @@ mod tests {
         let (mut state, error) = State::load(directory.path(), file());
         assert!(error.is_none() && state.is_sweep_due());
         assert_eq!(state.minted(), [accessor("one"), accessor("two")]);
-        state.note_swept(true, &[accessor("one")], Vec::new()).unwrap();
-        assert!(state.is_sweep_due());
+        state.note_swept(Due::Denied, &[accessor("one")], Vec::new()).unwrap();
+        assert!(state.is_sweep_due() && state.is_sweep_denied());
+        state.note_swept(Due::Sweep, &[], Vec::new()).unwrap();
+        assert!(state.is_sweep_due() && !state.is_sweep_denied());
         let many: Vec<_> = (0..=SECOND_LOOKS).map(|number| accessor(&number.to_string())).collect();
-        state.note_swept(false, &[], many.clone()).unwrap();
+        state.note_swept(Due::Nothing, &[], many.clone()).unwrap();
 
         let (mut state, _) = State::load(directory.path(), file());
         assert!(!state.is_sweep_due());

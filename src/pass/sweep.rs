@@ -3,7 +3,7 @@
 use super::walk::{Action, Walk};
 use super::{Context, note};
 use crate::config::{Settings, SweepMode};
-use crate::local::state::State;
+use crate::local::state::{Due, State};
 use crate::report::outcome::{SweepEnd, SweepReport};
 use crate::token::{Accessor, Token};
 
@@ -91,17 +91,18 @@ pub(super) fn sweep(
         .filter(|&accessor| Some(accessor) != keep && report.is_gone(accessor))
         .cloned()
         .collect();
-    let (still_due, second_look) = match scope {
+    let (due, second_look) = match scope {
         // A sweep that is switched off finishes none that is due.
         Scope::Full => {
             let off = state.is_sweep_due() && !sweeps(context.settings);
-            (report.is_unfinished() || off, report.second_look.clone())
+            let due = if off { Due::Sweep } else { report.leaves() };
+            (due, report.second_look.clone())
         }
         // One that an outage cut short is made up for; one at which the server itself breaks never ends.
-        Scope::SecondLook if report.is_worth_repeating() => (false, state.second_look().to_vec()),
-        Scope::SecondLook => (false, Vec::new()),
+        Scope::SecondLook if report.is_worth_repeating() => (Due::Nothing, state.second_look().to_vec()),
+        Scope::SecondLook => (Due::Nothing, Vec::new()),
     };
-    note(context, state.note_swept(still_due, &gone, second_look));
+    note(context, state.note_swept(due, &gone, second_look));
     report
 }
 

@@ -53,12 +53,12 @@ fn ask_more(context: &Context<'_>, current: &Current, view: &mut View) -> Result
     if view.verdict == Verdict::Ours {
         policies(context, current, &mut view.policies)?;
     }
-    view.namesakes = namesakes(context, current, view.verdict);
+    view.namesakes = namesakes(context, current);
     Ok(())
 }
 
 /// Counts the tokens of our name. None where they may not be listed or looked up, or not in time.
-fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Option<Namesakes> {
+fn namesakes(context: &Context<'_>, current: &Current) -> Option<Namesakes> {
     // Whoever does not want the server walked over does not want it for a look either.
     let SweepMode::Walk = context.settings.sweep else { return None };
     let (state, _) = saved_state(context);
@@ -67,7 +67,8 @@ fn namesakes(context: &Context<'_>, current: &Current, verdict: Verdict) -> Opti
     match report.end {
         SweepEnd::Complete => {
             let count = report.stale.len();
-            Some(Namesakes { total: count + usize::from(verdict == Verdict::Ours), stale: count })
+            let this = current.info.display_name == context.settings.identity.display_name;
+            Some(Namesakes { total: count + report.namesakes + usize::from(this), stale: count })
         }
         SweepEnd::Off
         | SweepEnd::ListDenied

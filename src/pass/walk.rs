@@ -94,8 +94,8 @@ enum Fate {
     GoneOrDenied,
     /// One of ours that may not be looked at. A sweep would try to revoke it.
     Unseen,
-    /// Not ours to revoke.
-    Spared,
+    /// Not ours to revoke, although it may bear our name.
+    Spared { namesake: bool },
     /// Stale, but Vault forbids its revocation.
     Kept(String),
     /// Nobody knows whose it is: no believable answer to the lookup.
@@ -121,7 +121,7 @@ impl Fate {
             Self::Gone | Self::GoneOrDenied => Some(Doubt::Anybodys),
             Self::Unknown(error) => matches!(error.kind, ErrorKind::Server { .. }).then_some(Doubt::Anybodys),
             // With these a sweep is not at its end, or nothing was asked of them.
-            Self::Unrevoked(_) | Self::Unseen | Self::Spared => None,
+            Self::Unrevoked(_) | Self::Unseen | Self::Spared { .. } => None,
         }
     }
 }
@@ -223,9 +223,11 @@ impl Walk<'_> {
 
     fn fate(&self, accessor: &Accessor, known: Known) -> Fate {
         match self.client.lookup_accessor(self.token, accessor) {
-            Ok(info) if info.accessor.as_ref() != Some(accessor) => Fate::Spared,
+            Ok(info) if info.accessor.as_ref() != Some(accessor) => Fate::Spared { namesake: false },
             Ok(info) => match self.identity.staleness(&info, self.keep, self.host) {
-                Staleness::Spared => Fate::Spared,
+                Staleness::Spared => {
+                    Fate::Spared { namesake: info.display_name == self.identity.display_name }
+                }
                 Staleness::Stale => self.revoke(accessor),
             },
             Err(error) => match error.kind.no() {
@@ -282,6 +284,7 @@ struct Findings {
     examined: usize,
     denied: usize,
     unseen: usize,
+    namesakes: usize,
     failures: usize,
     indigestible: Vec<Accessor>,
     doubtful: [Vec<Accessor>; 2],
@@ -299,7 +302,7 @@ impl Findings {
             }
             Fate::GoneOrDenied => self.denied += 1,
             Fate::Unseen => self.unseen += 1,
-            Fate::Spared => {}
+            Fate::Spared { namesake } => self.namesakes += usize::from(namesake),
             Fate::Kept(message) => {
                 self.kept.push(accessor.clone());
                 self.kept_because.get_or_insert(message);
@@ -353,6 +356,7 @@ impl Findings {
             kept: self.kept,
             kept_because: self.kept_because,
             unseen: self.unseen,
+            namesakes: self.namesakes,
             indigestible,
             second_look: self.doubtful.concat(),
             end,
@@ -445,22 +449,26 @@ mod tests {
             Fate::Stale,
             Fate::Gone,
             Fate::GoneOrDenied,
-            Fate::Spared,
+            Fate::Spared { namesake: false },
+            Fate::Spared { namesake: true },
             Fate::Unseen,
             Fate::Kept("permission denied".to_owned()),
         ];
-        let (report, on) = found(6, fates);
+        let (report, on) = found(7, fates);
         assert!(matches!(report.end, SweepEnd::Complete));
-        assert_eq!((report.stale, report.kept, report.unseen), (vec![accessor(0)], vec![accessor(5)], 1));
+        assert_eq!((report.stale, report.kept, report.unseen), (vec![accessor(0)], vec![accessor(6)], 1));
         assert_eq!(report.kept_because.as_deref(), Some("permission denied"));
         assert_eq!(report.gone.len(), 1);
-        assert_eq!(on, [true; 6]);
+        assert_eq!(report.namesakes, 1);
+        assert_eq!(on, [true; 7]);
     }
 
     #[test]
     fn a_few_accessors_the_server_cannot_digest_are_passed_over() {
         let fates = |broken_ones, fine| {
-            many(fine, || Fate::Spared).chain(many(broken_ones, || Fate::Unknown(broken()))).collect()
+            many(fine, || Fate::Spared { namesake: false })
+                .chain(many(broken_ones, || Fate::Unknown(broken())))
+                .collect()
         };
         assert_eq!(end(3, fates(1, 2)), "complete but for 1");
         assert_eq!(end(6, fates(2, 4)), "complete but for 2");
@@ -473,7 +481,7 @@ mod tests {
 
     #[test]
     fn silence_and_unrevoked_tokens_cut_a_sweep_short() {
-        let among = |fate| many(9, || Fate::Spared).chain([fate]).collect();
+        let among = |fate| many(9, || Fate::Spared { namesake: false }).chain([fate]).collect();
         assert_eq!(end(10, among(Fate::Unknown(silent()))), "cut short after 9 of 10");
         assert_eq!(end(10, among(Fate::Unrevoked(broken()))), "cut short after 9 of 10");
     }
@@ -487,8 +495,11 @@ mod tests {
 
     #[test]
     fn denials_that_become_the_rule_are_a_denial() {
-        let fates =
-            |denied, fine| many(fine, || Fate::Spared).chain(many(denied, || Fate::GoneOrDenied)).collect();
+        let fates = |denied, fine| {
+            many(fine, || Fate::Spared { namesake: false })
+                .chain(many(denied, || Fate::GoneOrDenied))
+                .collect()
+        };
         assert_eq!(end(16, fates(16, 0)), "MostlyDenied");
         assert_eq!(end(31, fates(16, 15)), "MostlyDenied");
         assert_eq!(end(32, fates(16, 16)), "complete but for 0");
@@ -498,7 +509,7 @@ mod tests {
     #[test]
     fn time_that_is_up_ends_a_walk_whatever_was_found() {
         let mut findings = Findings { time_is_up: true, ..Findings::default() };
-        assert!(!findings.add(&accessor(1), Fate::Spared));
+        assert!(!findings.add(&accessor(1), Fate::Spared { namesake: false }));
         assert!(!findings.add(&accessor(2), Fate::Unknown(broken())));
         let report = findings.report(2);
         assert!(matches!(report.end, SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. }));

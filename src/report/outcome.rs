@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::words::{self, Names, Quoted, Shown};
 use crate::identity::{Contradiction, Dying};
+use crate::local::state::Due;
 use crate::local::token_file::{ReadError, ReplaceError};
 use crate::token::Accessor;
 use crate::vault::{Call, Error, ErrorKind, Said};
@@ -137,6 +138,8 @@ pub(crate) struct SweepReport {
     pub(crate) kept_because: Option<String>,
     /// Remembered tokens a dry run may not look at.
     pub(crate) unseen: usize,
+    /// Tokens of our name that are not ours to revoke.
+    pub(crate) namesakes: usize,
     /// Accessors to which the server answered with an error of its own.
     pub(crate) indigestible: Vec<Accessor>,
     /// What a later sweep has to look at once more, because a wrong answer would look the same; those of our
@@ -189,16 +192,13 @@ impl SweepReport {
         Self { end: SweepEnd::NothingToKeep, ..Self::default() }
     }
 
-    /// Whether the next pass has to go on with it.
-    pub(crate) fn is_unfinished(&self) -> bool {
+    /// What the next pass has to do about it.
+    pub(crate) fn leaves(&self) -> Due {
         match self.end {
-            // A standby that lags behind may not know the token to keep yet. What is denied today may be
-            // granted tomorrow.
-            SweepEnd::CutShort { .. }
-            | SweepEnd::NothingToKeep
-            | SweepEnd::ListDenied
-            | SweepEnd::LookupDenied => true,
-            SweepEnd::Complete | SweepEnd::Off | SweepEnd::MostlyDenied => false,
+            // A standby that lags behind may not know the token to keep yet.
+            SweepEnd::CutShort { .. } | SweepEnd::NothingToKeep => Due::Sweep,
+            SweepEnd::ListDenied | SweepEnd::LookupDenied => Due::Denied,
+            SweepEnd::Complete | SweepEnd::Off | SweepEnd::MostlyDenied => Due::Nothing,
         }
     }
 

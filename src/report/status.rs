@@ -75,7 +75,7 @@ pub(crate) enum End {
 /// How many living tokens bear our name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Namesakes {
-    /// Together, the one in the file included.
+    /// Together: the one in the file included, and those that are not ours to revoke.
     pub(crate) total: usize,
     /// Those that a sweep would revoke, were the one in the file kept.
     pub(crate) stale: usize,
@@ -172,6 +172,10 @@ pub(crate) enum Problem {
     PolicyUnreadable(String, Error),
     /// A sweep waits to be finished.
     SweepUnfinished,
+    /// The same, because the token may not list or look up the others.
+    SweepDenied,
+    /// The same, and sweeps are switched off since.
+    SweepOff,
     /// Stale tokens of our name live on the server.
     Stale(usize),
     /// The last pass did not end well.
@@ -222,6 +226,8 @@ impl Problem {
             | Self::SweepUnfinished => Severity::Wrong,
             // That a policy may not be read is usual for whoever is no administrator.
             Self::PolicyUnreadable(..)
+            | Self::SweepDenied
+            | Self::SweepOff
             | Self::Stale(_)
             | Self::LastFailed(_)
             | Self::Unconfirmed
@@ -256,6 +262,8 @@ impl Problem {
             Self::PolicyMissing(_) => "policy_missing",
             Self::PolicyUnreadable(..) => "policy_unreadable",
             Self::SweepUnfinished => "sweep_unfinished",
+            Self::SweepDenied => "sweep_denied",
+            Self::SweepOff => "sweep_off",
             Self::Stale(_) => "stale_tokens",
             Self::LastFailed(_) => "last_pass_failed",
             Self::Unconfirmed => "unconfirmed",
@@ -328,8 +336,13 @@ impl Problem {
             Self::PolicyUnreadable(name, error) => {
                 format!("whether the policy {} exists cannot be told ({})", Quoted(name), words::error(error))
             }
-            Self::SweepUnfinished => "a sweep of stale tokens waits to be finished; where tokens may not be listed, set sweep = \"remembered\""
-                .to_owned(),
+            Self::SweepUnfinished => "a sweep of stale tokens waits to be finished".to_owned(),
+            Self::SweepDenied => {
+                "stale tokens may be left: your token may not list the others, or not look them up".to_owned()
+            }
+            Self::SweepOff => {
+                "stale tokens may be left: a sweep was not finished before it was switched off".to_owned()
+            }
             Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
             Self::LastFailed(run) => {
                 format!("the last pass, at {}, ended in {}", clock.at(run.at), run.ending.word())
@@ -391,6 +404,10 @@ impl Problem {
             }
             Self::PolicyUnreadable(..) => return None,
             Self::SweepUnfinished | Self::Stale(_) => names.command(" sweep"),
+            Self::SweepDenied => {
+                "have both granted (docs/runbook.md), or set sweep = \"remembered\"".to_owned()
+            }
+            Self::SweepOff => format!("{} --sweep walk", names.command(" sweep")),
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
@@ -433,6 +450,8 @@ impl Status {
             | Problem::PolicyMissing(_)
             | Problem::PolicyUnreadable(..)
             | Problem::SweepUnfinished
+            | Problem::SweepDenied
+            | Problem::SweepOff
             | Problem::Stale(_)
             | Problem::LastFailed(_)
             | Problem::Unconfirmed
@@ -459,7 +478,7 @@ impl Status {
             rows.push(("last good", self.past(at, clock)));
         }
         if let Some(line) = &self.last_line {
-            rows.push(("log", Shown(line).to_string()));
+            rows.push(("log", words::harmless(line)));
         }
         rows.push(("next run", self.next_run(clock)));
         let namesakes = self.view.as_ref().and_then(|view| view.namesakes);

@@ -7,6 +7,7 @@ use super::outcome::{CutCause, Failure, HealedFrom, Outcome, Refusal, RefusedMin
 use super::*;
 use crate::identity::{Contradiction, Dying};
 use crate::local::hook::HookFailure;
+use crate::local::state::Due;
 use crate::local::token_file::{LooseMode, ReadError, ReplaceError, ReplaceStep};
 use crate::token::Accessor;
 use crate::vault::{
@@ -468,14 +469,15 @@ fn only_what_is_known_to_be_gone_is_forgotten() {
 
 #[test]
 fn a_sweep_without_an_end_of_its_own_is_taken_up_again() {
-    let unfinished = |end| ended(end).is_unfinished();
-    assert!(unfinished(SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp }));
-    assert!(SweepReport::nothing_to_keep().is_unfinished());
+    let leaves = |end| ended(end).leaves();
+    let cut_short = SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp };
+    assert_eq!([leaves(cut_short), leaves(SweepEnd::NothingToKeep)], [Due::Sweep; 2]);
     // What is denied today may be granted tomorrow.
-    assert!(unfinished(SweepEnd::ListDenied) && unfinished(SweepEnd::LookupDenied));
-    assert!(!unfinished(SweepEnd::Complete) && !unfinished(SweepEnd::Off));
+    assert_eq!([leaves(SweepEnd::ListDenied), leaves(SweepEnd::LookupDenied)], [Due::Denied; 2]);
     // A server that lists a lot of what is gone must not be walked over every night.
-    assert!(!unfinished(SweepEnd::MostlyDenied));
+    for end in [SweepEnd::Complete, SweepEnd::Off, SweepEnd::MostlyDenied] {
+        assert_eq!(leaves(end), Due::Nothing);
+    }
 }
 
 #[test]

@@ -39,6 +39,13 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// Text whose words are our own: quotation marks and backslashes stay; what a terminal obeys or turns the direction
+/// of writing does not.
+pub(super) fn harmless(text: &str) -> String {
+    let plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
+}
+
 fn escape(f: &mut fmt::Formatter<'_>, text: &str, quotes: bool) -> fmt::Result {
     let mut characters = text.chars();
     for character in characters.by_ref().take(LONGEST_FOREIGN_TEXT) {
@@ -494,8 +501,5 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
         let text = cause.to_string();
         text.split(" (os error").next().unwrap_or(&text).to_owned()
     });
-    let text = causes.collect::<Vec<_>>().join(": ");
-    // Quotation marks and backslashes stay; what a terminal obeys or turns the direction of writing does not.
-    let plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
-    text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
+    harmless(&causes.collect::<Vec<_>>().join(": "))
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::config::{Settings, SettingsWarning};
+use crate::config::{Settings, SettingsWarning, SweepMode};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::local::plain;
-use crate::local::state::{Ending, History, Sight};
+use crate::local::state::{Ending, History, Sight, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
@@ -63,7 +63,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
         lingers,
         problems: Vec::new(),
     };
-    status.problems = problems(&status, failure, settings, wishes);
+    status.problems = problems(&status, &state, failure, settings, wishes);
     match unread {
         Some(error) => status.problems.push(Problem::StateUnread(plain(&error))),
         None => about_the_runs(&mut status),
@@ -73,7 +73,13 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
 }
 
 /// What is wrong, the worst first.
-fn problems(status: &Status, failure: Option<Failure>, settings: &Settings, wishes: Wishes) -> Vec<Problem> {
+fn problems(
+    status: &Status,
+    state: &State,
+    failure: Option<Failure>,
+    settings: &Settings,
+    wishes: Wishes,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     let unknown = failure.is_some();
     problems.extend(failure.map(Problem::Failed));
@@ -98,9 +104,7 @@ fn problems(status: &Status, failure: Option<Failure>, settings: &Settings, wish
         SettingsWarning::VerificationOff(name) => Problem::VerificationOff(name.clone()),
     }));
     about_the_timer(&mut problems, status, &settings.user);
-    if status.sweep_due {
-        problems.push(Problem::SweepUnfinished);
-    }
+    problems.extend(about_the_sweep(state, settings.sweep));
     problems
 }
 
@@ -205,6 +209,16 @@ fn about_the_runs(status: &mut Status) {
     } else if !last_run.ending.is_good() {
         status.problems.push(Problem::LastFailed(last_run));
     }
+}
+
+/// Whether a sweep has still to be made.
+fn about_the_sweep(state: &State, mode: SweepMode) -> Option<Problem> {
+    state.is_sweep_due().then(|| match mode {
+        SweepMode::Off => Problem::SweepOff,
+        SweepMode::Walk if state.is_sweep_denied() => Problem::SweepDenied,
+        // What this machine remembers needs no listing.
+        SweepMode::Walk | SweepMode::Remembered => Problem::SweepUnfinished,
+    })
 }
 
 /// Whether anything starts passes by itself.
