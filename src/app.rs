@@ -124,7 +124,8 @@ fn act(
             survived(|| if sweeps { pass::forecast_sweep(&context) } else { pass::forecast(&context) })
                 .unwrap_or_else(Forecast::Failed);
         let status = if detailed { forecast.detailed_exit_status() } else { forecast.exit_status() };
-        let lines = forecast.lines(&names, &settings.identity, settings.sweep, settings.hook.is_some());
+        let has_hook = settings.hook.as_ref().is_some_and(|hook| !hook.is_nested);
+        let lines = forecast.lines(&names, &settings.identity, settings.sweep, has_hook);
         report.forecast(subject(verb), &forecast, &lines, status);
         return Ok(status);
     }

@@ -219,6 +219,41 @@ fn a_hook_may_run_the_program_itself() {
 }
 
 #[test]
+fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
+    let healing = Healing::new();
+    fs::write(healing.file("login"), &admin_login(&healing.server).token).unwrap();
+    let script = healing.file("hook");
+    fs::write(
+        &script,
+        format!("echo x >> ran; [ $(wc -l < ran) -gt 5 ] && exit; cat login > .vault-token; {PROGRAM} --deploy-hook 'sh hook'\n"),
+    )
+    .unwrap();
+    let run = healing.run("sh hook", &[]).expect(0);
+    let healed = |run: &Run| run.stdout.matches("HEALED: ").count();
+    assert_eq!((healed(&run), healing.read("ran").lines().count()), (2, 1), "{run:?}");
+    // What the nested run owes is made up for by the next that no hook started.
+    fs::write(&script, "echo x >> ran\n").unwrap();
+    assert_eq!(healed(&healing.run("sh hook", &[]).expect(0)), 0);
+    assert_eq!(healing.read("ran").lines().count(), 2);
+    healing.run("sh hook", &[]).expect(0);
+    assert_eq!(healing.read("ran").lines().count(), 2);
+    healing.assert_healed();
+}
+
+#[test]
+fn a_hook_that_leaves_its_process_group_is_killed_all_the_same() {
+    let healing = Healing::new();
+    // Two processes: one that stays in the group, and the first, which goes over to ours.
+    for stays in ["", "sleep 60 & "] {
+        healing.home.put(&admin_login(&healing.server).token);
+        let hook = format!("echo $$ > self; {stays}exec perl -e 'setpgrp(0, getpgrp(getppid())); sleep 60'");
+        let run = healing.run(&hook, &["--hook-timeout", "500ms"]).expect(0);
+        assert!(run.complaint().contains("the deploy hook was killed, because it took longer"), "{run:?}");
+        wait_until("the hook is gone", || !is_alive(healing.read("self").trim()));
+    }
+}
+
+#[test]
 fn a_hook_can_be_waited_for_where_children_are_left_to_nobody() {
     let healing = Healing::new();
     let mut command = healing.home.command_of("/bin/bash", healing.server.address());

@@ -297,7 +297,8 @@ fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
     }
     let command = command.map(|given| given.check(hook_command)).transpose()?;
     let name_setting = name_variable(sources.environment)?.map(|variable| variable.value);
-    Ok(command.map(|command| Hook { command, timeout, name_setting }))
+    let is_nested = sources.environment.is_set(EVENT_VARIABLE);
+    Ok(command.map(|command| Hook { command, timeout, is_nested, name_setting }))
 }
 
 /// The display name, as the environment sets it. In a hook that variable holds what the hook is told.

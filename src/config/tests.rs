@@ -412,7 +412,12 @@ fn metrics_and_hook_are_off_unless_asked_for() {
 fn metrics_and_hook_have_the_sources_of_every_setting() {
     let home = Home::configured("metrics_file = \"~/vault.prom\"\ndeploy_hook = \"a\"\nhook_timeout = 7");
     let hook = |command: &str, seconds| {
-        Some(Hook { command: command.to_owned(), timeout: Duration::from_secs(seconds), name_setting: None })
+        Some(Hook {
+            command: command.to_owned(),
+            timeout: Duration::from_secs(seconds),
+            is_nested: false,
+            name_setting: None,
+        })
     };
     let settings = home.settings(&[], &[]);
     assert_eq!(settings.metrics_file, Some(home.path().join("vault.prom")));

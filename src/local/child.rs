@@ -62,9 +62,9 @@ pub(super) fn run(
             thread::sleep(POLL);
             continue;
         };
-        if let Some(id) = id(&child) {
-            kill_process_group(id, Signal::KILL)?;
-        }
+        // The child itself may have left its group, and the group may be empty since.
+        let _ = id(&child).map(|id| kill_process_group(id, Signal::KILL));
+        child.kill()?;
         child.wait()?;
         return Ok((child, end));
     }

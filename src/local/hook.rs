@@ -22,6 +22,9 @@ pub(crate) struct Hook {
     pub(crate) command: String,
     /// After this it is killed, with all it has started.
     pub(crate) timeout: Duration,
+    /// Whether a hook started this run. It then runs none, or one could go on for ever in the next: it is left to
+    /// the next run that no hook started.
+    pub(crate) is_nested: bool,
     /// The setting `VTR_DISPLAY_NAME`, if the environment has it: what a hook is told goes by the same name.
     pub(crate) name_setting: Option<String>,
 }

@@ -116,8 +116,9 @@ pub(crate) fn run(context: &Context<'_>) -> Outcome {
     locked(context, work, |state, outcome| {
         let (ending, gains) = tally(outcome, tried.get());
         // Also for a run before this one that was killed before it got so far. A hook that has begun is told.
-        if ending.is_good() {
-            context.aftermath.borrow_mut().hook_due = context.settings.hook.is_some() && state.is_hook_due();
+        let hook = context.settings.hook.as_ref();
+        if ending.is_good() && !hook.is_some_and(|hook| hook.is_nested) {
+            context.aftermath.borrow_mut().hook_due = hook.is_some() && state.is_hook_due();
             state.set_hook_due(false);
         }
         state.note_pass(context.clock.seconds(), ending, gains)

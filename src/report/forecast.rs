@@ -98,7 +98,7 @@ pub(crate) enum NoAuthority {
 }
 
 impl Forecast {
-    /// The lines of a dry run. `has_hook` is whether a deploy hook is set.
+    /// The lines of a dry run. `has_hook` is whether a heal would run one.
     pub(crate) fn lines(
         &self,
         names: &Names<'_>,
