@@ -65,7 +65,7 @@ fn act(
         token_file: settings.token_file.path(),
         named_config: settings.named_config.as_deref(),
         named_token_file: settings.named_token_file.as_deref(),
-        named_identity: &settings.named_identity,
+        named_flags: &settings.named_flags,
     };
     let log = match command.verb {
         None | Some(Verb::Sweep) if !command.mode.dry_run => Log::File(settings.log_file.clone()),

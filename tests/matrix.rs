@@ -914,6 +914,10 @@ fn a_namespace_is_a_world_of_its_own() {
         run.complaints()[0],
         "WARN: the token lives in the namespace \"team1\", the settings name \"\"; see --namespace"
     );
+    let status = home.run(server.address(), &["status"]).expect(1);
+    let said = "the token lives in the namespace \"team1\", the settings name \"\"\n   fix: if yours is to live there: \
+        --namespace team1\n";
+    assert!(status.stdout.contains(said), "{status:?}");
     let run = home.run(server.address(), &["--namespace=nowhere"]).expect(1);
     assert!(run.stderr.contains("404: namespace not found"), "{run:?}");
     assert!(run.hints()[0].contains("--namespace"), "{run:?}");

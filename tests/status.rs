@@ -505,6 +505,10 @@ fn commands_name_the_configuration_they_are_for() {
     let status = look(&home, server.address(), &["--config", config.to_str().unwrap()]);
     assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew --config {}", config.display()));
     assert_eq!(status["timer"]["unit"], Value::Null, "no unit looks for a file there");
+    // Without its flags a command would ask another server, or be somebody else's.
+    let flags = ["--address", server.address(), "--display-name", "x", "--policy", "vault-admin"];
+    let status = look(&home, NOWHERE, &flags);
+    assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew {}", flags.join(" ")));
 }
 
 #[test]

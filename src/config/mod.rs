@@ -47,6 +47,8 @@ const DEFAULT_HOOK_TIMEOUT: &str = "30s";
 const DEFAULT_PROFILE: &str = "default";
 /// Only a deploy hook is told of an event.
 const EVENT_VARIABLE: &str = "VTR_EVENT";
+/// Where the users of a machine are listed: name, password, number, and more.
+const ACCOUNTS: &str = "/etc/passwd";
 /// More would only make the server's queue longer.
 const MOST_CONCURRENCY: u32 = 256;
 /// Waiting longer than a day makes no sense in a nightly run.
@@ -90,8 +92,9 @@ pub(crate) struct Settings {
     pub(crate) state_directory: PathBuf,
     /// The budget for trying again.
     pub(crate) retry_for: Duration,
-    /// The flags of the command line that say whose token it is; commands to be copied have to repeat them.
-    pub(crate) named_identity: Vec<(&'static str, String)>,
+    /// The flags of the command line that say where the server is and whose the token; commands to be copied have to
+    /// repeat them.
+    pub(crate) named_flags: Vec<(&'static str, String)>,
     /// How stale tokens are found.
     pub(crate) sweep: SweepMode,
     /// Where the metrics go, if anywhere.
@@ -224,17 +227,15 @@ impl Settings {
         let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
         let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
         let metrics_file = path(metrics_file, &home)?;
-        if same_file(&token_file, &log_file) {
-            bail!("log_file and token_file are the same file: {}", token_file.display());
-        }
-        let others = [
+        let mut files = vec![
+            ("configuration file", &sources.file_path),
             ("token_file", &token_file),
             ("log_file", &log_file),
-            ("configuration file", &sources.file_path),
         ];
-        for (name, file) in others {
-            if metrics_file.as_ref().is_some_and(|metrics_file| same_file(metrics_file, file)) {
-                bail!("metrics_file and {name} are the same file: {}", file.display());
+        files.extend(metrics_file.as_ref().map(|file| ("metrics_file", file)));
+        for (place, (one, path)) in files.iter().enumerate() {
+            if let Some((other, _)) = files.iter().skip(place + 1).find(|(_, other)| same_file(path, other)) {
+                bail!("{other} and {one} are the same file: {}", path.display());
             }
         }
         let state_directory = state_home.join("vault-token-renew");
@@ -247,7 +248,7 @@ impl Settings {
         let settings = Self {
             identity: identity(flags, &sources)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
-            named_identity: named_identity(flags),
+            named_flags: named_flags(flags),
             token_file: TokenFile::new(token_file),
             log_file,
             state_directory,
@@ -261,7 +262,8 @@ impl Settings {
             profile: profile(named_config.as_deref()),
             units: units(named_config.as_deref(), &default_config),
             named_config,
-            user: user(environment)?,
+            // Who is in no such file, but in a directory of the network, has a name in the environment.
+            user: user(environment, &std::fs::read_to_string(ACCOUNTS).unwrap_or_default())?,
             home,
             warnings,
         };
@@ -269,12 +271,15 @@ impl Settings {
     }
 }
 
-/// The flags that were given to say whose token it is. Without them a copied command would mean another one.
-fn named_identity(flags: &SettingsFlags) -> Vec<(&'static str, String)> {
+/// The flags that were given to say where the server is and whose the token. Without them a copied command would mean
+/// another one.
+fn named_flags(flags: &SettingsFlags) -> Vec<(&'static str, String)> {
     let given = |flag, value: Option<&String>| value.map(|value| (flag, value.clone()));
     let policies = flags.policies.iter().map(|policy| ("--policy", policy.clone()));
-    given("--display-name", flags.display_name.as_ref())
+    given("--address", flags.address.as_ref())
         .into_iter()
+        .chain(given("--namespace", flags.namespace.as_ref()))
+        .chain(given("--display-name", flags.display_name.as_ref()))
         .chain(policies)
         .chain(given("--required-policy", flags.required_policy.as_ref()))
         .chain(given("--period", flags.period.as_ref()))
@@ -440,6 +445,9 @@ fn requested_name(name: &str) -> Result<String> {
     if name.is_empty() {
         bail!("an empty display name");
     }
+    if name.contains(char::is_control) {
+        bail!("{name:?} holds control characters");
+    }
     if !name.contains(|c: char| c.is_ascii_alphanumeric()) {
         bail!("{name:?}: Vault would store no letter of this name");
     }
@@ -526,10 +534,22 @@ fn text(duration: Option<&DurationText>) -> Option<&String> {
     duration.map(|text| &text.0)
 }
 
-/// The name of the user, else the number.
-fn user(environment: &Environment) -> Result<String> {
-    let named = environment.first(&["USER", "LOGNAME"])?.map(|user| user.value);
-    Ok(named.unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string()))
+/// The name of the user, else the number. A name that is somebody else's, left over from another login, is not
+/// believed.
+fn user(environment: &Environment, accounts: &str) -> Result<String> {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let accounts = accounts.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?))
+    });
+    let believed = |name: &String| {
+        !name.contains(char::is_control)
+            && accounts.clone().find(|(account, _)| account == name).is_none_or(|(_, number)| number == uid)
+    };
+    let named = environment.first(&["USER", "LOGNAME"])?.map(|user| user.value).filter(believed);
+    let account =
+        || accounts.clone().find(|(_, number)| *number == uid).map(|(account, _)| account.to_owned());
+    Ok(named.or_else(account).unwrap_or(uid))
 }
 
 /// Everything about the way to the server: the part of the settings that is shared with the official

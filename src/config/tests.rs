@@ -255,6 +255,11 @@ fn other_nonsense_is_refused_with_its_source() {
         (&[], &[("XDG_STATE_HOME", "/a\u{1b}b")], "XDG_STATE_HOME holds control characters"),
         (&[], &[("XDG_CONFIG_HOME", "/a\u{7f}b")], "XDG_CONFIG_HOME holds control characters"),
         (&["--log-file", "~/.vault-token"], &[], "log_file and token_file are the same file"),
+        (
+            &["--display-name", "a\u{1b}b", "--policy", "p"],
+            &[],
+            "--display-name: \"a\\u{1b}b\" holds control characters",
+        ),
         (&["--namespace", "a b"], &[], "--namespace: \"a b\" is not a namespace"),
         (&[], &[("VAULT_ADDR", "nonsense")], "VAULT_ADDR: it has no scheme"),
         (&[], &[("VAULT_SKIP_VERIFY", "yes")], "VAULT_SKIP_VERIFY: \"yes\" is neither true nor false"),
@@ -464,8 +469,37 @@ fn a_hard_link_and_the_configuration_itself_are_no_place_for_other_contents() {
         );
     }
     let config = home.write(".config/vault-token-renew/config.toml", "");
-    let refusal = home.refusal(&["--metrics-file", config.to_str().unwrap()], &[]);
-    assert!(refusal.starts_with("metrics_file and configuration file are the same file: "), "{refusal}");
+    for name in ["token_file", "log_file", "metrics_file"] {
+        let flag = format!("--{}", name.replace('_', "-"));
+        let refusal = home.refusal(&[&flag, config.to_str().unwrap()], &[]);
+        assert!(
+            refusal.starts_with(&format!("{name} and configuration file are the same file: ")),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_user_is_who_runs_it_whatever_the_environment_says() {
+    let uid = rustix::process::geteuid().as_raw();
+    let accounts =
+        format!("somebody:x:4294967290:1:::\nme:x:{uid}:1:::/bin/sh\nmy-other-name:x:{uid}:1:::\n");
+    for (variables, accounts, expected) in [
+        (&[("USER", "me")][..], accounts.as_str(), "me"),
+        (&[("USER", "my-other-name")], &accounts, "my-other-name"),
+        (&[("LOGNAME", "me")], &accounts, "me"),
+        (&[], &accounts, "me"),
+        (&[("USER", "somebody")], &accounts, "me"),
+        (&[("USER", "a\nb")], &accounts, "me"),
+        // Of a directory in the network.
+        (&[("USER", "wizard")], &accounts, "wizard"),
+        (&[("USER", "wizard")], "", "wizard"),
+        (&[], "", &uid.to_string()),
+        (&[], "::\n\n:", &uid.to_string()),
+    ] {
+        let environment = Environment::from(variables);
+        assert_eq!(user(&environment, accounts).unwrap(), expected, "{variables:?}");
+    }
 }
 
 #[test]

@@ -68,9 +68,10 @@ struct Record {
     #[serde(deserialize_with = "lenient")]
     kept: Option<Accessor>,
     /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_list")]
     second_look: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
+    #[serde(deserialize_with = "lenient_list")]
     minted: Vec<Accessor>,
     /// How the passes went.
     #[serde(deserialize_with = "lenient")]
@@ -80,6 +81,12 @@ struct Record {
 /// A part that another version, or a hand, wrote in a way that is not understood is lost, and nothing else is.
 fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
     Ok(T::deserialize(serde_json::Value::deserialize(deserializer)?).unwrap_or_default())
+}
+
+/// The same for each entry of a list.
+fn lenient_list<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let entries: Vec<serde_json::Value> = lenient(deserializer)?;
+    Ok(entries.into_iter().filter_map(|entry| T::deserialize(entry).ok()).collect())
 }
 
 /// How the passes went, for `status` and the metrics. Nothing is decided by it.
@@ -204,18 +211,25 @@ impl Ending {
 #[serde(default)]
 pub(crate) struct Counters {
     /// Our token was renewed.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) renewed: u64,
     /// The pass failed before anything had to be healed.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) not_renewed: u64,
     /// Our token turned out to be dying, whatever was made of it then.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) not_renewable: u64,
     /// A token was minted and stored.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) healed: u64,
     /// Vault refused the mint.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) heal_denied: u64,
     /// The heal failed for another reason.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) heal_failed: u64,
     /// Stale tokens revoked, one by one.
+    #[serde(deserialize_with = "lenient")]
     pub(crate) swept: u64,
 }
 
@@ -589,7 +603,7 @@ mod tests {
     #[test]
     fn a_spoilt_state_file_is_told_and_started_anew() {
         let directory = tempfile::tempdir().unwrap();
-        for contents in ["", "{", "5", "null", r#"{"minted":5}"#, "\0\0\0"] {
+        for contents in ["", "{", "5", "null", "\0\0\0"] {
             let path = directory.path().join(file_name(file(), "json"));
             Staged::write(&path, contents.as_bytes(), Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
             let (mut state, error) = State::load(directory.path(), file());
@@ -632,6 +646,13 @@ mod tests {
             assert_eq!(state.minted(), [accessor("one")], "{odd}");
             assert_eq!(state.history().last_success, Some(7).filter(|_| odd.contains('7')), "{odd}");
         }
+        let json = r#"{"minted":[{"accessor":"x"},"one",5],"second_look":"x","sweep_due":true,
+            "history":{"counters":{"renewed":3,"swept":"many"}}}"#;
+        Staged::write(&path, json.as_bytes(), Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
+        let (state, error) = State::load(directory.path(), file());
+        assert!(error.is_none() && state.is_sweep_due(), "{error:?}");
+        assert_eq!(state.minted(), [accessor("one")]);
+        assert_eq!(state.history().counters, Counters { renewed: 3, ..Counters::default() });
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(crate) enum TimerState {
     Off,
     /// It may not be started.
     Masked,
+    /// Its file cannot be understood.
+    Broken,
     /// It is started.
     On,
 }
@@ -96,6 +98,7 @@ fn understand(said: &str) -> Timer {
     let state = match (property("LoadState"), property("ActiveState")) {
         (Some("not-found"), _) => TimerState::Absent,
         (Some("masked"), _) => TimerState::Masked,
+        (Some("bad-setting" | "error"), _) => TimerState::Broken,
         (Some(_), Some("active")) => TimerState::On,
         (Some(_), Some(_)) => TimerState::Off,
         (None, _) | (_, None) => TimerState::Unknown,
@@ -139,6 +142,8 @@ mod tests {
         assert_eq!(understand(said), Timer { state: TimerState::Absent, ..Timer::default() });
         let said = "NextElapseUSecRealtime=\nLastTriggerUSec=\nLoadState=masked\nActiveState=inactive\n";
         assert_eq!(understand(said), Timer { state: TimerState::Masked, ..Timer::default() });
+        let said = "NextElapseUSecRealtime=\nLastTriggerUSec=\nLoadState=bad-setting\nActiveState=inactive\n";
+        assert_eq!(understand(said), Timer { state: TimerState::Broken, ..Timer::default() });
         for odd in
             ["", "n/a", "Mon 2026-13-23 00:56:04 UTC", "Mon 2026-11-23 00:56:04 CET", "Mon 2026-11-23 UTC"]
         {

@@ -50,10 +50,8 @@ pub(super) fn heal(
         // To be refused would only cost it more of its uses.
         return Err(Failure::Dying { display_name, dying, seconds_left, refusal: None }.into());
     }
-    let works = context.client.namespace().unwrap_or("");
-    if let Some(lives) = info.namespace.as_deref().filter(|&lives| lives != works) {
-        // A mint happens in the namespace of the request, where this token may be nobody.
-        (context.warn)(Warning::OtherNamespace { token: lives.to_owned(), settings: works.to_owned() });
+    if let Some((token, settings)) = elsewhere(context, info) {
+        (context.warn)(Warning::OtherNamespace { token, settings });
     }
     let minted = match mint(context, &current.token) {
         Ok(Ok(minted)) => minted,
@@ -97,6 +95,14 @@ pub(super) fn heal(
     };
     let report = sweep(context, state, &minted.token, ours.accessor.as_ref(), Scope::Full);
     Ok(Outcome::Healed { from, display_name, report })
+}
+
+/// The namespace of the token and that of the settings, if they differ. A mint happens in that of the request, where
+/// this token may be nobody.
+pub(super) fn elsewhere(context: &Context<'_>, info: &TokenInfo) -> Option<(String, String)> {
+    let works = context.client.namespace().unwrap_or("");
+    let lives = info.namespace.as_deref().filter(|&lives| lives != works)?;
+    Some((lives.to_owned(), works.to_owned()))
 }
 
 /// Mints by whichever of the two calls is granted. Vault's answer is the only judge; an outage is none.

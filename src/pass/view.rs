@@ -25,6 +25,7 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
         };
         let mut view = View {
             authority: None,
+            elsewhere: super::heal::elsewhere(context, &current.info),
             namesakes: None,
             policies: Vec::new(),
             verdict,

@@ -55,6 +55,8 @@ pub(crate) struct View {
     pub(crate) dying: Option<Dying>,
     /// Whether a foreign or dying one may mint ours; none if it need not, or if nobody could tell.
     pub(crate) authority: Option<Authority>,
+    /// The namespace it lives in and that of the settings, if they differ.
+    pub(crate) elsewhere: Option<(String, String)>,
     /// The living tokens of our name; none where they may not be listed or looked up, or not in time.
     pub(crate) namesakes: Option<Namesakes>,
     /// Those policies of the identity that are not there, or could not be asked for.
@@ -144,6 +146,8 @@ pub(crate) enum Problem {
         left: u64,
         /// Seconds.
         least: u64,
+        /// Whether a renewal would give it enough.
+        renewal_helps: bool,
     },
     /// How much life is left was asked for, and nobody knows.
     LifeUnknown,
@@ -157,6 +161,8 @@ pub(crate) enum Problem {
     TimerOff(Units),
     /// The timer may not be started.
     TimerMasked(Units),
+    /// The timer's file cannot be understood.
+    TimerBroken(Units),
     /// No pass has ever run.
     NeverRun(Option<Units>),
     /// The timer sleeps while nobody is logged in.
@@ -178,6 +184,13 @@ pub(crate) enum Problem {
     SweepOff,
     /// Stale tokens of our name live on the server.
     Stale(usize),
+    /// The token has to mint, and lives in another namespace than the settings name.
+    OtherNamespace {
+        /// The token's.
+        token: String,
+        /// That of the settings; empty for the root.
+        settings: String,
+    },
     /// The last pass did not end well.
     LastFailed(LastRun),
     /// The server did not say which token it spoke of.
@@ -219,6 +232,7 @@ impl Problem {
             | Self::StateUnread(_)
             | Self::TimerOff(_)
             | Self::TimerMasked(_)
+            | Self::TimerBroken(_)
             | Self::NeverRun(_)
             | Self::LingerOff { .. }
             | Self::SuccessTooOld(_)
@@ -229,6 +243,7 @@ impl Problem {
             | Self::SweepDenied
             | Self::SweepOff
             | Self::Stale(_)
+            | Self::OtherNamespace { .. }
             | Self::LastFailed(_)
             | Self::Unconfirmed
             | Self::VerificationOff(_)
@@ -256,6 +271,7 @@ impl Problem {
             Self::StateUnread(_) => "state_unreadable",
             Self::TimerOff(_) => "timer_off",
             Self::TimerMasked(_) => "timer_masked",
+            Self::TimerBroken(_) => "timer_broken",
             Self::NeverRun(_) => "never_run",
             Self::LingerOff { .. } => "linger_off",
             Self::SuccessTooOld(_) => "success_too_old",
@@ -265,6 +281,7 @@ impl Problem {
             Self::SweepDenied => "sweep_denied",
             Self::SweepOff => "sweep_off",
             Self::Stale(_) => "stale_tokens",
+            Self::OtherNamespace { .. } => "other_namespace",
             Self::LastFailed(_) => "last_pass_failed",
             Self::Unconfirmed => "unconfirmed",
             Self::VerificationOff(_) => "verification_off",
@@ -313,7 +330,7 @@ impl Problem {
                 span(*granted),
                 span(*period)
             ),
-            Self::TooShort { left, least } => {
+            Self::TooShort { left, least, .. } => {
                 format!("the token has {} left, less than the {} asked for", span(*left), span(*least))
             }
             Self::LifeUnknown => "how long the token has is not known".to_owned(),
@@ -326,10 +343,17 @@ impl Problem {
             Self::StateUnread(reason) => format!("the state file cannot be read: {}", Shown(reason)),
             Self::TimerOff(units) => format!("{} is off: no pass runs by itself", Shown(&units.timer)),
             Self::TimerMasked(units) => format!("{} is masked: no pass runs by itself", Shown(&units.timer)),
+            Self::TimerBroken(units) => {
+                format!("{} cannot be loaded: no pass runs by itself", Shown(&units.timer))
+            }
             Self::NeverRun(_) => "no pass is known to have run here".to_owned(),
             Self::LingerOff { .. } => {
                 "lingering is off: the timer sleeps while you are logged out".to_owned()
             }
+            Self::SuccessTooOld(Some(at)) if *at > clock.seconds() => format!(
+                "the last success is noted for {}, which is still to come: was the clock wrong?",
+                clock.at(*at)
+            ),
             Self::SuccessTooOld(Some(at)) => format!("no pass has succeeded since {}", clock.at(*at)),
             Self::SuccessTooOld(None) => "no pass has ever succeeded".to_owned(),
             Self::PolicyMissing(name) => format!("the server has no policy {}", Quoted(name)),
@@ -343,6 +367,7 @@ impl Problem {
             Self::SweepOff => {
                 "stale tokens may be left: a sweep was not finished before it was switched off".to_owned()
             }
+            Self::OtherNamespace { token, settings } => words::other_namespace(token, settings),
             Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
             Self::LastFailed(run) => {
                 format!("the last pass, at {}, ended in {}", clock.at(run.at), run.ending.word())
@@ -364,8 +389,11 @@ impl Problem {
             Self::Failed(failure) if !matches!(failure, Failure::Dead { .. } | Failure::Spent) => return words::remedy(failure, names),
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
-            | Self::TooShort { .. }
+            | Self::TooShort { renewal_helps: true, .. }
             | Self::NeverRun(None) => names.command(""),
+            Self::TooShort { renewal_helps: false, .. } => {
+                "ask for less than the period; no renewal gives it more".to_owned()
+            }
             Self::Foreign { able: Some(false), .. } => {
                 format!("see what wrote it, then: {}", names.recovery_command())
             }
@@ -377,7 +405,6 @@ impl Problem {
             | Self::NotOrphan
             | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
-            Self::LifeUnknown => names.command(" status"),
             Self::StateUnread(_) => {
                 "see whose it is and what is in it; a run overwrites one that is garbled".to_owned()
             }
@@ -387,6 +414,9 @@ impl Problem {
             Self::LooseMode(_) => format!("chmod 600 {}", words::for_shell(names.token_file)),
             Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),
             Self::TimerOff(units) => start(&words::word_for_shell(&units.timer), "enable --now"),
+            Self::TimerBroken(units) => {
+                format!("systemd-analyze --user verify {}", words::word_for_shell(&units.timer))
+            }
             Self::TimerMasked(units) => {
                 let timer = words::word_for_shell(&units.timer);
                 format!("{} && {}", start(&timer, "unmask"), start(&timer, "enable --now"))
@@ -402,12 +432,15 @@ impl Problem {
             Self::PolicyUnreadable(name, Error { kind: ErrorKind::Denied { .. }, .. }) => {
                 format!("nothing, or have read granted on sys/policies/acl/{}", Shown(name))
             }
-            Self::PolicyUnreadable(..) => return None,
+            Self::LifeUnknown | Self::PolicyUnreadable(..) => names.command(" status"),
             Self::SweepUnfinished | Self::Stale(_) => names.command(" sweep"),
             Self::SweepDenied => {
                 "have both granted (docs/runbook.md), or set sweep = \"remembered\"".to_owned()
             }
             Self::SweepOff => format!("{} --sweep walk", names.command(" sweep")),
+            Self::OtherNamespace { token, .. } => {
+                format!("if yours is to live there: --namespace {}", words::word_for_shell(token))
+            }
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
@@ -444,6 +477,7 @@ impl Status {
             | Problem::StateUnread(_)
             | Problem::TimerOff(_)
             | Problem::TimerMasked(_)
+            | Problem::TimerBroken(_)
             | Problem::NeverRun(_)
             | Problem::LingerOff { .. }
             | Problem::SuccessTooOld(_)
@@ -453,6 +487,7 @@ impl Status {
             | Problem::SweepDenied
             | Problem::SweepOff
             | Problem::Stale(_)
+            | Problem::OtherNamespace { .. }
             | Problem::LastFailed(_)
             | Problem::Unconfirmed
             | Problem::VerificationOff(_)
@@ -583,6 +618,7 @@ impl Status {
             (TimerState::On, None) => format!("unknown ({timer} is on, and does not say when)"),
             (TimerState::Off, _) => format!("none ({timer} is off)"),
             (TimerState::Masked, _) => format!("none ({timer} is masked)"),
+            (TimerState::Broken, _) => format!("none ({timer} cannot be loaded)"),
             (TimerState::Absent, _) => format!("unknown (there is no {timer})"),
             (TimerState::Unknown, _) => "unknown".to_owned(),
         }
@@ -737,6 +773,7 @@ impl Status {
                     TimerState::Absent => "absent",
                     TimerState::Off => "off",
                     TimerState::Masked => "masked",
+                    TimerState::Broken => "broken",
                     TimerState::On => "on",
                 },
                 next: self.timer.next.map(instant),

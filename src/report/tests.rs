@@ -20,7 +20,7 @@ fn names() -> Names<'static> {
         token_file: Path::new("/home/wizard/.vault-token"),
         named_config: None,
         named_token_file: None,
-        named_identity: &[],
+        named_flags: &[],
     }
 }
 

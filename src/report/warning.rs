@@ -147,11 +147,9 @@ impl Warning {
             Self::Unconfirmed => {
                 "the server does not say which token it speaks of; is there an agent in between?".to_owned()
             }
-            Self::OtherNamespace { token, settings } => format!(
-                "the token lives in the namespace {}, the settings name {}; see --namespace",
-                Quoted(token),
-                Quoted(settings)
-            ),
+            Self::OtherNamespace { token, settings } => {
+                format!("{}; see --namespace", words::other_namespace(token, settings))
+            }
             Self::Server(text) => format!("the server warns: {}", Quoted(text)),
             Self::Dying { display_name, dying, seconds_left } => format!(
                 "our token dn={} is dying: {} ({seconds_left}s left); minting its successor",

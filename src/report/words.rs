@@ -70,8 +70,8 @@ pub(crate) struct Names<'a> {
     pub(crate) named_config: Option<&'a Path>,
     /// The token file, if it has to be named in commands.
     pub(crate) named_token_file: Option<&'a Path>,
-    /// The flags that said whose token it is, which commands have to repeat.
-    pub(crate) named_identity: &'a [(&'static str, String)],
+    /// The flags that said where the server is and whose the token, which commands have to repeat.
+    pub(crate) named_flags: &'a [(&'static str, String)],
 }
 
 impl Names<'_> {
@@ -104,7 +104,7 @@ impl Names<'_> {
             config.unwrap_or_default(),
             token_file.unwrap_or_default()
         );
-        for (flag, value) in self.named_identity {
+        for (flag, value) in self.named_flags {
             // Writing to a string does not fail.
             let _ = write!(command, " {flag} {}", word_for_shell(value));
         }
@@ -131,8 +131,13 @@ pub(super) fn for_shell(path: &Path) -> String {
 
 /// A word as a shell takes it literally.
 pub(super) fn word_for_shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// The namespace of the token, and that of the settings, which differ.
+pub(super) fn other_namespace(token: &str, settings: &str) -> String {
+    format!("the token lives in the namespace {}, the settings name {}", Quoted(token), Quoted(settings))
 }
 
 /// `: Fg08GkI6…, i8LfJ…`, or nothing.
@@ -490,7 +495,9 @@ fn error_remedy(error: &Error) -> Option<String> {
             | Call::Capabilities
             | Call::Policy => return None,
         },
-        ErrorKind::Refused { .. } | ErrorKind::Throttled { .. } | ErrorKind::Server { .. } => return None,
+        ErrorKind::Refused { .. } => "see what the server objects to",
+        ErrorKind::Throttled { .. } => "try again later; --retry-for sets how long to wait for the server",
+        ErrorKind::Server { .. } => "see the log of the server, or try again later",
     };
     Some(text.to_owned())
 }

@@ -91,7 +91,8 @@ fn problems(
     match (wishes.min_ttl, status.end()) {
         (Some(least), End::At(end)) => {
             let left = end.saturating_sub(status.now);
-            problems.extend((left < least).then_some(Problem::TooShort { left, least }));
+            let renewal_helps = least < settings.identity.period;
+            problems.extend((left < least).then_some(Problem::TooShort { left, least, renewal_helps }));
         }
         (Some(_), End::Unknown) if problems.is_empty() => problems.push(Problem::LifeUnknown),
         (Some(_), End::Never | End::Unknown) | (None, _) => {}
@@ -151,6 +152,11 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
         PolicyTrouble::Missing => Problem::PolicyMissing(name.clone()),
         PolicyTrouble::Unreadable(why) => Problem::PolicyUnreadable(name.clone(), why.clone()),
     }));
+    if let Some((token, settings)) = view.elsewhere.clone()
+        && (*verdict == Verdict::Foreign || dying.is_some())
+    {
+        problems.push(Problem::OtherNamespace { token, settings });
+    }
     if !view.confirmed {
         problems.push(Problem::Unconfirmed);
     }
@@ -196,7 +202,7 @@ fn about_the_runs(status: &mut Status) {
     let Status { history, now, .. } = &*status;
     let Some(last_run) = history.last_run else {
         let installed = match status.timer.state {
-            TimerState::On | TimerState::Off | TimerState::Masked => true,
+            TimerState::On | TimerState::Off | TimerState::Masked | TimerState::Broken => true,
             TimerState::Absent | TimerState::Unknown => false,
         };
         status.problems.push(Problem::NeverRun(status.units.clone().filter(|_| installed)));
@@ -227,6 +233,7 @@ fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str) {
     let known = |state: TimerState| units.clone().filter(|_: &Units| timer.state == state);
     problems.extend(known(TimerState::Off).map(Problem::TimerOff));
     problems.extend(known(TimerState::Masked).map(Problem::TimerMasked));
+    problems.extend(known(TimerState::Broken).map(Problem::TimerBroken));
     problems.extend(known(TimerState::Absent).map(|_| Problem::NoTimer));
     if status.lingers == Some(false) && timer.state == TimerState::On {
         problems.push(Problem::LingerOff { user: user.to_owned() });
