@@ -108,12 +108,14 @@ fn act(
         let context = Context { warn: &|_| (), ..context };
         let found = match survived(|| status(&context, wishes, &runtime)) {
             Ok(found) => found,
-            Err(fault) => return Ok(conclude("status", &Outcome::Failed(fault), None)),
+            Err(fault) => {
+                return Ok(report.answered(conclude("status", &Outcome::Failed(fault), None)));
+            }
         };
         let exit_status = if detailed { found.detailed_exit_status() } else { found.exit_status() };
         let unwanted = environment.is_set("NO_COLOR") || environment.is_dumb();
         report.status(&found, &settings.identity, exit_status, Paint::of_stdout(unwanted));
-        return Ok(exit_status);
+        return Ok(report.answered(exit_status));
     }
     for warning in &settings.warnings {
         report.warn(&Warning::Settings(warning.clone()));
@@ -127,7 +129,7 @@ fn act(
         let has_hook = settings.hook.as_ref().is_some_and(|hook| !hook.is_nested);
         let lines = forecast.lines(&names, &settings.identity, settings.sweep, has_hook);
         report.forecast(subject(verb), &forecast, &lines, status);
-        return Ok(status);
+        return Ok(report.answered(status));
     }
     let outcome = survived(|| if sweeps { pass::sweep_now(&context) } else { pass::run(&context) })
         .unwrap_or_else(Outcome::Failed);
@@ -135,7 +137,7 @@ fn act(
     if let Some(seen) = seen.as_ref().filter(|_| hook_due) {
         tell_hook(&settings, &report, seen, clock);
     }
-    Ok(conclude(verb, &outcome, seen.as_ref()))
+    Ok(report.answered(conclude(verb, &outcome, seen.as_ref())))
 }
 
 /// Writes the figures where they are wanted.

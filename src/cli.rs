@@ -121,7 +121,7 @@ pub(crate) struct SettingsFlags {
     pub(crate) retry_for: Option<String>,
 
     /// walk, remembered or off [default: walk]
-    #[arg(long, global = true, value_name = "MODE", value_hint = ValueHint::Other)]
+    #[arg(long, global = true, value_name = "MODE", value_parser = SWEEP_MODES, hide_possible_values = true)]
     pub(crate) sweep: Option<String>,
 
     /// Lookups side by side [default: 16]
@@ -140,6 +140,9 @@ pub(crate) struct SettingsFlags {
     #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) hook_timeout: Option<String>,
 }
+
+/// Known here for the sake of the completions, and of whoever misspells one.
+const SWEEP_MODES: [&str; 3] = ["walk", "remembered", "off"];
 
 const ABOUT: &str = "\
 Keep the Vault or OpenBao token in ~/.vault-token alive

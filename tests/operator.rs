@@ -668,6 +668,22 @@ fn a_misspelt_command_line_is_an_object_too() {
 }
 
 #[test]
+fn an_answer_that_could_not_be_written_is_no_success() {
+    let server = server();
+    let home = Sandbox::holding(&mint_ours(&server).token);
+    home.run(server.address(), &[]).expect(0);
+    for (arguments, status) in
+        [(&["status"][..], 1), (&["status", "--json"], 1), (&["--dry-run"], 1), (&["--json"], 1), (&[], 0)]
+    {
+        let mut command = home.command_of("/bin/sh", server.address());
+        command.args(["-c", "exec \"$0\" \"$@\" > /dev/full", PROGRAM]).args(arguments);
+        let run = home.finish(&mut command).expect(status);
+        let complaint = "vault-token-renew: error: standard output: no space left on device\n";
+        assert_eq!(run.stderr, if status == 1 { complaint } else { "" }, "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_hook_does_not_disturb_the_object() {
     let healing = Healing::new();
     let run = healing.run("echo noise; exit 3", &["--json"]).expect(0);

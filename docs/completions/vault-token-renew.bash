@@ -127,10 +127,7 @@ _vault__token__renew() {
                     return 0
                     ;;
                 --sweep)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
+                    COMPREPLY=($(compgen -W "walk remembered off" -- "${cur}"))
                     return 0
                     ;;
                 --sweep-concurrency)
@@ -279,10 +276,7 @@ _vault__token__renew() {
                     return 0
                     ;;
                 --sweep)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
+                    COMPREPLY=($(compgen -W "walk remembered off" -- "${cur}"))
                     return 0
                     ;;
                 --sweep-concurrency)
@@ -424,10 +418,7 @@ _vault__token__renew() {
                     return 0
                     ;;
                 --sweep)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
+                    COMPREPLY=($(compgen -W "walk remembered off" -- "${cur}"))
                     return 0
                     ;;
                 --sweep-concurrency)

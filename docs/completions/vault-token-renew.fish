@@ -34,7 +34,9 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l req
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l period -d 'Period of your token [default: 768h]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l log-file -d 'Log file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
-complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l sweep -d 'walk, remembered or off [default: walk]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l sweep -d 'walk, remembered or off [default: walk]' -r -f -a "walk\t''
+remembered\t''
+off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
@@ -57,7 +59,9 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand stat
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l period -d 'Period of your token [default: 768h]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l log-file -d 'Log file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l sweep -d 'walk, remembered or off [default: walk]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l sweep -d 'walk, remembered or off [default: walk]' -r -f -a "walk\t''
+remembered\t''
+off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
@@ -77,7 +81,9 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand swee
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l period -d 'Period of your token [default: 768h]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l log-file -d 'Log file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l sweep -d 'walk, remembered or off [default: walk]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l sweep -d 'walk, remembered or off [default: walk]' -r -f -a "walk\t''
+remembered\t''
+off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"

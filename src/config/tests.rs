@@ -237,7 +237,7 @@ fn identities_that_would_do_harm_are_refused() {
 fn other_nonsense_is_refused_with_its_source() {
     let home = Home::new();
     for (arguments, variables, reason) in [
-        (&["--sweep", "maybe"][..], &[][..], "--sweep: \"maybe\" is not a way to sweep"),
+        (&[][..], &[("VTR_SWEEP", "maybe")][..], "VTR_SWEEP: \"maybe\" is not a way to sweep"),
         (&["--sweep-concurrency", "0"], &[], "--sweep-concurrency: \"0\" is not a number from 1 to 256"),
         (&["--sweep-concurrency", "257"], &[], "from 1 to 256"),
         (&["--retry-for", "2d"], &[], "--retry-for: \"2d\" is more than a day"),

@@ -68,10 +68,10 @@ struct Record {
     #[serde(deserialize_with = "lenient")]
     kept: Option<Accessor>,
     /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
-    #[serde(deserialize_with = "lenient_list")]
+    #[serde(deserialize_with = "lenient")]
     second_look: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
-    #[serde(deserialize_with = "lenient_list")]
+    #[serde(deserialize_with = "entries")]
     minted: Vec<Accessor>,
     /// How the passes went.
     #[serde(deserialize_with = "lenient")]
@@ -83,9 +83,9 @@ fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserialize
     Ok(T::deserialize(serde_json::Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
-/// The same for each entry of a list.
-fn lenient_list<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    let entries: Vec<serde_json::Value> = lenient(deserializer)?;
+/// The same for each entry of a list; that it is none is worth a warning.
+fn entries<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let entries = Vec::<serde_json::Value>::deserialize(deserializer)?;
     Ok(entries.into_iter().filter_map(|entry| T::deserialize(entry).ok()).collect())
 }
 
@@ -603,7 +603,7 @@ mod tests {
     #[test]
     fn a_spoilt_state_file_is_told_and_started_anew() {
         let directory = tempfile::tempdir().unwrap();
-        for contents in ["", "{", "5", "null", "\0\0\0"] {
+        for contents in ["", "{", "5", "null", r#"{"minted":5}"#, "\0\0\0"] {
             let path = directory.path().join(file_name(file(), "json"));
             Staged::write(&path, contents.as_bytes(), Readers::Owner).unwrap().commit().map(|_| ()).unwrap();
             let (mut state, error) = State::load(directory.path(), file());

@@ -152,6 +152,8 @@ pub(crate) struct Report<'a> {
     format: Format,
     /// All warnings so far, for the JSON object.
     warnings: RefCell<Vec<String>>,
+    /// Whether somebody asked for an answer on standard output and did not get it.
+    unanswered: Cell<bool>,
 }
 
 impl<'a> Report<'a> {
@@ -163,8 +165,33 @@ impl<'a> Report<'a> {
         journal: Option<&'a str>,
         format: Format,
     ) -> Self {
-        let (log_failed, warnings) = (Cell::new(false), RefCell::default());
-        Self { names, clock, log, log_failed, journal, format, warnings }
+        let (log_failed, warnings, unanswered) = (Cell::new(false), RefCell::default(), Cell::new(false));
+        Self { names, clock, log, log_failed, journal, format, warnings, unanswered }
+    }
+
+    /// The exit status of a run that would have had `status`: not 0 if the answer that was asked for could not be
+    /// written, on a full disk for instance.
+    pub(crate) fn answered(&self, status: u8) -> u8 {
+        if self.unanswered.get() { status.max(1) } else { status }
+    }
+
+    /// A line of the answer that was asked for, which is the purpose of the run. Whoever closed the stream has read
+    /// enough.
+    fn answer(&self, line: &str) {
+        match print(Stream::Out, line) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !self.unanswered.replace(true) => {
+                let _ = print(
+                    Stream::Err,
+                    &format!("vault-token-renew: error: standard output: {}", plain(&error)),
+                );
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The answer for a program.
+    fn answer_json(&self, object: &impl Serialize) {
+        self.answer(&one_line(object));
     }
 
     /// What standard output is for.
@@ -194,7 +221,7 @@ impl<'a> Report<'a> {
         }
         if self.format == Format::Json {
             let warnings = self.warnings.take();
-            print_json(&json::Document::over(
+            self.answer_json(&json::Document::over(
                 subject,
                 outcome,
                 (line, remedy),
@@ -222,7 +249,7 @@ impl<'a> Report<'a> {
         }
         if self.format == Format::Json {
             let (message, warnings) = (lines.join("\n"), self.warnings.take());
-            print_json(&json::Document::foreseen(
+            self.answer_json(&json::Document::foreseen(
                 subject,
                 forecast,
                 (message, remedy),
@@ -254,7 +281,7 @@ impl<'a> Report<'a> {
     /// What to do. For whoever reads a terminal: in the log and in the journal one event is one line.
     fn hint(&self, text: &str) {
         if !is_journal(Stream::Err, self.journal) {
-            print(Stream::Err, &format!("hint: {text}"));
+            let _ = print(Stream::Err, &format!("hint: {text}"));
         }
     }
 
@@ -278,7 +305,11 @@ impl<'a> Report<'a> {
     fn print(&self, stream: Stream, line: &str) {
         match (stream, self.format) {
             (Stream::Out, Format::Json) => {}
-            (Stream::Out, Format::Lines) | (Stream::Err, _) => print(stream, line),
+            (Stream::Out, Format::Lines) if matches!(self.log, Log::None) => self.answer(line),
+            // The log has it, too; and the end of a stream is nobody's error.
+            (Stream::Out, Format::Lines) | (Stream::Err, _) => {
+                let _ = print(stream, line);
+            }
         }
     }
 
@@ -298,9 +329,9 @@ impl<'a> Report<'a> {
 pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Option<&str>, format: Format) {
     let text = words::chain(error);
     let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
-    print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
+    let _ = print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
     if format == Format::Json {
-        print_json(&json::Usage::new(&text, exit_status));
+        let _ = print(Stream::Out, &one_line(&json::Usage::new(&text, exit_status)));
     }
 }
 
@@ -308,14 +339,15 @@ pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Optio
 pub(crate) fn misuse(answer: &str, exit_status: u8, mut arguments: impl Iterator<Item = OsString>) {
     if arguments.any(|argument| argument == "--json") {
         let first = answer.lines().next().unwrap_or_default();
-        print_json(&json::Usage::new(first.trim_start_matches("error: "), exit_status));
+        let usage = json::Usage::new(first.trim_start_matches("error: "), exit_status);
+        let _ = print(Stream::Out, &one_line(&usage));
     }
 }
 
 /// One object, on one line.
-fn print_json(object: &impl Serialize) {
+fn one_line(object: &impl Serialize) -> String {
     // Nothing in these objects can fail to be written: no map, no key but a name.
-    print(Stream::Out, &harmless(&serde_json::to_string(object).unwrap_or_default()));
+    harmless(&serde_json::to_string(object).unwrap_or_default())
 }
 
 /// JSON that means the same, in which nothing is left that a terminal would obey or that turns the direction of
@@ -344,14 +376,17 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// One write per line, so that lines of runs side by side do not mix. An error is not reported: whoever
-/// closed the stream does not want to hear of it.
-fn print(stream: Stream, line: &str) {
+/// One write per line, so that lines of runs side by side do not mix.
+fn print(stream: Stream, line: &str) -> io::Result<()> {
     let bytes = format!("{line}\n");
-    let _ = match stream {
-        Stream::Out => io::stdout().lock().write_all(bytes.as_bytes()),
+    match stream {
+        Stream::Out => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes.as_bytes())?;
+            stdout.flush()
+        }
         Stream::Err => io::stderr().lock().write_all(bytes.as_bytes()),
-    };
+    }
 }
 
 /// Whether a stream is the one systemd named in `JOURNAL_STREAM`, by device and inode.

@@ -8,10 +8,11 @@ use super::forecast::Authority;
 use super::json::{SCHEMA, Whose, instant};
 use super::outcome::Failure;
 use super::words::{self, Names, Quoted, Shown};
-use super::{Clock, Format, Paint, Report, Stream, print, print_json};
+use super::{Clock, Format, Paint, Report};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::local::state::{History, LastRun};
 use crate::local::timer::{Timer, TimerState, Units};
+use crate::local::token_file::ReadError;
 use crate::token::TokenInfo;
 use crate::vault::{Error, ErrorKind};
 
@@ -370,7 +371,7 @@ impl Problem {
             Self::OtherNamespace { token, settings } => words::other_namespace(token, settings),
             Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
             Self::LastFailed(run) => {
-                format!("the last pass, at {}, ended in {}", clock.at(run.at), run.ending.word())
+                format!("the last pass did not end well: {}, at {}", run.ending.word(), clock.at(run.at))
             }
             Self::Unconfirmed => {
                 "the server does not say which token it speaks of; is there an agent in between?".to_owned()
@@ -585,7 +586,10 @@ impl Status {
     }
 
     fn file(&self) -> String {
+        let is_missing =
+            |problem: &Problem| matches!(problem, Problem::Failed(Failure::TokenFile(ReadError::Missing)));
         match self.access {
+            None if self.problems.iter().any(is_missing) => "missing".to_owned(),
             None => "unknown".to_owned(),
             Some((mode, uid)) => {
                 let owner = if uid == rustix::process::geteuid().as_raw() {
@@ -838,11 +842,11 @@ impl Report<'_> {
     pub(crate) fn status(&self, status: &Status, identity: &Identity, exit_status: u8, paint: Paint) {
         match self.format {
             Format::Json => {
-                print_json(&status.document(&self.names, identity, exit_status, self.clock));
+                self.answer_json(&status.document(&self.names, identity, exit_status, self.clock));
             }
             Format::Lines => {
                 for line in status.lines(&self.names, identity, self.clock, paint) {
-                    print(Stream::Out, &line);
+                    self.answer(&line);
                 }
             }
         }

@@ -97,7 +97,9 @@ fn problems(
         (Some(_), End::Unknown) if problems.is_empty() => problems.push(Problem::LifeUnknown),
         (Some(_), End::Never | End::Unknown) | (None, _) => {}
     }
-    if let Some((mode, _)) = status.access.filter(|(mode, _)| mode & OTHERS != 0) {
+    // Nobody mends the mode of somebody else's file.
+    let own = |uid| uid == rustix::process::geteuid().as_raw();
+    if let Some((mode, _)) = status.access.filter(|(mode, uid)| mode & OTHERS != 0 && own(*uid)) {
         problems.push(Problem::LooseMode(mode));
     }
     problems.extend(settings.warnings.iter().map(|warning| match warning {
