@@ -34,11 +34,14 @@ fn about(command: &Command) -> (String, String) {
 fn man_page() -> String {
     let command = command();
     let (name, description) = about(&command);
-    let man = Man::new(command.clone().about(name).long_about(description.clone()))
-        .title("VAULT-TOKEN-RENEW")
-        .manual("User Commands");
-    let mut page = Vec::new();
-    man.render_title(&mut page).unwrap();
+    let man = Man::new(command.clone().about(name).long_about(description.clone()));
+    // Not the generator's title: it leaves out the date where there is none, and then the words after it shift.
+    let title = concat!(
+        ".TH VAULT-TOKEN-RENEW 1 \"\" \"vault-token-renew ",
+        env!("CARGO_PKG_VERSION"),
+        "\" \"User Commands\"\n"
+    );
+    let mut page = title.as_bytes().to_vec();
     man.render_name_section(&mut page).unwrap();
     let mut roff = Roff::new();
     roff.control("SH", ["SYNOPSIS"]);
