@@ -9,7 +9,8 @@ mod documents;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -34,6 +35,24 @@ pub(crate) struct CommandLine {
     /// Which token, on which server.
     #[command(flatten)]
     pub(crate) settings: SettingsFlags,
+}
+
+impl CommandLine {
+    /// The command line of this process; else what to print, and the exit status.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|error| misplaced(&error).unwrap_or(error))
+    }
+}
+
+/// A flag that belongs to a verb which was not asked for is not misspelt: the most similar one is none to suggest.
+fn misplaced(error: &clap::Error) -> Option<clap::Error> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let name = flag.strip_prefix("--").filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
+    let mut command = CommandLine::command();
+    let knows = |verb: &&clap::Command| verb.get_arguments().any(|known| known.get_long() == Some(name));
+    let verb = command.get_subcommands().find(knows)?.get_name().to_owned();
+    let message = format!("{flag} is a flag of `{verb}`: vault-token-renew {verb} {flag}");
+    Some(command.error(ErrorKind::UnknownArgument, message))
 }
 
 /// What a person asks for besides the pass itself.

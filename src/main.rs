@@ -19,8 +19,6 @@ mod verbs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     // No core dump and no debugger of the same user may find the token in our memory. Where the kernel
     // refuses this, the program is no worse off than any other.
@@ -30,7 +28,7 @@ fn main() -> ExitCode {
     // A file that may not grow is an error of that write, and no reason to end before the renewal. Where this
     // cannot be had, the program is again no worse off than any other.
     let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, Arc::default());
-    let command = match cli::CommandLine::try_parse() {
+    let command = match cli::CommandLine::of_process() {
         Ok(command) => command,
         Err(answer) => {
             // Help and version come this way too; a closed pipe is nobody's error.

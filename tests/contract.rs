@@ -1039,6 +1039,12 @@ fn usage_and_settings_errors_exit_with_2_and_touch_nothing() {
         (&["--policy", "root", "--display-name", "x"], "never minted"),
         (&["--periot", "1h"], "a similar argument exists: '--period'"),
         (&["swep"], "a similar subcommand exists: 'sweep'"),
+        (&["--sweep", "wolk"], "a similar value exists: 'walk'"),
+        (&["--offline"], "--offline is a flag of `status`: vault-token-renew status --offline\n"),
+        (
+            &["sweep", "--min-ttl", "7d"],
+            "--min-ttl is a flag of `status`: vault-token-renew status --min-ttl\n",
+        ),
         (&["--config", "/nowhere.toml"], "cannot read /nowhere.toml: No such file"),
         (&["--token", "s.x"], "unexpected argument '--token'"),
     ] {
