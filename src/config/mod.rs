@@ -227,11 +227,12 @@ impl Settings {
         let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
         let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
         let metrics_file = path(metrics_file, &home)?;
-        let mut files = vec![
-            ("configuration file", &sources.file_path),
-            ("token_file", &token_file),
-            ("log_file", &log_file),
-        ];
+        let mut files = Vec::new();
+        // Nothing is lost in /dev/null, which is a way to have no configuration and no log.
+        if sources.file_path.metadata().map_or(true, |data| data.is_file()) {
+            files.push(("configuration file", &sources.file_path));
+        }
+        files.extend([("token_file", &token_file), ("log_file", &log_file)]);
         files.extend(metrics_file.as_ref().map(|file| ("metrics_file", file)));
         for (place, (one, path)) in files.iter().enumerate() {
             if let Some((other, _)) = files.iter().skip(place + 1).find(|(_, other)| same_file(path, other)) {

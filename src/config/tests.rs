@@ -477,6 +477,7 @@ fn a_hard_link_and_the_configuration_itself_are_no_place_for_other_contents() {
             "{refusal}"
         );
     }
+    home.settings(&["--config", "/dev/null", "--log-file", "/dev/null"], &[]);
 }
 
 #[test]

@@ -21,9 +21,9 @@ const TOKEN_VARIABLES: [&str; 2] = ["VAULT_TOKEN", "BAO_TOKEN"];
 pub(super) enum Ended {
     /// By itself.
     ByItself(ExitStatus),
-    /// It was killed, with all it had started, because its time was up.
+    /// It was killed with its process group, because its time was up.
     TimedOut,
-    /// It was killed, with all it had started, because we were told to stop.
+    /// It was killed with its process group, because we were told to stop.
     Stopped,
 }
 
