@@ -436,6 +436,22 @@ fn the_metrics_tell_how_every_pass_went() {
 }
 
 #[test]
+fn a_token_file_that_cannot_be_read_at_the_moment_is_not_told_as_gone() {
+    let server = server();
+    let home = Sandbox::holding(&mint_ours(&server).token);
+    let metrics = Metrics::of(&home);
+    metrics.run(server.address(), &[], 0);
+    let end = metrics.time("expiry");
+    fs::rename(home.token_file(), home.path().join("away")).unwrap();
+    std::os::unix::fs::symlink(".vault-token", home.token_file()).unwrap();
+    metrics.run(server.address(), &[], 1);
+    assert_eq!((metrics.time("expiry"), metrics.counts()[1]), (end, 1));
+    fs::remove_file(home.token_file()).unwrap();
+    metrics.run(server.address(), &[], 1);
+    assert_eq!(metrics.time("expiry"), 0);
+}
+
+#[test]
 fn a_dying_token_that_may_not_mint_is_counted_as_both() {
     let server = server();
     server.write_policy("weak-admin", "path \"secret/*\" { capabilities = [\"read\"] }");

@@ -159,7 +159,10 @@ fn locked(
         work(&mut state)
     })
     .unwrap_or_else(Outcome::Failed);
-    if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. } | Failure::Spent) = outcome {
+    if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. } | Failure::Spent) = &outcome
+        // A file that cannot be read at the moment may hold what it held.
+        && !matches!(&outcome, Outcome::Failed(Failure::TokenFile(ReadError::Io(_))))
+    {
         state.see(Sight::Nothing);
     }
     context.aftermath.borrow_mut().seen = state.seen_now().cloned();
