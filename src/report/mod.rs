@@ -8,6 +8,7 @@ pub(crate) mod forecast;
 pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod outcome;
+pub(crate) mod problem;
 pub(crate) mod status;
 pub(crate) mod warning;
 pub(crate) mod words;

@@ -12,7 +12,8 @@ use crate::pass::{self, Context};
 use crate::report;
 use crate::report::forecast::Authority;
 use crate::report::outcome::Failure;
-use crate::report::status::{End, PolicyTrouble, Problem, Status, View};
+use crate::report::problem::Problem;
+use crate::report::status::{End, PolicyTrouble, Status, View};
 
 /// A nightly run and its delay, and half a day to make good for one that failed.
 const OLDEST_SUCCESS: u64 = 36 * 60 * 60;

@@ -1,0 +1,404 @@
+//! What can be wrong, or worth a word, as `status` tells it: its weight, its name, its words and its remedy.
+
+use serde::Serialize;
+
+use super::Clock;
+use super::outcome::Failure;
+use super::status::span;
+use super::words::{self, Names, Quoted, Shown};
+use crate::identity::Dying;
+use crate::local::state::LastRun;
+use crate::local::timer::Units;
+use crate::vault::{Error, ErrorKind};
+
+/// Something that is wrong, or worth a word.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// The token could not be looked at: no file, no living token, no server.
+    Failed(Failure),
+    /// The token in the file is somebody else's.
+    Foreign {
+        /// Its name.
+        display_name: String,
+        /// The policy it lacks, if it bears our name.
+        lacks: Option<String>,
+        /// Whether it may mint ours, as far as Vault tells.
+        able: Option<bool>,
+    },
+    /// It is ours, and will end.
+    Dying {
+        /// Why.
+        dying: Dying,
+        /// Whether it may mint its successor, as far as Vault tells.
+        able: Option<bool>,
+    },
+    /// The last pass saw no living token in the file.
+    NoneSeen,
+    /// By what the last pass saw, the token has ended since.
+    Ended {
+        /// When: seconds since 1970.
+        at: u64,
+    },
+    /// It is ours, and has no period.
+    NotPeriodic,
+    /// It is ours, and has another period than the settings ask for.
+    OtherPeriod {
+        /// Seconds.
+        has: u64,
+        /// Seconds.
+        wanted: u64,
+    },
+    /// It is ours, and ends with the token that minted it.
+    NotOrphan,
+    /// It may be used so many times only.
+    UseLimited(i64),
+    /// The server grants less than the period.
+    Capped {
+        /// Seconds.
+        granted: u64,
+        /// Seconds.
+        period: u64,
+    },
+    /// Less life is left than was asked for.
+    TooShort {
+        /// Seconds.
+        left: u64,
+        /// Seconds.
+        least: u64,
+        /// Whether a renewal would give it enough.
+        renewal_helps: bool,
+    },
+    /// How much life is left was asked for, and nobody knows.
+    LifeUnknown,
+    /// Others may use the token file.
+    LooseMode(u32),
+    /// This variable hides the token file from the official command line.
+    Shadowed(String),
+    /// The state file cannot be read.
+    StateUnread(String),
+    /// The timer is there and not started.
+    TimerOff(Units),
+    /// The timer may not be started.
+    TimerMasked(Units),
+    /// The timer's file cannot be understood.
+    TimerBroken(Units),
+    /// No pass has ever run.
+    NeverRun(Option<Units>),
+    /// The timer sleeps while nobody is logged in.
+    LingerOff {
+        /// The user.
+        user: String,
+    },
+    /// No pass has succeeded for too long; seconds since 1970, none if none ever did.
+    SuccessTooOld(Option<u64>),
+    /// A policy of the identity does not exist.
+    PolicyMissing(String),
+    /// A policy of the identity could not be asked for.
+    PolicyUnreadable(String, Error),
+    /// A sweep waits to be finished.
+    SweepUnfinished,
+    /// The same, because the token may not list or look up the others.
+    SweepDenied,
+    /// The same, and sweeps are switched off since.
+    SweepOff,
+    /// Stale tokens of our name live on the server.
+    Stale(usize),
+    /// The token has to mint, and lives in another namespace than the settings name.
+    OtherNamespace {
+        /// The token's.
+        token: String,
+        /// That of the settings; empty for the root.
+        settings: String,
+    },
+    /// The last pass did not end well.
+    LastFailed(LastRun),
+    /// The server did not say which token it spoke of.
+    Unconfirmed,
+    /// This variable switched off the check of the server's certificate.
+    VerificationOff(String),
+    /// There is no timer.
+    NoTimer,
+}
+
+/// How much a problem weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Severity {
+    /// The token is in danger, or somebody is about to be surprised.
+    Wrong,
+    /// Worth a word.
+    Note,
+}
+
+impl Problem {
+    /// How much it weighs.
+    pub(crate) fn severity(&self) -> Severity {
+        match self {
+            Self::Failed(_)
+            | Self::Foreign { .. }
+            | Self::Dying { .. }
+            | Self::NoneSeen
+            | Self::Ended { .. }
+            | Self::NotPeriodic
+            | Self::OtherPeriod { .. }
+            | Self::NotOrphan
+            | Self::UseLimited(_)
+            | Self::Capped { .. }
+            | Self::TooShort { .. }
+            | Self::LifeUnknown
+            | Self::LooseMode(_)
+            | Self::Shadowed(_)
+            | Self::StateUnread(_)
+            | Self::TimerOff(_)
+            | Self::TimerMasked(_)
+            | Self::TimerBroken(_)
+            | Self::NeverRun(_)
+            | Self::LingerOff { .. }
+            | Self::SuccessTooOld(_)
+            | Self::PolicyMissing(_)
+            | Self::SweepUnfinished => Severity::Wrong,
+            // That a policy may not be read is usual for whoever is no administrator.
+            Self::PolicyUnreadable(..)
+            | Self::SweepDenied
+            | Self::SweepOff
+            | Self::Stale(_)
+            | Self::OtherNamespace { .. }
+            | Self::LastFailed(_)
+            | Self::Unconfirmed
+            | Self::VerificationOff(_)
+            | Self::NoTimer => Severity::Note,
+        }
+    }
+
+    /// Its stable name.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Failed(failure) => failure.id(),
+            Self::Foreign { .. } => "foreign",
+            Self::Dying { .. } => "dying",
+            Self::NoneSeen => "no_token_seen",
+            Self::Ended { .. } => "ended",
+            Self::NotPeriodic => "not_periodic",
+            Self::OtherPeriod { .. } => "other_period",
+            Self::NotOrphan => "not_orphan",
+            Self::UseLimited(_) => "use_limited",
+            Self::Capped { .. } => "period_capped",
+            Self::TooShort { .. } => "ttl_too_short",
+            Self::LifeUnknown => "ttl_unknown",
+            Self::LooseMode(_) => "loose_mode",
+            Self::Shadowed(_) => "shadowed",
+            Self::StateUnread(_) => "state_unreadable",
+            Self::TimerOff(_) => "timer_off",
+            Self::TimerMasked(_) => "timer_masked",
+            Self::TimerBroken(_) => "timer_broken",
+            Self::NeverRun(_) => "never_run",
+            Self::LingerOff { .. } => "linger_off",
+            Self::SuccessTooOld(_) => "success_too_old",
+            Self::PolicyMissing(_) => "policy_missing",
+            Self::PolicyUnreadable(..) => "policy_unreadable",
+            Self::SweepUnfinished => "sweep_unfinished",
+            Self::SweepDenied => "sweep_denied",
+            Self::SweepOff => "sweep_off",
+            Self::Stale(_) => "stale_tokens",
+            Self::OtherNamespace { .. } => "other_namespace",
+            Self::LastFailed(_) => "last_pass_failed",
+            Self::Unconfirmed => "unconfirmed",
+            Self::VerificationOff(_) => "verification_off",
+            Self::NoTimer => "no_timer",
+        }
+    }
+
+    /// What is the matter, on one line.
+    pub(super) fn text(&self, names: &Names<'_>, clock: Clock) -> String {
+        match self {
+            Self::Failed(failure) => words::failure(failure, names),
+            Self::Foreign { display_name, lacks, able } => {
+                let lacks = lacks.as_ref().map(|policy| format!(" (it lacks the policy {})", Quoted(policy)));
+                let lacks = lacks.unwrap_or_default();
+                let able = match able {
+                    Some(true) => "; it may mint yours",
+                    Some(false) => "; it is too weak to mint yours",
+                    None => "",
+                };
+                format!("{} is dn={}, not your token{lacks}{able}", names.token_file(), Quoted(display_name))
+            }
+            Self::Dying { dying, able } => {
+                let able = match able {
+                    Some(true) => "; it may mint its successor",
+                    Some(false) => "; it may not mint its successor",
+                    None => "",
+                };
+                format!("your token is dying: {}{able}", words::dying(*dying))
+            }
+            Self::NoneSeen => {
+                format!("the last pass found no living token in {}", names.token_file())
+            }
+            Self::Ended { at } => format!("by what the last pass saw, the token ended at {}", clock.at(*at)),
+            Self::NotPeriodic => {
+                "your token has no period: it dies when the server's maximum is reached".to_owned()
+            }
+            Self::OtherPeriod { has, wanted } => {
+                format!("your token has a period of {}, the settings ask for {}", span(*has), span(*wanted))
+            }
+            Self::NotOrphan => "your token is no orphan: it dies with the token that minted it".to_owned(),
+            Self::UseLimited(uses) => {
+                format!("the token may be used {uses} more time(s); nothing else was asked, to spare them")
+            }
+            Self::Capped { granted, period } => format!(
+                "the server grants {} at a time, less than the period of {}",
+                span(*granted),
+                span(*period)
+            ),
+            Self::TooShort { left, least, .. } => {
+                format!("the token has {} left, less than the {} asked for", span(*left), span(*least))
+            }
+            Self::LifeUnknown => "how long the token has is not known".to_owned(),
+            Self::LooseMode(mode) => {
+                format!("{} has mode {mode:04o}, which lets others at the token", names.token_file())
+            }
+            Self::Shadowed(name) => {
+                format!("{name} is set: the vault command line uses it instead of {}", names.token_file())
+            }
+            Self::StateUnread(reason) => format!("the state file cannot be read: {}", Shown(reason)),
+            Self::TimerOff(units) => format!("{} is off: no pass runs by itself", Shown(&units.timer)),
+            Self::TimerMasked(units) => format!("{} is masked: no pass runs by itself", Shown(&units.timer)),
+            Self::TimerBroken(units) => {
+                format!("{} cannot be loaded: no pass runs by itself", Shown(&units.timer))
+            }
+            Self::NeverRun(_) => "no pass is known to have run here".to_owned(),
+            Self::LingerOff { .. } => {
+                "lingering is off: the timer sleeps while you are logged out".to_owned()
+            }
+            Self::SuccessTooOld(Some(at)) if *at > clock.seconds() => format!(
+                "the last success is noted for {}, which is still to come: was the clock wrong?",
+                clock.at(*at)
+            ),
+            Self::SuccessTooOld(Some(at)) => format!("no pass has succeeded since {}", clock.at(*at)),
+            Self::SuccessTooOld(None) => "no pass has ever succeeded".to_owned(),
+            Self::PolicyMissing(name) => format!("the server has no policy {}", Quoted(name)),
+            Self::PolicyUnreadable(name, error) => {
+                format!("whether the policy {} exists cannot be told ({})", Quoted(name), words::error(error))
+            }
+            Self::SweepUnfinished => "a sweep of stale tokens waits to be finished".to_owned(),
+            Self::SweepDenied => {
+                "stale tokens may be left: your token may not list the others, or not look them up".to_owned()
+            }
+            Self::SweepOff => {
+                "stale tokens may be left: a sweep was not finished before it was switched off".to_owned()
+            }
+            Self::OtherNamespace { token, settings } => words::other_namespace(token, settings),
+            Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
+            Self::LastFailed(run) => {
+                format!("the last pass did not end well: {}, at {}", run.ending.word(), clock.at(run.at))
+            }
+            Self::Unconfirmed => {
+                "the server does not say which token it speaks of; is there an agent in between?".to_owned()
+            }
+            Self::VerificationOff(name) => {
+                format!("{name} is set: the server's certificate is not verified")
+            }
+            Self::NoTimer => "there is no timer, so no pass runs by itself".to_owned(),
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn remedy(&self, names: &Names<'_>) -> Option<String> {
+        let start = |unit: &str, verb: &str| format!("systemctl --user {verb} {unit}");
+        Some(match self {
+            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. } | Failure::Spent) => return words::remedy(failure, names),
+            Self::Foreign { able: Some(true) | None, .. }
+            | Self::Dying { able: Some(true), .. }
+            | Self::TooShort { renewal_helps: true, .. }
+            | Self::NeverRun(None) => names.command(""),
+            Self::TooShort { renewal_helps: false, .. } => {
+                "ask for less than the period; no renewal gives it more".to_owned()
+            }
+            Self::Foreign { able: Some(false), .. } => {
+                format!("see what wrote it, then: {}", names.recovery_command())
+            }
+            Self::Failed(_)
+            | Self::NoneSeen
+            | Self::Ended { .. }
+            | Self::NotPeriodic
+            | Self::OtherPeriod { .. }
+            | Self::NotOrphan
+            | Self::UseLimited(_)
+            | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
+            Self::StateUnread(_) => {
+                "see whose it is and what is in it; a run overwrites one that is garbled".to_owned()
+            }
+            Self::Capped { .. } => {
+                "set `period` to what the server grants, or raise its max_lease_ttl; let no run fail for so long".to_owned()
+            }
+            Self::LooseMode(_) => format!("chmod 600 {}", words::for_shell(names.token_file)),
+            Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),
+            Self::TimerOff(units) => start(&words::word_for_shell(&units.timer), "enable --now"),
+            Self::TimerBroken(units) => {
+                format!("systemd-analyze --user verify {}", words::word_for_shell(&units.timer))
+            }
+            Self::TimerMasked(units) => {
+                let timer = words::word_for_shell(&units.timer);
+                format!("{} && {}", start(&timer, "unmask"), start(&timer, "enable --now"))
+            }
+            Self::NeverRun(Some(units)) => start(&words::word_for_shell(&units.service), "start"),
+            Self::LingerOff { user } => format!("loginctl enable-linger {}", words::word_for_shell(user)),
+            Self::SuccessTooOld(_) | Self::LastFailed(_) => {
+                format!("see the last lines of the log, and what {} says", names.command(" --dry-run"))
+            }
+            Self::PolicyMissing(_) => {
+                "correct `policies` in the settings, or have the policy written".to_owned()
+            }
+            Self::PolicyUnreadable(name, Error { kind: ErrorKind::Denied { .. }, .. }) => {
+                format!("nothing, or have read granted on sys/policies/acl/{}", Shown(name))
+            }
+            Self::LifeUnknown | Self::PolicyUnreadable(..) => names.command(" status"),
+            Self::SweepUnfinished | Self::Stale(_) => names.command(" sweep"),
+            Self::SweepDenied => {
+                "have both granted (docs/runbook.md), or set sweep = \"remembered\"".to_owned()
+            }
+            Self::SweepOff => format!("{} --sweep walk", names.command(" sweep")),
+            Self::OtherNamespace { token, .. } => {
+                format!("if yours is to live there: --namespace {}", words::word_for_shell(token))
+            }
+            Self::Unconfirmed => "use the address of the server itself".to_owned(),
+            Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
+            Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
+        })
+    }
+
+    /// Its exit status with `--detailed-exitcode`, if it has one of its own.
+    pub(super) fn own_exit_status(&self) -> Option<u8> {
+        match self {
+            Self::Failed(failure) => Some(failure.detailed_exit_status()).filter(|status| *status != 1),
+            Self::NoneSeen | Self::Ended { .. } => Some(4),
+            Self::Foreign { .. } => Some(3),
+            Self::Dying { .. } | Self::UseLimited(_) => Some(5),
+            Self::NotPeriodic
+            | Self::OtherPeriod { .. }
+            | Self::NotOrphan
+            | Self::Capped { .. }
+            | Self::TooShort { .. }
+            | Self::LifeUnknown
+            | Self::LooseMode(_)
+            | Self::Shadowed(_)
+            | Self::StateUnread(_)
+            | Self::TimerOff(_)
+            | Self::TimerMasked(_)
+            | Self::TimerBroken(_)
+            | Self::NeverRun(_)
+            | Self::LingerOff { .. }
+            | Self::SuccessTooOld(_)
+            | Self::PolicyMissing(_)
+            | Self::PolicyUnreadable(..)
+            | Self::SweepUnfinished
+            | Self::SweepDenied
+            | Self::SweepOff
+            | Self::Stale(_)
+            | Self::OtherNamespace { .. }
+            | Self::LastFailed(_)
+            | Self::Unconfirmed
+            | Self::VerificationOff(_)
+            | Self::NoTimer => None,
+        }
+    }
+}
