@@ -205,6 +205,12 @@ fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
     let run = home.run(server.address(), &["--detailed-exitcode"]).expect(5);
     assert!(run.complaint().contains("(tokens with a limited number of uses cannot mint); "), "{run:?}");
     assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 7);
+    // Nor does a sweep spend the rest, and take the denials that follow for tokens that are gone.
+    mint(&server, ours());
+    for arguments in [&["sweep", "--detailed-exitcode"][..], &["sweep", "--dry-run", "--detailed-exitcode"]] {
+        home.run(server.address(), arguments).expect(5);
+    }
+    assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 5);
 
     let home = Sandbox::holding(&limited(1).token);
     let run = home.run(server.address(), &["--detailed-exitcode"]).expect(4);
@@ -797,6 +803,10 @@ fn a_dry_run_foresees_that_a_renewal_or_a_revocation_is_denied() {
     assert_eq!(foreseen["token"]["display_name"], OUR_NAME);
     let run = home.run(server.address(), &["sweep"]).expect(1);
     assert!(run.complaint().contains("may not be revoked (403: permission denied)"), "{run:?}");
+    // The second look of the next run revokes nothing either, and has nothing to say.
+    let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+    assert!(!dry.stdout.contains("would revoke"), "{dry:?}");
+    assert!(home.run(server.address(), &[]).expect(0).said().ends_with("ttl=2764800s)"));
 }
 
 #[test]

@@ -219,6 +219,25 @@ fn a_hook_may_run_the_program_itself() {
 }
 
 #[test]
+fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead() {
+    let server = server();
+    let (home, ours) = (Sandbox::holding("s.spent-token-of-somebody"), mint_ours(&server));
+    let (file, target) = (home.token_file(), server.address().to_owned());
+    let spent =
+        json!({"data": {"display_name": "token", "policies": ["default"], "ttl": 60, "num_uses": -1}});
+    let between = Scripted::start(move |_, number| {
+        if number == 0 {
+            fs::write(&file, &ours.token).unwrap();
+            Reply::Json(200, spent.to_string())
+        } else {
+            Reply::Forward(target.clone())
+        }
+    });
+    let run = home.run(between.address(), &[]).expect(0);
+    assert!(run.said().starts_with("OK renewed"), "{run:?}");
+}
+
+#[test]
 fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
     let healing = Healing::new();
     fs::write(healing.file("login"), &admin_login(&healing.server).token).unwrap();
@@ -233,6 +252,8 @@ fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
     assert_eq!((healed(&run), healing.read("ran").lines().count()), (2, 1), "{run:?}");
     // What the nested run owes is made up for by the next that no hook started.
     fs::write(&script, "echo x >> ran\n").unwrap();
+    let dry = healing.run("sh hook", &["--dry-run"]).expect(0);
+    assert!(dry.stdout.ends_with("\nwould run the deploy hook, which an earlier run owes\n"), "{dry:?}");
     assert_eq!(healed(&healing.run("sh hook", &[]).expect(0)), 0);
     assert_eq!(healing.read("ran").lines().count(), 2);
     healing.run("sh hook", &[]).expect(0);

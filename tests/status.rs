@@ -537,6 +537,16 @@ fn a_token_of_limited_uses_is_wrong_and_loses_no_more_than_one_by_a_look() {
 }
 
 #[test]
+fn a_foreign_token_that_never_mints_is_not_told_to_try() {
+    let server = server();
+    let order = json!({"policies": ["vault-admin"], "num_uses": 9});
+    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    let status = look(&home, server.address(), &[]);
+    assert_eq!(problems(&status, "wrong"), ["foreign", "use_limited", "never_run"]);
+    assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
+}
+
+#[test]
 fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
     let server = server();
     let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",

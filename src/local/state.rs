@@ -54,6 +54,7 @@ const LARGEST: u64 = 1024 * 1024;
 #[serde(default)]
 struct Record {
     /// The token file this is about, for people who look into the directory.
+    #[serde(deserialize_with = "lenient")]
     token_file: String,
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
     #[serde(deserialize_with = "due")]
@@ -64,7 +65,7 @@ struct Record {
     /// Whether the token file was replaced, or was about to be, and the deploy hook has not been told yet.
     #[serde(deserialize_with = "lenient")]
     hook_due: bool,
-    /// The token that the last sweep kept, or was to keep.
+    /// The token that the last sweep kept, or was to keep: for people, too.
     #[serde(deserialize_with = "lenient")]
     kept: Option<Accessor>,
     /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
@@ -323,9 +324,18 @@ impl State {
         self.record.sweep_due
     }
 
-    /// Whether that is so because the token may not list or look up the others.
-    pub(crate) fn is_sweep_denied(&self) -> bool {
-        self.record.sweep_due && self.record.sweep_denied
+    /// What the last sweep left to be done.
+    pub(crate) fn due(&self) -> Due {
+        match (self.record.sweep_due, self.record.sweep_denied) {
+            (false, _) => Due::Nothing,
+            (true, false) => Due::Sweep,
+            (true, true) => Due::Denied,
+        }
+    }
+
+    fn set_due(&mut self, due: Due) {
+        self.record.sweep_due = due != Due::Nothing;
+        self.record.sweep_denied = due == Due::Denied;
     }
 
     /// What the last sweep believes gone, or could not make out.
@@ -412,16 +422,15 @@ impl State {
 
     /// Notes that a sweep is due, and which token it has to keep, if that is known.
     pub(crate) fn note_sweep_due(&mut self, keep: Option<&Accessor>) -> io::Result<()> {
-        self.record.sweep_due = true;
-        self.record.sweep_denied = false;
+        self.set_due(Due::Sweep);
         self.record.kept = keep.cloned();
         self.save()
     }
 
-    /// Notes that a minted token was not kept after all, whether a sweep is due all the same, and whether
-    /// that token is known to be gone.
-    pub(crate) fn note_discarded(&mut self, still_due: bool, gone: Option<&Accessor>) -> io::Result<()> {
-        self.record.sweep_due = still_due;
+    /// Notes that a minted token was not kept after all, what a sweep has to do all the same, and whether that
+    /// token is known to be gone.
+    pub(crate) fn note_discarded(&mut self, due: Due, gone: Option<&Accessor>) -> io::Result<()> {
+        self.set_due(due);
         self.record.minted.retain(|accessor| Some(accessor) != gone);
         self.save()
     }
@@ -435,9 +444,8 @@ impl State {
         mut second_look: Vec<Accessor>,
     ) -> io::Result<()> {
         second_look.truncate(SECOND_LOOKS);
+        self.set_due(due);
         let record = &mut self.record;
-        record.sweep_due = due != Due::Nothing;
-        record.sweep_denied = due == Due::Denied;
         record.second_look = second_look;
         record.minted.retain(|accessor| !gone.contains(accessor));
         self.save()
@@ -582,9 +590,9 @@ mod tests {
         assert!(error.is_none() && state.is_sweep_due());
         assert_eq!(state.minted(), [accessor("one"), accessor("two")]);
         state.note_swept(Due::Denied, &[accessor("one")], Vec::new()).unwrap();
-        assert!(state.is_sweep_due() && state.is_sweep_denied());
+        assert_eq!(state.due(), Due::Denied);
         state.note_swept(Due::Sweep, &[], Vec::new()).unwrap();
-        assert!(state.is_sweep_due() && !state.is_sweep_denied());
+        assert_eq!(state.due(), Due::Sweep);
         let many: Vec<_> = (0..=SECOND_LOOKS).map(|number| accessor(&number.to_string())).collect();
         state.note_swept(Due::Nothing, &[], many.clone()).unwrap();
 
@@ -592,9 +600,10 @@ mod tests {
         assert!(!state.is_sweep_due());
         assert_eq!(state.minted(), [accessor("two")]);
         assert_eq!(state.second_look(), &many[..SECOND_LOOKS]);
-        state.note_discarded(true, Some(&accessor("two"))).unwrap();
+        state.note_discarded(Due::Denied, Some(&accessor("two"))).unwrap();
+        assert_eq!(state.due(), Due::Denied);
         assert!(state.is_sweep_due() && state.minted().is_empty() && !state.second_look().is_empty());
-        state.note_discarded(false, None).unwrap();
+        state.note_discarded(Due::Nothing, None).unwrap();
         assert!(!state.is_sweep_due());
         let (other, _) = State::load(directory.path(), Path::new("/home/emo/.vault-token"));
         assert!(other.minted().is_empty());

@@ -28,9 +28,11 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
                 }
                 Vitality::Lasting => {
                     let sweep = Scope::left_over(context, &state).and_then(|scope| {
-                        Some(list(context, &current, &state, scope)).filter(|report| scope.is_news(report))
+                        let found = revocable(context, &current, list(context, &current, &state, scope));
+                        Some(found).filter(|report| scope.is_news(report))
                     });
-                    return Ok(Forecast::Renew { display_name, ttl, sweep });
+                    let owes_hook = state.is_hook_due();
+                    return Ok(Forecast::Renew { display_name, ttl, sweep, owes_hook });
                 }
                 Vitality::Dying(dying) => Some(dying),
             },
@@ -58,13 +60,10 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
         let current = inspect(context, Looseness::Tell)?;
         match context.settings.identity.judge(&current.info) {
+            Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
             Verdict::Ours => {
-                let mut sweep = list(context, &current, &saved_state(context).0, Scope::Full);
-                if !sweep.stale.is_empty()
-                    && may_update(context, &current, REVOKE_ACCESSOR_PATH) == Some(false)
-                {
-                    sweep.kept.append(&mut sweep.stale);
-                }
+                let found = list(context, &current, &saved_state(context).0, Scope::Full);
+                let sweep = revocable(context, &current, found);
                 let TokenInfo { display_name, ttl, .. } = current.info;
                 Ok(Forecast::Sweep { display_name, ttl, sweep })
             }
@@ -87,15 +86,31 @@ fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -
     look(context, state, &current.token, current.accessor(state), scope, Action::List)
 }
 
+/// What the current token would find stale, and may not revoke, a sweep of its own has to leave alive.
+fn revocable(context: &Context<'_>, current: &Current, mut found: SweepReport) -> SweepReport {
+    if !found.stale.is_empty() && may_update(context, current, REVOKE_ACCESSOR_PATH) == Some(false) {
+        found.kept.append(&mut found.stale);
+    }
+    found
+}
+
+/// Why a token never mints, whatever its policies allow.
+pub(super) fn never_mints(info: &TokenInfo) -> Option<NoAuthority> {
+    if info.kind.as_deref() == Some("batch") {
+        Some(NoAuthority::Batch)
+    } else if info.num_uses != 0 {
+        Some(NoAuthority::UseLimited)
+    } else {
+        None
+    }
+}
+
 /// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes
 /// `update` and `sudo` on the path of the mint. A no is certain; rules about parameters can still turn a yes
 /// into one.
 pub(super) fn authority(context: &Context<'_>, current: &Current) -> Result<Authority, Failure> {
-    if current.info.kind.as_deref() == Some("batch") {
-        return Ok(Authority::Lacking(NoAuthority::Batch));
-    }
-    if current.info.num_uses != 0 {
-        return Ok(Authority::Lacking(NoAuthority::UseLimited));
+    if let Some(reason) = never_mints(&current.info) {
+        return Ok(Authority::Lacking(reason));
     }
     let paths = [CREATE_PATH, CREATE_ORPHAN_PATH];
     let capabilities = match context.client.capabilities(&current.token, &paths) {

@@ -8,7 +8,7 @@ use super::{Context, Current, Held, Interruption, held, note};
 use crate::identity::{Contradiction, Dying};
 use crate::local::plain;
 use crate::local::staged::Committed;
-use crate::local::state::{Seen, Sight, State};
+use crate::local::state::{Due, Seen, Sight, State};
 use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
 use crate::report::warning::Warning;
 use crate::token::{Token, TokenInfo};
@@ -46,9 +46,8 @@ pub(super) fn heal(
 ) -> Result<Outcome, Interruption> {
     let info = &current.info;
     let display_name = info.display_name.clone();
-    if let Origin::Dying { dying: dying @ Dying::UseLimited, seconds_left } = origin {
-        // To be refused would only cost it more of its uses.
-        return Err(Failure::Dying { display_name, dying, seconds_left, refusal: None }.into());
+    if let Origin::Dying { dying: Dying::UseLimited, .. } = origin {
+        return Err(Failure::use_limited(info).into());
     }
     if let Some((token, settings)) = elsewhere(context, info) {
         (context.warn)(Warning::OtherNamespace { token, settings });
@@ -77,7 +76,7 @@ pub(super) fn heal(
     for warning in &minted.warnings {
         (context.warn)(Warning::Server(warning.clone()));
     }
-    let (was_due, was_hook_due) = (state.is_sweep_due(), state.is_hook_due());
+    let (was_due, was_hook_due) = (state.due(), state.is_hook_due());
     let ours = match adopt(context, state, &current.token, &minted) {
         Ok(ours) => ours,
         // The minted token may be the one in the file: then it must live.
@@ -202,7 +201,7 @@ fn check(context: &Context<'_>, minted: &Minted) -> Result<TokenInfo, Failure> {
 ///
 /// A token is told to revoke itself only if the server is known to hear the token that was sent: behind an
 /// agent that substitutes its own, it would be the agent's that dies.
-fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: &Minted, was_due: bool) {
+fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: &Minted, was_due: Due) {
     let by_itself = || context.client.revoke_self(&minted.token);
     let by_accessor = |accessor| context.client.revoke_accessor(&current.token, accessor).map(gone);
     let revoked = match (&minted.accessor, current.confirmed) {
@@ -212,8 +211,11 @@ fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: 
     };
     let gone = minted.accessor.as_ref().filter(|_| revoked.is_ok());
     // What could not be revoked is left for a sweep.
-    let still_due = was_due || (revoked.is_err() && sweeps(context.settings));
-    note(context, state.note_discarded(still_due, gone));
+    let due = match was_due {
+        Due::Nothing if revoked.is_err() && sweeps(context.settings) => Due::Sweep,
+        Due::Nothing | Due::Sweep | Due::Denied => was_due,
+    };
+    note(context, state.note_discarded(due, gone));
     if let Err(error) = revoked {
         (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error });
     }

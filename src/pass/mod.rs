@@ -133,6 +133,7 @@ pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
         see(context, state, &current.info, verdict);
         match verdict {
             Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
+            Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
             Verdict::Ours => {
                 let keep = current.accessor(state).cloned();
                 Ok(Outcome::Swept(sweep(context, state, &current.token, keep.as_ref(), Scope::Full)))
@@ -155,13 +156,15 @@ fn locked(
         Err(failure) => return Outcome::Failed(failure),
     };
     let outcome = undisturbed(|| {
-        state.look_away();
-        work(&mut state)
+        let done = work(&mut state);
+        if let Err(Interruption::FileChanged) = done {
+            state.look_away();
+        }
+        done
     })
     .unwrap_or_else(Outcome::Failed);
-    if let Outcome::Failed(Failure::TokenFile(_) | Failure::Dead { .. } | Failure::Spent) = &outcome
-        // A file that cannot be read at the moment may hold what it held.
-        && !matches!(&outcome, Outcome::Failed(Failure::TokenFile(ReadError::Io(_))))
+    if let Outcome::Failed(failure) = &outcome
+        && failure.leaves_nothing()
     {
         state.see(Sight::Nothing);
     }
@@ -256,7 +259,9 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
 fn inspect(context: &Context<'_>, looseness: Looseness) -> Result<Current, Interruption> {
     let token = read(context, looseness)?;
     match context.client.lookup_self(&token) {
-        Ok(SelfLookup { info, .. }) if info.num_uses < 0 => Err(Failure::Spent.into()),
+        Ok(SelfLookup { info, .. }) if info.num_uses < 0 => {
+            Err(unless_changed(context, &token, Failure::Spent))
+        }
         Ok(SelfLookup { info, confirmed }) => {
             if !confirmed {
                 (context.warn)(Warning::Unconfirmed);
@@ -265,12 +270,17 @@ fn inspect(context: &Context<'_>, looseness: Looseness) -> Result<Current, Inter
         }
         Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
             thread::sleep(MOMENT);
-            match held(context, &token) {
-                Held::Yes | Held::Unknown(_) => Err(Failure::Dead { url, message }.into()),
-                Held::No => Err(Interruption::FileChanged),
-            }
+            Err(unless_changed(context, &token, Failure::Dead { url, message }))
         }
         Err(error) => Err(Failure::Vault(error).into()),
+    }
+}
+
+/// Bad news about the token, unless it is no longer the one in the file.
+fn unless_changed(context: &Context<'_>, token: &Token, failure: Failure) -> Interruption {
+    match held(context, token) {
+        Held::Yes | Held::Unknown(_) => failure.into(),
+        Held::No => Interruption::FileChanged,
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn sweep(
         // A sweep that is switched off finishes none that is due.
         Scope::Full => {
             let off = state.is_sweep_due() && !sweeps(context.settings);
-            let due = if off { Due::Sweep } else { report.leaves() };
+            let due = if off { state.due() } else { report.leaves() };
             (due, report.second_look.clone())
         }
         // One that an outage cut short is made up for; one at which the server itself breaks never ends.

@@ -1,12 +1,13 @@
 //! What there is to see of the token in the file and of its namesakes, without touching either.
 
-use super::dry_run::{authority, saved_state};
+use super::dry_run::{self, authority, saved_state};
 use super::sweep::{Scope, look};
 use super::walk::Action;
 use super::{Context, Current, inspect, undisturbed};
 use crate::config::SweepMode;
 use crate::identity::{Verdict, Vitality};
 use crate::local::token_file::Looseness;
+use crate::report::forecast::Authority;
 use crate::report::outcome::{Failure, SweepEnd};
 use crate::report::status::{Namesakes, PolicyTrouble, View};
 
@@ -24,7 +25,7 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
             },
         };
         let mut view = View {
-            authority: None,
+            authority: dry_run::never_mints(&current.info).map(Authority::Lacking),
             elsewhere: super::heal::elsewhere(context, &current.info),
             namesakes: None,
             policies: Vec::new(),

@@ -19,6 +19,8 @@ pub(crate) enum Forecast {
         ttl: u64,
         /// The sweep an earlier run could not finish, if one is due.
         sweep: Option<SweepReport>,
+        /// Whether an earlier run did not get to run the deploy hook.
+        owes_hook: bool,
     },
     /// Mint ours.
     Heal {
@@ -98,7 +100,7 @@ pub(crate) enum NoAuthority {
 }
 
 impl Forecast {
-    /// The lines of a dry run. `has_hook` is whether a heal would run one.
+    /// The lines of a dry run. `has_hook` is whether this run may run one.
     pub(crate) fn lines(
         &self,
         names: &Names<'_>,
@@ -108,7 +110,7 @@ impl Forecast {
     ) -> Vec<String> {
         let file = names.token_file();
         match self {
-            Self::Renew { display_name, ttl, sweep } => {
+            Self::Renew { display_name, ttl, sweep, owes_hook } => {
                 let mut lines = vec![
                     holds_ours(&file, display_name, *ttl),
                     "would renew it; would leave the file as it is".to_owned(),
@@ -116,6 +118,9 @@ impl Forecast {
                 if let Some(report) = sweep {
                     lines.push("would resume the sweep that an earlier run could not finish".to_owned());
                     lines.extend(sweep_lines(report, mode));
+                }
+                if *owes_hook && has_hook {
+                    lines.push("would run the deploy hook, which an earlier run owes".to_owned());
                 }
                 lines
             }

@@ -40,7 +40,7 @@ pub(super) struct Document<'a> {
 /// What a run is about, whatever becomes of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
-    /// `pass` or `sweep`.
+    /// `pass` or `sweep`; `status` after a fault of the program.
     pub(crate) verb: &'static str,
     /// Whose tokens.
     pub(crate) identity: &'a Identity,

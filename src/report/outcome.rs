@@ -9,7 +9,7 @@ use super::words::{self, Names, Quoted, Shown};
 use crate::identity::{Contradiction, Dying};
 use crate::local::state::Due;
 use crate::local::token_file::{ReadError, ReplaceError};
-use crate::token::Accessor;
+use crate::token::{Accessor, TokenInfo};
 use crate::vault::{Call, Error, ErrorKind, Said};
 
 /// How a run ended.
@@ -437,6 +437,14 @@ impl SweepReport {
 const TEMPORARY: u8 = 75;
 
 impl Failure {
+    /// A token of ours that may be used so many times only: a renewal adds none, and it may mint no successor. What
+    /// else could be asked with it would only cost it more of them, and after the last every answer is a denial.
+    pub(crate) fn use_limited(info: &TokenInfo) -> Self {
+        let TokenInfo { display_name, ttl, .. } = info;
+        let display_name = display_name.clone();
+        Self::Dying { display_name, dying: Dying::UseLimited, seconds_left: *ttl, refusal: None }
+    }
+
     /// Its stable name.
     pub(super) fn id(&self) -> &'static str {
         match self {
@@ -491,6 +499,25 @@ impl Failure {
             | Self::Unsettled(_)
             | Self::Internal { .. }
             | Self::FileKeepsChanging => 1,
+        }
+    }
+
+    /// Whether it means that there is no living token in the token file.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        match self {
+            // What cannot be read at the moment may be what it was.
+            Self::TokenFile(error) => !matches!(error, ReadError::Io(_)),
+            Self::Dead { .. } | Self::Spent => true,
+            Self::LockBusy
+            | Self::Vault(_)
+            | Self::Dying { .. }
+            | Self::Unchecked(_)
+            | Self::Contradiction(_)
+            | Self::Replace(_)
+            | Self::Unsettled(_)
+            | Self::Internal { .. }
+            | Self::FileKeepsChanging
+            | Self::NotOurs { .. } => false,
         }
     }
 

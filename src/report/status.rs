@@ -55,7 +55,7 @@ pub(crate) struct View {
     pub(crate) verdict: Verdict,
     /// Why it will end, if it is ours and will.
     pub(crate) dying: Option<Dying>,
-    /// Whether a foreign or dying one may mint ours; none if it need not, or if nobody could tell.
+    /// Whether a foreign or dying one may mint ours; none if nobody asked, or there was no answer.
     pub(crate) authority: Option<Authority>,
     /// The namespace it lives in and that of the settings, if they differ.
     pub(crate) elsewhere: Option<(String, String)>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::{Settings, SettingsWarning, SweepMode};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::local::plain;
-use crate::local::state::{Ending, History, Sight, State};
+use crate::local::state::{Due, Ending, History, Sight, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
@@ -47,7 +47,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
         Err(failure) => (None, Some(failure)),
     };
     let mut history = state.history().clone();
-    if let Some(Failure::Dead { .. } | Failure::Spent | Failure::TokenFile(_)) = failure {
+    if failure.as_ref().is_some_and(Failure::leaves_nothing) {
         // What a pass saw is not what is in the file now.
         history.seen = Sight::Nothing;
     }
@@ -222,12 +222,13 @@ fn about_the_runs(status: &mut Status) {
 
 /// Whether a sweep has still to be made.
 fn about_the_sweep(state: &State, mode: SweepMode) -> Option<Problem> {
-    state.is_sweep_due().then(|| match mode {
-        SweepMode::Off => Problem::SweepOff,
-        SweepMode::Walk if state.is_sweep_denied() => Problem::SweepDenied,
+    match (state.due(), mode) {
+        (Due::Nothing, _) => None,
+        (Due::Sweep | Due::Denied, SweepMode::Off) => Some(Problem::SweepOff),
+        (Due::Denied, SweepMode::Walk) => Some(Problem::SweepDenied),
         // What this machine remembers needs no listing.
-        SweepMode::Walk | SweepMode::Remembered => Problem::SweepUnfinished,
-    })
+        (Due::Denied, SweepMode::Remembered) | (Due::Sweep, _) => Some(Problem::SweepUnfinished),
+    }
 }
 
 /// Whether anything starts passes by itself.
