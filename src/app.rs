@@ -98,7 +98,7 @@ fn act(
     let conclude = |verb, outcome: &Outcome, seen: Option<&Seen>| {
         let status = if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() };
         report.outcome(subject(verb), outcome, seen, status);
-        status
+        report.answered(status)
     };
     if let Some(Verb::Status(flags)) = &command.verb {
         let min_ttl = flags.min_ttl.as_deref().map(config::min_ttl).transpose()?;
@@ -108,9 +108,7 @@ fn act(
         let context = Context { warn: &|_| (), ..context };
         let found = match survived(|| status(&context, wishes, &runtime)) {
             Ok(found) => found,
-            Err(fault) => {
-                return Ok(report.answered(conclude("status", &Outcome::Failed(fault), None)));
-            }
+            Err(fault) => return Ok(conclude("status", &Outcome::Failed(fault), None)),
         };
         let exit_status = if detailed { found.detailed_exit_status() } else { found.exit_status() };
         let unwanted = environment.is_set("NO_COLOR") || environment.is_dumb();
@@ -137,7 +135,7 @@ fn act(
     if let Some(seen) = seen.as_ref().filter(|_| hook_due) {
         tell_hook(&settings, &report, seen, clock);
     }
-    Ok(report.answered(conclude(verb, &outcome, seen.as_ref())))
+    Ok(conclude(verb, &outcome, seen.as_ref()))
 }
 
 /// Writes the figures where they are wanted.

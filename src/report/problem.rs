@@ -131,81 +131,62 @@ pub(crate) enum Severity {
 }
 
 impl Problem {
-    /// How much it weighs.
-    pub(crate) fn severity(&self) -> Severity {
+    /// Its stable name, how much it weighs, and its exit status with `--detailed-exitcode`, if it has one of its own.
+    fn facts(&self) -> (&'static str, Severity, Option<u8>) {
+        use Severity::{Note, Wrong};
         match self {
-            Self::Failed(_)
-            | Self::Foreign { .. }
-            | Self::Dying { .. }
-            | Self::NoneSeen
-            | Self::Ended { .. }
-            | Self::NotPeriodic
-            | Self::OtherPeriod { .. }
-            | Self::NotOrphan
-            | Self::UseLimited(_)
-            | Self::Capped { .. }
-            | Self::TooShort { .. }
-            | Self::LifeUnknown
-            | Self::LooseMode(_)
-            | Self::Shadowed(_)
-            | Self::StateUnread(_)
-            | Self::TimerOff(_)
-            | Self::TimerMasked(_)
-            | Self::TimerBroken(_)
-            | Self::NeverRun(_)
-            | Self::LingerOff { .. }
-            | Self::SuccessTooOld(_)
-            | Self::PolicyMissing(_)
-            | Self::SweepUnfinished => Severity::Wrong,
-            // That a policy may not be read is usual for whoever is no administrator.
-            Self::PolicyUnreadable(..)
-            | Self::SweepDenied
-            | Self::SweepOff
-            | Self::Stale(_)
-            | Self::OtherNamespace { .. }
-            | Self::LastFailed(_)
-            | Self::Unconfirmed
-            | Self::VerificationOff(_)
-            | Self::NoTimer => Severity::Note,
+            Self::Failed(failure) => {
+                let status = failure.detailed_exit_status();
+                (failure.id(), Wrong, Some(status).filter(|status| *status != 1))
+            }
+            Self::Foreign { .. } => ("foreign", Wrong, Some(3)),
+            Self::Dying { .. } => ("dying", Wrong, Some(5)),
+            Self::NoneSeen => ("no_token_seen", Wrong, Some(4)),
+            Self::Ended { .. } => ("ended", Wrong, Some(4)),
+            Self::NotPeriodic => ("not_periodic", Wrong, None),
+            Self::OtherPeriod { .. } => ("other_period", Wrong, None),
+            Self::NotOrphan => ("not_orphan", Wrong, None),
+            Self::UseLimited(_) => ("use_limited", Wrong, Some(5)),
+            Self::Capped { .. } => ("period_capped", Wrong, None),
+            Self::TooShort { .. } => ("ttl_too_short", Wrong, None),
+            Self::LifeUnknown => ("ttl_unknown", Wrong, None),
+            Self::LooseMode(_) => ("loose_mode", Wrong, None),
+            Self::Shadowed(_) => ("shadowed", Wrong, None),
+            Self::StateUnread(_) => ("state_unreadable", Wrong, None),
+            Self::TimerOff(_) => ("timer_off", Wrong, None),
+            Self::TimerMasked(_) => ("timer_masked", Wrong, None),
+            Self::TimerBroken(_) => ("timer_broken", Wrong, None),
+            Self::NeverRun(_) => ("never_run", Wrong, None),
+            Self::LingerOff { .. } => ("linger_off", Wrong, None),
+            Self::SuccessTooOld(_) => ("success_too_old", Wrong, None),
+            Self::PolicyMissing(_) => ("policy_missing", Wrong, None),
+            Self::SweepUnfinished => ("sweep_unfinished", Wrong, None),
+            // Usual for whoever is no administrator.
+            Self::PolicyUnreadable(..) => ("policy_unreadable", Note, None),
+            Self::SweepDenied => ("sweep_denied", Note, None),
+            Self::SweepOff => ("sweep_off", Note, None),
+            Self::Stale(_) => ("stale_tokens", Note, None),
+            Self::OtherNamespace { .. } => ("other_namespace", Note, None),
+            Self::LastFailed(_) => ("last_pass_failed", Note, None),
+            Self::Unconfirmed => ("unconfirmed", Note, None),
+            Self::VerificationOff(_) => ("verification_off", Note, None),
+            Self::NoTimer => ("no_timer", Note, None),
         }
     }
 
     /// Its stable name.
     pub(super) fn id(&self) -> &'static str {
-        match self {
-            Self::Failed(failure) => failure.id(),
-            Self::Foreign { .. } => "foreign",
-            Self::Dying { .. } => "dying",
-            Self::NoneSeen => "no_token_seen",
-            Self::Ended { .. } => "ended",
-            Self::NotPeriodic => "not_periodic",
-            Self::OtherPeriod { .. } => "other_period",
-            Self::NotOrphan => "not_orphan",
-            Self::UseLimited(_) => "use_limited",
-            Self::Capped { .. } => "period_capped",
-            Self::TooShort { .. } => "ttl_too_short",
-            Self::LifeUnknown => "ttl_unknown",
-            Self::LooseMode(_) => "loose_mode",
-            Self::Shadowed(_) => "shadowed",
-            Self::StateUnread(_) => "state_unreadable",
-            Self::TimerOff(_) => "timer_off",
-            Self::TimerMasked(_) => "timer_masked",
-            Self::TimerBroken(_) => "timer_broken",
-            Self::NeverRun(_) => "never_run",
-            Self::LingerOff { .. } => "linger_off",
-            Self::SuccessTooOld(_) => "success_too_old",
-            Self::PolicyMissing(_) => "policy_missing",
-            Self::PolicyUnreadable(..) => "policy_unreadable",
-            Self::SweepUnfinished => "sweep_unfinished",
-            Self::SweepDenied => "sweep_denied",
-            Self::SweepOff => "sweep_off",
-            Self::Stale(_) => "stale_tokens",
-            Self::OtherNamespace { .. } => "other_namespace",
-            Self::LastFailed(_) => "last_pass_failed",
-            Self::Unconfirmed => "unconfirmed",
-            Self::VerificationOff(_) => "verification_off",
-            Self::NoTimer => "no_timer",
-        }
+        self.facts().0
+    }
+
+    /// How much it weighs.
+    pub(crate) fn severity(&self) -> Severity {
+        self.facts().1
+    }
+
+    /// Its exit status with `--detailed-exitcode`, if it has one of its own.
+    pub(super) fn own_exit_status(&self) -> Option<u8> {
+        self.facts().2
     }
 
     /// What is the matter, on one line.
@@ -364,41 +345,5 @@ impl Problem {
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
         })
-    }
-
-    /// Its exit status with `--detailed-exitcode`, if it has one of its own.
-    pub(super) fn own_exit_status(&self) -> Option<u8> {
-        match self {
-            Self::Failed(failure) => Some(failure.detailed_exit_status()).filter(|status| *status != 1),
-            Self::NoneSeen | Self::Ended { .. } => Some(4),
-            Self::Foreign { .. } => Some(3),
-            Self::Dying { .. } | Self::UseLimited(_) => Some(5),
-            Self::NotPeriodic
-            | Self::OtherPeriod { .. }
-            | Self::NotOrphan
-            | Self::Capped { .. }
-            | Self::TooShort { .. }
-            | Self::LifeUnknown
-            | Self::LooseMode(_)
-            | Self::Shadowed(_)
-            | Self::StateUnread(_)
-            | Self::TimerOff(_)
-            | Self::TimerMasked(_)
-            | Self::TimerBroken(_)
-            | Self::NeverRun(_)
-            | Self::LingerOff { .. }
-            | Self::SuccessTooOld(_)
-            | Self::PolicyMissing(_)
-            | Self::PolicyUnreadable(..)
-            | Self::SweepUnfinished
-            | Self::SweepDenied
-            | Self::SweepOff
-            | Self::Stale(_)
-            | Self::OtherNamespace { .. }
-            | Self::LastFailed(_)
-            | Self::Unconfirmed
-            | Self::VerificationOff(_)
-            | Self::NoTimer => None,
-        }
     }
 }
