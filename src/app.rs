@@ -8,17 +8,19 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cli::{CommandLine, Verb};
+use crate::clock::Clock;
 use crate::config::{self, Environment, Settings, SweepMode};
 use crate::local::hook::{Event, HookOutput};
 use crate::local::state::{History, Seen};
 use crate::pass::{self, Aftermath, Context};
+use crate::report;
 use crate::report::forecast::Forecast;
 use crate::report::json::Subject;
 use crate::report::metrics::Labels;
 use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
 use crate::report::words::Names;
-use crate::report::{self, Clock, Format, Log, Paint, Report};
+use crate::report::{Format, Log, Paint, Report};
 use crate::vault::Client;
 use crate::verbs::status::{Wishes, status};
 

@@ -5,13 +5,16 @@
 
 mod app;
 mod cli;
+mod clock;
 mod config;
 #[cfg(test)]
 mod hostile;
 mod identity;
+mod io_text;
 mod local;
 mod pass;
 mod report;
+mod secret;
 mod token;
 mod vault;
 mod verbs;
@@ -41,6 +44,6 @@ fn main() -> ExitCode {
         }
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let clock = report::Clock::local();
+    let clock = clock::Clock::local();
     ExitCode::from(app::run(&command, &config::Environment::of_process(), clock, &host))
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::staged::{self, Committed, Readers, Staged};
-use crate::token::{NotAToken, Token};
+use crate::secret::{NotAToken, Token};
 
 /// Larger than any token of any server; a file beyond this is something else.
 const LARGEST: u64 = 64 * 1024;

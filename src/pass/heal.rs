@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::sweep::{Scope, sweep, sweeps};
 use super::{Context, Current, Held, Interruption, held, note};
 use crate::identity::{Contradiction, Dying};
-use crate::local::plain;
+use crate::io_text::io_text;
 use crate::local::staged::Committed;
 use crate::local::state::{Due, Seen, Sight, State};
 use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
 use crate::report::warning::Warning;
-use crate::token::{Token, TokenInfo};
+use crate::secret::Token;
+use crate::token::TokenInfo;
 use crate::vault::{Call, Error, ErrorKind, Meta, MintOrder, Minted, No, Revocation};
 
 /// The name this program leaves on what it mints.
@@ -158,7 +159,7 @@ fn adopt(
     match staged.commit() {
         Ok(Committed::Durably) => {}
         Ok(Committed::Unsynced(error)) => {
-            (context.warn)(Warning::DirectoryUnsynced { reason: plain(&error) });
+            (context.warn)(Warning::DirectoryUnsynced { reason: io_text(&error) });
         }
         // Some network file systems report a failure of a rename that has happened. Were the minted token
         // revoked then, the file would hold a dead one.

@@ -15,15 +15,17 @@ use std::time::Duration;
 
 pub(crate) use dry_run::{forecast, forecast_sweep, saved_state};
 
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::identity::{Dying, Verdict, Vitality};
+use crate::io_text::io_text;
+use crate::local::staged;
 use crate::local::state::{self, Counters, Ending, History, Lock, Locking, Seen, Sight, State};
 use crate::local::token_file::{Looseness, ReadError, Reading};
-use crate::local::{plain, staged};
-use crate::report::Clock;
 use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
-use crate::token::{Accessor, Token, TokenInfo};
+use crate::secret::Token;
+use crate::token::{Accessor, TokenInfo};
 use crate::vault::{Client, Error, ErrorKind, Renewal, SelfLookup};
 use heal::Origin;
 use sweep::{Scope, sweep};
@@ -220,7 +222,7 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
         Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
         Err(error) => {
-            (context.warn)(Warning::NoState { path: directory.clone(), reason: plain(&error) });
+            (context.warn)(Warning::NoState { path: directory.clone(), reason: io_text(&error) });
             None
         }
     };
@@ -243,13 +245,13 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
         None => (State::fleeting(), None),
     };
     if let Some(error) = spoilt {
-        (context.warn)(Warning::StateSpoilt { path: directory.clone(), reason: plain(&error) });
+        (context.warn)(Warning::StateSpoilt { path: directory.clone(), reason: io_text(&error) });
     }
     // What a killed run left beside the token file may hold a living token.
     if place_lock.is_some()
         && let Err(error) = staged::remove_leftovers(&token_file, rustix::process::geteuid().as_raw())
     {
-        (context.warn)(Warning::LeftoversRemain { reason: plain(&error) });
+        (context.warn)(Warning::LeftoversRemain { reason: io_text(&error) });
     }
     Ok(([run_lock, place_lock], state))
 }
@@ -401,6 +403,6 @@ fn renew(
 fn note(context: &Context<'_>, saved: std::io::Result<()>) {
     if let Err(error) = saved {
         let path = context.settings.state_directory.clone();
-        (context.warn)(Warning::StateUnsaved { path, reason: plain(&error) });
+        (context.warn)(Warning::StateUnsaved { path, reason: io_text(&error) });
     }
 }

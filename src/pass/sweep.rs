@@ -5,7 +5,8 @@ use super::{Context, note};
 use crate::config::{Settings, SweepMode};
 use crate::local::state::{Due, State};
 use crate::report::outcome::{SweepEnd, SweepReport};
-use crate::token::{Accessor, Token};
+use crate::secret::Token;
+use crate::token::Accessor;
 
 /// How much of a sweep there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use crate::config::SweepMode;
 use crate::identity::{Identity, Staleness};
 use crate::local::state::SECOND_LOOKS;
 use crate::report::outcome::{CutCause, SweepEnd, SweepReport};
-use crate::token::{Accessor, Token};
+use crate::secret::Token;
+use crate::token::Accessor;
 use crate::vault::{Client, Error, ErrorKind, No, Revocation};
 
 /// The longest a sweep may take. At the 1,500 lookups a second of a small server this is 900,000 tokens;

@@ -22,60 +22,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-use serde::Serialize;
-use time::format_description::FormatItem;
-use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
-
-use crate::local::plain;
+use crate::clock::Clock;
+use crate::io_text::io_text;
 use crate::local::staged::{self, Readers, Staged};
 use crate::local::state::{History, Seen};
 use forecast::Forecast;
 use json::Subject;
 use metrics::Labels;
 use outcome::{Level, Outcome};
+use rustix::fs::OFlags;
+use serde::Serialize;
 use warning::Warning;
 use words::Names;
-
-/// RFC 3339 with seconds and a numeric offset, as `date -Is` writes it.
-const STAMP: &[FormatItem<'_>] = format_description!(
-    "[year]-[month]-[day]T[hour]:[minute]:[second][offset_hour sign:mandatory]:[offset_minute]"
-);
-
-/// The clock of the lines, with the local offset as it was at the start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    offset: UtcOffset,
-}
-
-impl Clock {
-    /// The clock of this machine. Where the offset cannot be told, it is zero and says so.
-    pub(crate) fn local() -> Self {
-        Self { offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC) }
-    }
-
-    /// Seconds since 1970.
-    pub(crate) fn seconds(self) -> u64 {
-        u64::try_from(self.now().unix_timestamp()).unwrap_or(0)
-    }
-
-    fn now(self) -> OffsetDateTime {
-        OffsetDateTime::now_utc().to_offset(self.offset)
-    }
-
-    fn stamp(self) -> String {
-        self.now().format(STAMP).unwrap_or_default()
-    }
-
-    /// A point in time, given in seconds since 1970, as the log would have it.
-    fn at(self, seconds: u64) -> String {
-        let time =
-            i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
-        let stamp = time.and_then(|time| time.to_offset(self.offset).format(STAMP).ok());
-        stamp.unwrap_or_else(|| "the end of time".to_owned())
-    }
-}
 
 /// One of the two streams of the process.
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +141,7 @@ impl<'a> Report<'a> {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !self.unanswered.replace(true) => {
                 let _ = print(
                     Stream::Err,
-                    &format!("vault-token-renew: error: standard output: {}", plain(&error)),
+                    &format!("vault-token-renew: error: standard output: {}", io_text(&error)),
                 );
             }
             Ok(()) | Err(_) => {}
@@ -275,7 +233,7 @@ impl<'a> Report<'a> {
             .and_then(|()| Staged::write(path, text.as_bytes(), Readers::Everybody)?.replace());
         // Figures that a power cut takes away are back after the next pass.
         if let Err(error) = written {
-            self.warn(&Warning::MetricsUnwritable { path: path.to_owned(), reason: plain(&error) });
+            self.warn(&Warning::MetricsUnwritable { path: path.to_owned(), reason: io_text(&error) });
         }
     }
 
@@ -321,7 +279,7 @@ impl<'a> Report<'a> {
         }
         if let Err(error) = append(path, &format!("{stamp} {text}\n")) {
             self.log_failed.set(true);
-            self.warn(&Warning::LogUnwritable { path: path.clone(), reason: plain(&error) });
+            self.warn(&Warning::LogUnwritable { path: path.clone(), reason: io_text(&error) });
         }
     }
 }

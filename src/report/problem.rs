@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::Clock;
 use super::outcome::Failure;
 use super::status::span;
 use super::words::{self, Names, Quoted, Shown};
+use crate::clock::Clock;
 use crate::identity::Dying;
 use crate::local::state::LastRun;
 use crate::local::timer::Units;

@@ -9,11 +9,12 @@ use super::json::{SCHEMA, Whose, instant};
 use super::outcome::Failure;
 use super::problem::{Problem, Severity};
 use super::words::{self, Names, Shown};
-use super::{Clock, Format, Paint, Report};
+use crate::clock::Clock;
 use crate::identity::{Dying, Identity, Verdict};
 use crate::local::state::History;
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::local::token_file::ReadError;
+use crate::report::{Format, Paint, Report};
 use crate::token::TokenInfo;
 use crate::vault::Error;
 

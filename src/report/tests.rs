@@ -432,14 +432,6 @@ fn a_new_log_file_is_made_with_its_directories_for_the_owner_alone() {
 }
 
 #[test]
-fn time_stamps_are_those_of_date_is() {
-    let clock = Clock { offset: UtcOffset::from_hms(5, 30, 0).unwrap() };
-    let stamp = clock.stamp();
-    assert_eq!(stamp.len(), "2026-11-22T00:03:11+00:00".len(), "{stamp}");
-    assert!(stamp.ends_with("+05:30"), "{stamp}");
-}
-
-#[test]
 fn only_what_is_known_to_be_gone_is_forgotten() {
     let (stale, gone, kept, other) = (accessor("s"), accessor("g"), accessor("k"), accessor("o"));
     let report = |end| SweepReport {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::outcome::{Failure, Refusal};
 use crate::config::DEFAULT_TOKEN_FILE;
 use crate::identity::{Contradiction, Dying};
+use crate::io_text::io_text;
 use crate::local::hook::HookFailure;
-use crate::local::plain;
 use crate::local::token_file::{ReadError, ReplaceStep};
 use crate::token::Accessor;
 use crate::vault::{
@@ -217,11 +217,11 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
                 ReplaceStep::Stage => "cannot write beside it",
                 ReplaceStep::Rename => "cannot replace it",
             };
-            format!("token file: {file}: {step}: {}; it is as it was", plain(&error.error))
+            format!("token file: {file}: {step}: {}; it is as it was", io_text(&error.error))
         }
         Failure::Unsettled(error) => format!(
             "token file: {file}: replacing it failed, and reading it too: {}; it holds the old token or the new one, and both live",
-            plain(&error.error)
+            io_text(&error.error)
         ),
         Failure::Internal { place } => {
             format!("internal error at {}; the token file is whole", Shown(place))
@@ -239,7 +239,7 @@ pub(super) fn failure(failure: &Failure, names: &Names<'_>) -> String {
 /// What became of a hook that did not do its work.
 pub(super) fn hook(failure: &HookFailure) -> String {
     match failure {
-        HookFailure::Io(error) => format!("could not be run: {}", plain(error)),
+        HookFailure::Io(error) => format!("could not be run: {}", io_text(error)),
         HookFailure::Status(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("ended with exit status {code}"),
             (None, Some(signal)) => format!("was killed by signal {signal}"),
@@ -260,7 +260,7 @@ fn read_error(error: &ReadError) -> String {
         ReadError::TooLarge => "larger than 64 KiB, so not a token".to_owned(),
         ReadError::Unprintable => "not a token: it holds blanks or unprintable bytes".to_owned(),
         ReadError::Owner(uid) => format!("it belongs to another user (uid {uid})"),
-        ReadError::Io(error) => plain(error),
+        ReadError::Io(error) => io_text(error),
     }
 }
 

@@ -4,7 +4,7 @@
 //! that say the *server* answered no; all the others say that there was no believable answer.
 
 use super::Call;
-use crate::token::Secrets;
+use crate::secret::Secrets;
 
 /// A call that did not succeed.
 #[derive(Debug, Clone)]

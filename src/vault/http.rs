@@ -23,8 +23,8 @@ use super::address::{Address, ip, is_loopback};
 use super::error::{ErrorKind, Interrupted, Oddity, RedirectRefusal, TlsTrouble, Unreachable};
 use super::proxy::{ProxyRules, Route};
 use super::tls::TlsSettings;
-use crate::local::plain;
-use crate::token::Token;
+use crate::io_text::io_text;
+use crate::secret::Token;
 
 /// How long a connection may take to come about. Shorter than a request's time-out, so that a host behind
 /// a silent firewall is tried more than once within the retry budget.
@@ -413,7 +413,7 @@ fn classify_io(error: &io::Error) -> ErrorKind {
         io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::NetworkDown
-        | io::ErrorKind::AddrNotAvailable => ErrorKind::Unreachable(Unreachable::Other(plain(error))),
+        | io::ErrorKind::AddrNotAvailable => ErrorKind::Unreachable(Unreachable::Other(io_text(error))),
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
@@ -425,7 +425,7 @@ fn classify_io(error: &io::Error) -> ErrorKind {
             let reason = text.rsplit(": ").next().unwrap_or_default();
             ErrorKind::Unreachable(Unreachable::Name(reason.to_owned()))
         }
-        _ => ErrorKind::Interrupted(Interrupted::Other(plain(error))),
+        _ => ErrorKind::Interrupted(Interrupted::Other(io_text(error))),
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) use tls::{
 };
 pub(crate) use wire::{Meta, MintOrder};
 
-use crate::token::{Accessor, Secrets, Token, TokenInfo};
+use crate::secret::{Secrets, Token};
+use crate::token::{Accessor, TokenInfo};
 use http::{Answer, Http, Question, RetryBudget};
 use wire::{ByAccessor, ByPaths, Empty, Envelope, Errors, Keys, LookupData, MintAuth, RenewAuth};
 

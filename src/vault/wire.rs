@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
-use crate::token::{Accessor, Token, TokenInfo};
+use crate::secret::Token;
+use crate::token::{Accessor, TokenInfo};
 
 /// What a mint asks for, in the fields `vault token create -orphan` sends.
 #[derive(Debug, Serialize)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::{Settings, SettingsWarning, SweepMode};
 use crate::identity::{Dying, Identity, Verdict};
-use crate::local::plain;
+use crate::io_text::io_text;
 use crate::local::state::{Due, Ending, History, Sight, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
@@ -66,7 +66,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
     };
     status.problems = problems(&status, &state, failure, settings, wishes);
     match unread {
-        Some(error) => status.problems.push(Problem::StateUnread(plain(&error))),
+        Some(error) => status.problems.push(Problem::StateUnread(io_text(&error))),
         None => about_the_runs(&mut status),
     }
     status.problems.sort_by_key(Problem::severity);

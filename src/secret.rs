@@ -1,0 +1,155 @@
+//! The secret, which cannot be printed.
+//!
+//! A [`Token`] leaves this type at two places only: the request header (`vault/http.rs`) and the write of the
+//! token file (`local/token_file.rs`). Both call [`Token::expose`], so that a search for that word finds every
+//! use.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+/// A Vault token: opaque, printable ASCII without blanks. Its copies are wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(Zeroizing<String>);
+
+/// A shorter token is an everyday word, such as a development server's `root`; blanking that out would spoil
+/// names and messages, and hide nothing.
+const SHORTEST_SECRET: usize = 12;
+
+/// Why some text is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotAToken {
+    /// Nothing but white space.
+    Empty,
+    /// A blank, a control character or a byte outside ASCII. Such a value can neither be sent in a
+    /// header nor have come from Vault.
+    Unprintable,
+}
+
+impl Token {
+    /// Takes the token out of `text`, trimming white space around it as the official command line does.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, NotAToken> {
+        let trimmed = text.trim_ascii();
+        if trimmed.is_empty() {
+            return Err(NotAToken::Empty);
+        }
+        if !trimmed.iter().all(u8::is_ascii_graphic) {
+            return Err(NotAToken::Unprintable);
+        }
+        let text = str::from_utf8(trimmed).map_err(|_| NotAToken::Unprintable)?;
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// Whether `text` is this token.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        self.0.as_str() == text
+    }
+
+    /// The secret itself.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        // The reason is given without the value: an error message is no place for a secret.
+        Self::parse(text.as_bytes()).map_err(|_| serde::de::Error::custom("not a token"))
+    }
+}
+
+/// The tokens of one run: whoever is in between may repeat any of them, and not only the one that was sent last.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Mutex<Vec<Token>>);
+
+impl Secrets {
+    /// Takes one in.
+    pub(crate) fn add(&self, token: &Token) {
+        let mut tokens = self.tokens();
+        if !tokens.contains(token) && token.0.len() >= SHORTEST_SECRET {
+            tokens.push(token.clone());
+        }
+    }
+
+    /// `text` with the secrets blanked out, should somebody have put one there: a proxy's error page that
+    /// repeats the request, for instance.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let blank = |text: String, token: &Token| text.replace(token.0.as_str(), "(token)");
+        self.tokens().iter().fold(text.to_owned(), blank)
+    }
+
+    /// Whether somebody has put one of them into `text`.
+    pub(crate) fn are_in(&self, text: &str) -> bool {
+        self.tokens().iter().any(|token| text.contains(token.0.as_str()))
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Vec<Token>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn secrets(tokens: &[&str]) -> Secrets {
+        let secrets = Secrets::default();
+        for token in tokens {
+            secrets.add(&Token::parse(token.as_bytes()).unwrap());
+        }
+        secrets
+    }
+
+    #[test]
+    fn white_space_around_a_token_is_trimmed() {
+        assert_eq!(Token::parse(b"  s.abc\r\n").unwrap().expose(), "s.abc");
+    }
+
+    #[test]
+    fn what_no_server_could_have_issued_is_no_token() {
+        assert_eq!(Token::parse(b" \n\t").unwrap_err(), NotAToken::Empty);
+        for bytes in [&b"s.a b"[..], b"s.a\nb", b"s.\x07", "s.ä".as_bytes(), b"\xff\xfe", b"a\0b"] {
+            assert_eq!(Token::parse(bytes).unwrap_err(), NotAToken::Unprintable, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_holds_the_secret() {
+        let token = Token::parse(b"s.very-secret").unwrap();
+        assert_eq!(format!("{token:?} {:?}", Some(&token)), "Token(redacted) Some(Token(redacted))");
+    }
+
+    #[test]
+    fn the_secret_is_blanked_out_of_what_others_say() {
+        let secrets = secrets(&["s.very-secret", "hvs.another-one", "root"]);
+        assert_eq!(secrets.redact("bad token s.very-secret!"), "bad token (token)!");
+        assert_eq!(secrets.redact("hvs.another-one for s.very-secret"), "(token) for (token)");
+        assert_eq!(secrets.redact("root or sudo"), "root or sudo");
+        assert!(secrets.are_in("xhvs.another-onex") && !secrets.are_in("root"));
+    }
+
+    #[test]
+    fn a_deserialisation_error_never_holds_the_secret() {
+        let error = serde_json::from_str::<Token>("\"s.secret with blank\"").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_token_or_a_refusal(bytes in crate::hostile::bytes(&[" hvs.CAE-01_abc\n", "s.short"])) {
+            if let Ok(token) = Token::parse(&bytes) {
+                prop_assert!(token.expose().bytes().all(|b| b.is_ascii_graphic()));
+            }
+        }
+    }
+}
