@@ -3,7 +3,7 @@
 //! Nothing here is a verdict on a token. [`ErrorKind::Denied`] and [`ErrorKind::Refused`] are the only two
 //! that say the *server* answered no; all the others say that there was no believable answer.
 
-use super::Call;
+use super::call::Call;
 use crate::secret::Secrets;
 
 /// A call that did not succeed.

@@ -1,12 +1,11 @@
-//! The only place that sends: connections, time-outs, the retry budget, the one redirect hop.
+//! The only place that sends: connections, time-outs, the one redirect hop.
 //!
 //! ureq would send `X-Vault-Token` along on any redirect it follows, to any host. So it follows none
 //! (`max_redirects(0)`), and [`Http::attempt`] makes the single hop by hand, by the rules of the official
 //! client, tightened where a token could travel unencrypted.
 
-use std::io;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use ureq::http::uri::Authority;
@@ -16,28 +15,19 @@ use ureq::unversioned::transport::{
     ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector,
     Transport,
 };
-use ureq::{Agent, AsSendBody, SendBody, Timeout, config::Config};
+use ureq::{Agent, AsSendBody, SendBody, config::Config};
 use zeroize::Zeroizing;
 
 use super::address::{Address, ip, is_loopback};
-use super::error::{ErrorKind, Interrupted, Oddity, RedirectRefusal, TlsTrouble, Unreachable};
+use super::classify::{after_sending, by_route, classify};
+use super::error::{ErrorKind, Oddity, RedirectRefusal, Unreachable};
 use super::proxy::{ProxyRules, Route};
 use super::tls::TlsSettings;
-use crate::io_text::io_text;
 use crate::secret::Token;
 
 /// How long a connection may take to come about. Shorter than a request's time-out, so that a host behind
 /// a silent firewall is tried more than once within the retry budget.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The pause before the first repetition is drawn from nothing to this, and the range doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-
-/// No pause is drawn from a longer range than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// No pause is shorter than this, so that bad luck with the dice never makes a hot loop.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bytes of an answer kept in memory per connection. ureq's own 128 KiB would cost a sweep over 16
 /// connections 2 MiB.
@@ -368,144 +358,6 @@ impl Resolver for LiteralResolver {
     }
 }
 
-/// Turns an error of ureq into one of ours, by whether the request can have reached the server.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "ureq may add errors at any time; they all mean that there was no answer"
-)]
-fn classify(error: ureq::Error) -> ErrorKind {
-    match error {
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-            ErrorKind::Unreachable(Unreachable::TimedOut)
-        }
-        ureq::Error::Timeout(_) => ErrorKind::Interrupted(Interrupted::TimedOut),
-        ureq::Error::HostNotFound => {
-            ErrorKind::Unreachable(Unreachable::Name("no address for this name".to_owned()))
-        }
-        ureq::Error::ConnectionFailed => {
-            ErrorKind::Unreachable(Unreachable::Other("connection failed".to_owned()))
-        }
-        ureq::Error::ConnectProxyFailed(reason) => ErrorKind::Unreachable(Unreachable::Other(reason)),
-        ureq::Error::Rustls(error) => ErrorKind::Unreachable(Unreachable::Tls(tls_trouble(&error))),
-        ureq::Error::Tls(reason) => {
-            ErrorKind::Unreachable(Unreachable::Tls(TlsTrouble::Other(reason.to_owned())))
-        }
-        ureq::Error::Io(error) => classify_io(&error),
-        ureq::Error::Protocol(_) => {
-            ErrorKind::Interrupted(Interrupted::Other("the answer is not HTTP".to_owned()))
-        }
-        other => ErrorKind::Interrupted(Interrupted::Other(other.to_string())),
-    }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "std may add kinds at any time; they all mean that there was no answer"
-)]
-fn classify_io(error: &io::Error) -> ErrorKind {
-    if let Some(inner) = error.get_ref()
-        && let Some(tls) = inner.downcast_ref::<rustls::Error>()
-    {
-        return ErrorKind::Unreachable(Unreachable::Tls(tls_trouble(tls)));
-    }
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ErrorKind::Unreachable(Unreachable::Refused),
-        io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown
-        | io::ErrorKind::AddrNotAvailable => ErrorKind::Unreachable(Unreachable::Other(io_text(error))),
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => ErrorKind::Interrupted(Interrupted::Closed),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ErrorKind::Interrupted(Interrupted::TimedOut),
-        // A name that does not resolve comes as an error without a kind and without a number.
-        _ if error.raw_os_error().is_none() && error.to_string().contains("lookup address") => {
-            let text = error.to_string();
-            let reason = text.rsplit(": ").next().unwrap_or_default();
-            ErrorKind::Unreachable(Unreachable::Name(reason.to_owned()))
-        }
-        _ => ErrorKind::Interrupted(Interrupted::Other(io_text(error))),
-    }
-}
-
-/// Where a proxy is in between, it is the proxy that could not be reached, or would not connect us. TLS is
-/// spoken through it with the server.
-fn by_route(kind: ErrorKind, route: Route) -> ErrorKind {
-    if let ErrorKind::Unreachable(reason) = kind {
-        let blamed = route == Route::Direct || matches!(reason, Unreachable::Tls(_));
-        ErrorKind::Unreachable(if blamed { reason } else { Unreachable::Proxy(Box::new(reason)) })
-    } else {
-        kind
-    }
-}
-
-/// Once headers have come back, whatever breaks broke after the request had arrived.
-fn after_sending(kind: ErrorKind) -> ErrorKind {
-    if let ErrorKind::Unreachable(reason) = kind {
-        let timed_out = matches!(reason, Unreachable::TimedOut);
-        ErrorKind::Interrupted(if timed_out { Interrupted::TimedOut } else { Interrupted::Closed })
-    } else {
-        kind
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors at any time; it words them itself")]
-fn tls_trouble(error: &rustls::Error) -> TlsTrouble {
-    use rustls::CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(bad) => match bad {
-            // An authority that was made anew under its old name signs what its old certificate cannot check.
-            Bad::UnknownIssuer | Bad::BadSignature => TlsTrouble::UnknownIssuer,
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => TlsTrouble::WrongName,
-            Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                TlsTrouble::Expired
-            }
-            other if format!("{other:?}").contains("CaUsedAsEndEntity") => TlsTrouble::AuthorityAsServer,
-            other => TlsTrouble::Other(other.to_string()),
-        },
-        rustls::Error::InvalidMessage(_) => TlsTrouble::PlainServer,
-        other => TlsTrouble::Other(other.to_string()),
-    }
-}
-
-/// The time a pass may spend on trying again: one for all its requests, however many run side by side.
-///
-/// The clock starts with the first request that fails, so that a long sweep does not use it up by being long.
-#[derive(Debug)]
-pub(super) struct RetryBudget {
-    allowed: Duration,
-    deadline: OnceLock<Instant>,
-}
-
-impl RetryBudget {
-    pub(super) fn new(allowed: Duration) -> Self {
-        Self { allowed, deadline: OnceLock::new() }
-    }
-
-    /// How long to wait before repetition number `attempt` (from 0) of a request that was first sent at
-    /// `started`, or `None` when the budget does not reach that far. What the server asked for in
-    /// `Retry-After` is the least to wait.
-    pub(super) fn pause(
-        &self,
-        started: Instant,
-        attempt: u32,
-        retry_after: Option<Duration>,
-    ) -> Option<Duration> {
-        let deadline = self.deadline.get_or_init(|| started + self.allowed);
-        let pause = backoff(attempt, fastrand::f64()).max(retry_after.unwrap_or_default());
-        let left = deadline.saturating_duration_since(Instant::now());
-        (pause < left).then_some(pause)
-    }
-}
-
-/// Full jitter: anything between nothing and a range that doubles, kept within sane bounds. `dice` is from
-/// 0 to 1.
-fn backoff(attempt: u32, dice: f64) -> Duration {
-    let range = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE);
-    range.mul_f64(dice).max(SHORTEST_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -569,35 +421,5 @@ mod tests {
                 prop_assert_eq!(target.scheme_str(), Some("https"));
             }
         }
-    }
-
-    #[test]
-    fn pauses_grow_but_stay_within_bounds() {
-        assert_eq!(backoff(0, 1.0), FIRST_PAUSE);
-        assert_eq!(backoff(1, 1.0), FIRST_PAUSE * 2);
-        assert_eq!(backoff(0, 0.0), SHORTEST_PAUSE);
-        assert_eq!(backoff(u32::MAX, 1.0), LONGEST_PAUSE);
-    }
-
-    #[test]
-    fn the_budget_ends() {
-        let now = Instant::now();
-        assert_eq!(RetryBudget::new(Duration::ZERO).pause(now, 0, None), None);
-        let budget = RetryBudget::new(Duration::from_secs(30));
-        assert!(budget.pause(now, 0, None).unwrap() <= FIRST_PAUSE);
-        assert_eq!(budget.pause(now, 0, Some(Duration::from_secs(7))).unwrap(), Duration::from_secs(7));
-        assert_eq!(budget.pause(now, 0, Some(Duration::from_secs(31))), None);
-        let later = now + Duration::from_secs(3600);
-        assert_eq!(
-            budget.pause(later, 0, Some(Duration::from_secs(31))),
-            None,
-            "there is one budget for all"
-        );
-    }
-
-    #[test]
-    fn a_request_that_hung_for_longer_than_the_budget_is_not_repeated() {
-        let started = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        assert_eq!(RetryBudget::new(Duration::from_secs(30)).pause(started, 0, None), None);
     }
 }
