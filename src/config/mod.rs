@@ -6,6 +6,7 @@
 mod duration;
 mod environment;
 mod file;
+mod flags;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::cli::SettingsFlags;
 use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
 use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
@@ -24,6 +24,7 @@ use crate::vault::{
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
+pub(crate) use flags::SettingsFlags;
 
 /// The server the official command line talks to when nothing is set.
 const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";

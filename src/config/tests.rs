@@ -1,6 +1,15 @@
 use std::fs;
 
+use clap::Parser;
+
 use super::*;
+
+/// A command line of settings and nothing else.
+#[derive(Parser)]
+struct OnlySettings {
+    #[command(flatten)]
+    settings: SettingsFlags,
+}
 
 /// A home with nothing in it but what a test puts there.
 struct Home {
@@ -35,9 +44,8 @@ impl Home {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<(Settings, ConnectionSettings)> {
-        use clap::Parser as _;
         let command = ["vault-token-renew"].iter().chain(arguments).map(ToString::to_string);
-        let command = crate::cli::CommandLine::try_parse_from(command).unwrap();
+        let command = OnlySettings::try_parse_from(command).unwrap();
         let home = self.path().to_str().unwrap();
         let variables: Vec<(&str, &str)> = [("HOME", home)].iter().chain(variables).copied().collect();
         Settings::resolve(&command.settings, &Environment::from(variables.as_slice()))

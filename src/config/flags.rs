@@ -1,0 +1,74 @@
+//! The flags that are settings, as text: like the variables and the keys of the file, they are checked in one
+//! place, whatever they come from.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// Flags that beat environment, configuration file and defaults.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct SettingsFlags {
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Server [default: https://127.0.0.1:8200]
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) address: Option<String>,
+
+    /// Namespace [default: none]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::Other)]
+    pub(crate) namespace: Option<String>,
+
+    /// Token file [default: ~/.vault-token]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<String>,
+
+    /// Name of your token, without Vault's `token-`
+    #[arg(long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) display_name: Option<String>,
+
+    /// Policy of your token; repeat for more
+    #[arg(long = "policy", global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) policies: Vec<String>,
+
+    /// Makes a token yours [default: first policy]
+    #[arg(long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) required_policy: Option<String>,
+
+    /// Period of your token [default: 768h]
+    #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) period: Option<String>,
+
+    /// Log file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) log_file: Option<String>,
+
+    /// Ride out an outage this long [default: 30s]
+    #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) retry_for: Option<String>,
+
+    /// walk, remembered or off [default: walk]
+    #[arg(long, global = true, value_name = "MODE", value_parser = SWEEP_MODES, hide_possible_values = true)]
+    pub(crate) sweep: Option<String>,
+
+    /// Lookups side by side [default: 16]
+    #[arg(long, global = true, value_name = "N", value_hint = ValueHint::Other)]
+    pub(crate) sweep_concurrency: Option<String>,
+
+    /// Write metrics for Prometheus to this file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) metrics_file: Option<String>,
+
+    /// Run this after the token file was replaced
+    #[arg(long, global = true, value_name = "CMD", value_hint = ValueHint::CommandString)]
+    pub(crate) deploy_hook: Option<String>,
+
+    /// Time limit of the hook [default: 30s]
+    #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) hook_timeout: Option<String>,
+}
+
+/// Known here for the sake of the completions, and of whoever misspells one.
+const SWEEP_MODES: [&str; 3] = ["walk", "remembered", "off"];
