@@ -1,39 +1,22 @@
-//! What is kept between runs: the run lock, whether a sweep is due, which tokens this machine minted, and how
-//! the passes went, for `status` and the metrics.
+//! What is kept between runs: whether a sweep is due, which tokens this machine minted, and the history.
 //!
-//! One lock file and one state file per token file, in the state directory. Neither holds a secret. None of
-//! it is needed for a renewal: where the directory cannot be written, a pass goes on without.
+//! One state file per token file, in the state directory. It holds no secret. None of it is needed for a
+//! renewal: where the directory cannot be written, a pass goes on without.
 
-use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::staged::{self, Readers, Staged};
+use super::history::{Counters, Ending, History, LastRun, Seen, Sight, lenient};
+use super::staged::{Readers, Staged};
+use super::state_dir::{check_owner, file_name, is_own};
 use crate::identity::Dying;
-use crate::token::{Accessor, TokenInfo};
-
-/// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
-/// budget together, so that only a stuck run is ever given up on.
-const LOCK_WAIT: Duration = Duration::from_secs(20 * 60);
-
-/// How long a run waits for the lock on the directory of the token file, which any program may take: longer
-/// than an ordinary run that keeps its state elsewhere.
-const PLACE_WAIT: Duration = Duration::from_secs(2 * 60);
-
-/// After this long, the wait is worth a word to whoever sits before the terminal.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often the lock is tried. There is no timed lock to wait on.
-const LOCK_POLL: Duration = Duration::from_millis(50);
+use crate::token::Accessor;
 
 /// Remembered accessors beyond this are forgotten, oldest first. They pile up only where revocation is
 /// denied, and unrenewed tokens end by themselves.
@@ -42,9 +25,6 @@ const REMEMBERED: usize = 64;
 /// No more accessors than this get a second look. On a busy server many tokens end during a walk, and those of
 /// our name, which matter, come first.
 pub(crate) const SECOND_LOOKS: usize = 64;
-
-/// How much of a token's name is remembered, in characters: as much as a line shows.
-const LONGEST_NAME: usize = 256;
 
 /// A larger state file is not one of ours.
 const LARGEST: u64 = 1024 * 1024;
@@ -79,176 +59,10 @@ struct Record {
     history: History,
 }
 
-/// A part that another version, or a hand, wrote in a way that is not understood is lost, and nothing else is.
-fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
-    Ok(T::deserialize(serde_json::Value::deserialize(deserializer)?).unwrap_or_default())
-}
-
-/// The same for each entry of a list; that it is none is worth a warning.
+/// The entries of a list that are understood; that it is no list is worth a warning.
 fn entries<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let entries = Vec::<serde_json::Value>::deserialize(deserializer)?;
     Ok(entries.into_iter().filter_map(|entry| T::deserialize(entry).ok()).collect())
-}
-
-/// How the passes went, for `status` and the metrics. Nothing is decided by it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct History {
-    /// What was in the token file when a run could last tell.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) seen: Sight,
-    /// The last pass.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) last_run: Option<LastRun>,
-    /// When a pass last renewed or healed: seconds since 1970, this machine's clock.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) last_success: Option<u64>,
-    /// What all passes came to.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) counters: Counters,
-}
-
-/// What a run found in the token file. An outage is no sight: it leaves the one before.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Sight {
-    /// No run has ever been able to tell.
-    #[default]
-    Never,
-    /// No living token.
-    Nothing,
-    /// This one.
-    #[serde(untagged)]
-    Token(Seen),
-}
-
-impl Sight {
-    /// The living token that was there.
-    pub(crate) fn token(&self) -> Option<&Seen> {
-        match self {
-            Self::Token(seen) => Some(seen),
-            Self::Never | Self::Nothing => None,
-        }
-    }
-}
-
-/// The token in the token file, as a run saw it. Times are seconds since 1970, this machine's clock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Seen {
-    /// Its name.
-    pub(crate) display_name: String,
-    /// Whether it was ours.
-    pub(crate) ours: bool,
-    /// When it ends, unless it is renewed; none if never.
-    pub(crate) ends_at: Option<u64>,
-    /// What the last renewal granted, in seconds; none if it was not renewed then.
-    #[serde(default)]
-    pub(crate) lease: Option<u64>,
-    /// Why it will end, if it is ours and will.
-    #[serde(default, deserialize_with = "lenient")]
-    pub(crate) dying: Option<Dying>,
-}
-
-impl Seen {
-    /// What a lookup at `now` says.
-    pub(crate) fn new(info: &TokenInfo, ours: bool, now: u64) -> Self {
-        let ends_at = info.ends().then(|| now.saturating_add(info.ttl));
-        // A name has no limit, and a state file has.
-        let display_name = info.display_name.chars().take(LONGEST_NAME).collect();
-        Self { display_name, ours, ends_at, lease: None, dying: None }
-    }
-
-    /// The same after a renewal at `now` that granted `lease` seconds.
-    pub(crate) fn renewed(self, lease: u64, now: u64) -> Self {
-        Self { ends_at: Some(now.saturating_add(lease)), lease: Some(lease), ..self }
-    }
-}
-
-/// A pass that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LastRun {
-    /// When: seconds since 1970, this machine's clock.
-    pub(crate) at: u64,
-    /// How.
-    pub(crate) ending: Ending,
-}
-
-/// How a pass ended, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Ending {
-    /// Our token was renewed.
-    Renewed,
-    /// The token file holds ours again.
-    Healed,
-    /// The token is foreign, and too weak to mint ours.
-    Drift,
-    /// Anything else.
-    Failed,
-}
-
-impl Ending {
-    /// The word, as the state file has it.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Renewed => "renewed",
-            Self::Healed => "healed",
-            Self::Drift => "drift",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether the token file holds a living token of ours since.
-    pub(crate) fn is_good(self) -> bool {
-        match self {
-            Self::Renewed | Self::Healed => true,
-            Self::Drift | Self::Failed => false,
-        }
-    }
-}
-
-/// What passes came to since the state file was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Counters {
-    /// Our token was renewed.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) renewed: u64,
-    /// The pass failed before anything had to be healed.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) not_renewed: u64,
-    /// Our token turned out to be dying, whatever was made of it then.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) not_renewable: u64,
-    /// A token was minted and stored.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) healed: u64,
-    /// Vault refused the mint.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) heal_denied: u64,
-    /// The heal failed for another reason.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) heal_failed: u64,
-    /// Stale tokens revoked, one by one.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) swept: u64,
-}
-
-impl Counters {
-    fn add(&mut self, gains: Self) {
-        let Self { renewed, not_renewed, not_renewable, healed, heal_denied, heal_failed, swept } = gains;
-        for (counter, gain) in [
-            (&mut self.renewed, renewed),
-            (&mut self.not_renewed, not_renewed),
-            (&mut self.not_renewable, not_renewable),
-            (&mut self.healed, healed),
-            (&mut self.heal_denied, heal_denied),
-            (&mut self.heal_failed, heal_failed),
-            (&mut self.swept, swept),
-        ] {
-            *counter = counter.saturating_add(gain);
-        }
-    }
 }
 
 /// The mark of a due sweep. It used to be the accessor to be kept, or null.
@@ -277,22 +91,6 @@ pub(crate) struct State {
     sighted: bool,
     /// Whether there is a state file that could not be read, and may be as good as ever the next time.
     unread: bool,
-}
-
-/// The exclusive right to work on one token file, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
-}
-
-/// How the attempt to lock ended.
-#[derive(Debug)]
-#[must_use]
-pub(crate) enum Locking {
-    /// We hold it.
-    Held(Lock),
-    /// Another run held it all the time.
-    Busy,
 }
 
 impl State {
@@ -466,58 +264,6 @@ impl State {
     }
 }
 
-/// Waits for the lock of `token_file` in `directory`, which is made if need be. `waiting` is called once,
-/// when the wait gets long. An error means that there can be no lock here.
-pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // The lock has a file of its own: the token file is replaced, and two runs could each lock "it". A link
-    // or a pipe in its place is somebody's joke.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags.bits().cast_signed())
-        .open(directory.join(file_name(token_file, "lock")))?;
-    // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
-    check_owner(&file)?;
-    let locking = wait_for(file, LOCK_WAIT, waiting)?;
-    if let Locking::Held(_) = locking {
-        // Under the lock nobody else stages a state file, so what lies there was left by a kill.
-        let state_file = directory.join(file_name(token_file, "json"));
-        staged::remove_leftovers(&state_file, rustix::process::geteuid().as_raw())?;
-    }
-    Ok(locking)
-}
-
-/// Waits for the lock on the directory in which `token_file` is. It needs no file of its own and no right to
-/// write, and all runs that replace this file meet at it, wherever they keep their state.
-pub(crate) fn lock_place(token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
-    wait_for(File::open(staged::directory(token_file))?, PLACE_WAIT, waiting)
-}
-
-fn wait_for(file: File, limit: Duration, waiting: impl FnOnce()) -> io::Result<Locking> {
-    let start = Instant::now();
-    let mut waiting = Some(waiting);
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Locking::Held(Lock { _file: file })),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        if start.elapsed() >= LOCK_PATIENCE
-            && let Some(waiting) = waiting.take()
-        {
-            waiting();
-        }
-        if start.elapsed() >= limit {
-            return Ok(Locking::Busy);
-        }
-        thread::sleep(LOCK_POLL);
-    }
-}
-
 fn read_record(file: &Path) -> io::Result<Record> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
@@ -532,41 +278,13 @@ fn read_record(file: &Path) -> io::Result<Record> {
     Ok(serde_json::from_slice(&json)?)
 }
 
-/// A file of somebody else is none of ours, whatever its name.
-fn check_owner(file: &File) -> io::Result<()> {
-    let data = file.metadata()?;
-    if is_own(&data) {
-        return Ok(());
-    }
-    let reason = format!("it belongs to another user (uid {})", data.uid());
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
-}
-
-fn is_own(data: &Metadata) -> bool {
-    data.uid() == rustix::process::geteuid().as_raw()
-}
-
-/// A name for the files that belong to `token_file`: its own name to be recognised by, and a hash of its
-/// whole path to tell two apart. The hash has to be the same in every release, which std's is not.
-fn file_name(token_file: &Path, extension: &str) -> String {
-    let name = token_file.file_name().unwrap_or(OsStr::new("token")).to_string_lossy();
-    let name: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(40).collect();
-    format!("{name}-{:016x}.{extension}", fnv1a(token_file.as_os_str().as_bytes()))
-}
-
-/// The 64-bit Fowler–Noll–Vo hash, variant 1a. Names files, guards nothing.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::lock::lock;
+    use crate::token::TokenInfo;
     use proptest::prelude::*;
-    use std::fs;
+    use std::fs::{self, File};
     use std::io::Write as _;
 
     fn accessor(text: &str) -> Accessor {
@@ -705,16 +423,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_ends_when_the_lookup_or_the_renewal_says() {
-        let info = TokenInfo { display_name: "token-x".to_owned(), ttl: 50, ..TokenInfo::default() };
-        let seen = Seen::new(&info, true, 1_000);
-        assert_eq!((seen.ends_at, seen.lease), (Some(1_050), None));
-        let renewed = seen.renewed(600, 1_001);
-        assert_eq!((renewed.ends_at, renewed.lease), (Some(1_601), Some(600)));
-        assert_eq!(Seen::new(&TokenInfo::default(), false, 1_000).ends_at, None);
-    }
-
-    #[test]
     fn a_name_of_any_length_leaves_the_state_readable() {
         let directory = tempfile::tempdir().unwrap();
         let (mut state, _) = State::load(directory.path(), file());
@@ -764,44 +472,6 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_keeps_others_out_and_is_given_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let nested = directory.path().join("a/b");
-        let Locking::Held(held) = lock(&nested, file(), || ()).unwrap() else { panic!("not held") };
-        let probe = File::open(nested.join(file_name(file(), "lock"))).unwrap();
-        assert!(matches!(probe.try_lock(), Err(TryLockError::WouldBlock)));
-        assert!(matches!(lock(&nested, Path::new("/other"), || ()).unwrap(), Locking::Held(_)));
-        drop(held);
-        probe.try_lock().unwrap();
-    }
-
-    #[test]
-    fn a_link_or_a_pipe_in_the_place_of_the_lock_is_neither_followed_nor_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(file_name(file(), "lock"));
-        std::os::unix::fs::symlink(directory.path().join("victim"), &path).unwrap();
-        assert!(lock(directory.path(), file(), || ()).is_err());
-        assert!(!directory.path().join("victim").exists());
-        fs::remove_file(&path).unwrap();
-        let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(lock(directory.path(), file(), || ()).is_err());
-    }
-
-    #[test]
-    fn a_lock_that_somebody_keeps_is_waited_for_but_not_for_ever() {
-        let directory = tempfile::tempdir().unwrap();
-        let token_file = directory.path().join("token");
-        let Locking::Held(held) = lock_place(&token_file, || ()).unwrap() else { panic!("not held") };
-        let another = || File::open(directory.path()).unwrap();
-        let limit = Duration::from_millis(120);
-        assert!(matches!(wait_for(another(), limit, || ()).unwrap(), Locking::Busy));
-        drop(held);
-        assert!(matches!(wait_for(another(), limit, || ()).unwrap(), Locking::Held(_)));
-        assert!(lock_place(&directory.path().join("nowhere/token"), || ()).is_err());
-    }
-
-    #[test]
     fn a_pipe_or_a_link_in_the_place_of_the_state_file_is_not_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(file_name(file(), "json"));
@@ -819,12 +489,6 @@ mod tests {
         let path = directory.path().join(file_name(file(), "json"));
         File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
         assert_eq!(State::load(directory.path(), file()).1.unwrap().to_string(), "not a state file");
-    }
-
-    #[test]
-    fn file_names_stay_the_same_from_release_to_release() {
-        assert_eq!(file_name(file(), "json"), "vault-token-6474e735d2ccf7c8.json");
-        assert!(file_name(Path::new("/a/ü x"), "lock").starts_with("x-"));
     }
 
     proptest! {

@@ -19,8 +19,11 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::identity::{Dying, Verdict, Vitality};
 use crate::io_text::io_text;
+use crate::local::history::{Counters, Ending, History, Seen, Sight};
+use crate::local::lock;
+use crate::local::lock::{Lock, Locking};
 use crate::local::staged;
-use crate::local::state::{self, Counters, Ending, History, Lock, Locking, Seen, Sight, State};
+use crate::local::state::State;
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::report::outcome::{Failure, Outcome};
 use crate::report::warning::Warning;
@@ -218,7 +221,7 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
     // Where the name leads nowhere, reading will say so; until then the name itself will do.
     let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
     let waiting = || (context.warn)(Warning::WaitingForLock);
-    let run_lock = match state::lock(directory, &token_file, waiting) {
+    let run_lock = match lock::lock(directory, &token_file, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
         Err(error) => {
@@ -228,7 +231,7 @@ fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
     };
     // A run that keeps its state elsewhere, because its XDG_STATE_HOME differs, or that can keep none, meets
     // us only here. Its sweep would take the token we are about to store for a stale one.
-    let place_lock = match state::lock_place(&token_file, waiting) {
+    let place_lock = match lock::lock_place(&token_file, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         // Anybody who may read the directory can hold this one for ever, and must not be able to let a token
         // die.

@@ -4,7 +4,7 @@ use super::outcome::{Failure, SweepEnd, SweepReport};
 use super::words::{self, Names, Quoted, Shown};
 use crate::config::SweepMode;
 use crate::identity::{Dying, Identity};
-use crate::local::state::Seen;
+use crate::local::history::Seen;
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
 /// What a run would do.

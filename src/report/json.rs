@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::forecast::Forecast;
 use super::outcome::{Outcome, SweepEnd, SweepReport};
 use crate::identity::Identity;
-use crate::local::state::Seen;
+use crate::local::history::Seen;
 use crate::token::Accessor;
 
 /// The version of all objects here.

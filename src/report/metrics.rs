@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::local::state::{History, Seen, Sight};
+use crate::local::history::{History, Seen, Sight};
 
 /// Whose figures these are.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +122,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::state::{Counters, Ending, LastRun};
+    use crate::local::history::{Counters, Ending, LastRun};
 
     const LABELS: Labels<'static> = Labels { profile: "default", user: "wizard" };
 

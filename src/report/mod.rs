@@ -16,21 +16,21 @@ pub(crate) mod words;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
 use crate::io_text::io_text;
+use crate::local::history::{History, Seen};
+use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
-use crate::local::state::{History, Seen};
 use forecast::Forecast;
 use json::Subject;
 use metrics::Labels;
 use outcome::{Level, Outcome};
-use rustix::fs::OFlags;
 use serde::Serialize;
 use warning::Warning;
 use words::Names;
@@ -277,7 +277,7 @@ impl<'a> Report<'a> {
         if self.log_failed.get() {
             return;
         }
-        if let Err(error) = append(path, &format!("{stamp} {text}\n")) {
+        if let Err(error) = log_file::append(path, &format!("{stamp} {text}\n")) {
             self.log_failed.set(true);
             self.warn(&Warning::LogUnwritable { path: path.clone(), reason: io_text(&error) });
         }
@@ -359,49 +359,6 @@ fn is_journal(stream: Stream, journal: Option<&str>) -> bool {
 
 fn is_stream(descriptor: OwnedFd, journal: &str) -> bool {
     File::from(descriptor).metadata().is_ok_and(|data| journal == format!("{}:{}", data.dev(), data.ino()))
-}
-
-/// How a log is opened: a pipe in its place is not waited for.
-const UNWAITING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
-
-/// Appends to the log, which is made with mode 0600 if it is not there.
-fn append(path: &Path, line: &str) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let start = if is_cut_short(path) { "\n" } else { "" };
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(UNWAITING.bits().cast_signed());
-    options.open(path)?.write_all(format!("{start}{line}").as_bytes())
-}
-
-/// How much of the end of a log is read for its last line.
-const LAST_PART: u64 = 64 * 1024;
-
-/// The last line of a log that is no warning, if there is one.
-pub(crate) fn last_line(path: &Path) -> Option<String> {
-    let file = OpenOptions::new().read(true).custom_flags(UNWAITING.bits().cast_signed()).open(path).ok()?;
-    let data = file.metadata().ok().filter(Metadata::is_file)?;
-    let start = data.len().saturating_sub(LAST_PART);
-    let mut end = vec![0; usize::try_from(data.len() - start).ok()?];
-    file.read_exact_at(&mut end, start).ok()?;
-    let text = String::from_utf8_lossy(&end);
-    let event = |line: &&str| line.split_once(' ').is_some_and(|(_, text)| !text.starts_with("WARN: "));
-    text.lines().rev().find(event).map(str::to_owned)
-}
-
-/// Whether the last line of a log was cut short, as a full disk does it. A log that cannot be read is taken as
-/// it is.
-fn is_cut_short(path: &Path) -> bool {
-    let open = || {
-        let file = OpenOptions::new().read(true).custom_flags(UNWAITING.bits().cast_signed()).open(path)?;
-        let end =
-            file.metadata().ok().filter(|data| data.is_file() && data.len() > 0).map(|data| data.len() - 1);
-        let mut last = [b'\n'];
-        end.map_or(Ok(()), |end| file.read_exact_at(&mut last, end))?;
-        io::Result::Ok(last != [b'\n'])
-    };
-    open().unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::status::span;
 use super::words::{self, Names, Quoted, Shown};
 use crate::clock::Clock;
 use crate::identity::Dying;
-use crate::local::state::LastRun;
+use crate::local::history::LastRun;
 use crate::local::timer::Units;
 use crate::vault::{Error, ErrorKind};
 

@@ -11,7 +11,7 @@ use super::problem::{Problem, Severity};
 use super::words::{self, Names, Shown};
 use crate::clock::Clock;
 use crate::identity::{Dying, Identity, Verdict};
-use crate::local::state::History;
+use crate::local::history::History;
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::local::token_file::ReadError;
 use crate::report::{Format, Paint, Report};

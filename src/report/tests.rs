@@ -1,4 +1,3 @@
-use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -417,18 +416,6 @@ fn the_exit_status_says_as_much_as_was_asked_for() {
         assert_eq!(outcome.exit_status(), plain, "{outcome:?}");
         assert_eq!(outcome.detailed_exit_status(), detailed, "{outcome:?}");
     }
-}
-
-#[test]
-fn a_new_log_file_is_made_with_its_directories_for_the_owner_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = directory.path().join("a/b/log");
-    append(&log, "one\n").unwrap();
-    append(&log, "two\n").unwrap();
-    assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n");
-    assert_eq!(fs::metadata(&log).unwrap().mode() & 0o7777, 0o600);
-    assert_eq!(fs::metadata(directory.path().join("a")).unwrap().mode() & 0o7777, 0o700);
-    assert!(append(directory.path(), "x").is_err());
 }
 
 #[test]

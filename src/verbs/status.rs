@@ -5,11 +5,12 @@ use std::path::Path;
 use crate::config::{Settings, SettingsWarning, SweepMode};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::io_text::io_text;
-use crate::local::state::{Due, Ending, History, Sight, State};
+use crate::local::history::{Ending, History, Sight};
+use crate::local::log_file;
+use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
-use crate::report;
 use crate::report::forecast::Authority;
 use crate::report::outcome::Failure;
 use crate::report::problem::Problem;
@@ -58,7 +59,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
         access,
         history,
         sweep_due: state.is_sweep_due(),
-        last_line: report::last_line(&settings.log_file),
+        last_line: log_file::last_line(&settings.log_file),
         units: settings.units.clone(),
         timer,
         lingers,
