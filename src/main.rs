@@ -7,6 +7,7 @@ mod app;
 mod cli;
 mod clock;
 mod config;
+mod facts;
 #[cfg(test)]
 mod hostile;
 mod identity;

@@ -6,11 +6,13 @@ use std::io;
 use super::sweep::{Scope, look, sweeps};
 use super::walk::Action;
 use super::{Context, Current, inspect, undisturbed};
+use crate::facts::authority::{Authority, NoAuthority};
+use crate::facts::failure::Failure;
+use crate::facts::forecast::Forecast;
+use crate::facts::swept::SweepReport;
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
-use crate::report::forecast::{Authority, Forecast, NoAuthority};
-use crate::report::outcome::{Failure, SweepReport};
 use crate::token::TokenInfo;
 use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No, RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::sweep::{Scope, sweep, sweeps};
 use super::{Context, Current, Held, Interruption, held, note};
+use crate::facts::failure::{Failure, Refusal, RefusedMint};
+use crate::facts::outcome::{HealedFrom, Outcome};
+use crate::facts::warning::Warning;
 use crate::identity::{Contradiction, Dying};
 use crate::io_text::io_text;
 use crate::local::history::{Seen, Sight};
 use crate::local::staged::Committed;
 use crate::local::state::{Due, State};
-use crate::report::outcome::{Failure, HealedFrom, Outcome, Refusal, RefusedMint};
-use crate::report::warning::Warning;
 use crate::secret::Token;
 use crate::token::TokenInfo;
 use crate::vault::{Call, Error, ErrorKind, Meta, MintOrder, Minted, No, Revocation};

@@ -17,6 +17,9 @@ pub(crate) use dry_run::{forecast, forecast_sweep, saved_state};
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::facts::failure::Failure;
+use crate::facts::outcome::Outcome;
+use crate::facts::warning::Warning;
 use crate::identity::{Dying, Verdict, Vitality};
 use crate::io_text::io_text;
 use crate::local::history::{Counters, Ending, History, Seen, Sight};
@@ -25,8 +28,6 @@ use crate::local::lock::{Lock, Locking};
 use crate::local::staged;
 use crate::local::state::State;
 use crate::local::token_file::{Looseness, ReadError, Reading};
-use crate::report::outcome::{Failure, Outcome};
-use crate::report::warning::Warning;
 use crate::secret::Token;
 use crate::token::{Accessor, TokenInfo};
 use crate::vault::{Client, Error, ErrorKind, Renewal, SelfLookup};

@@ -3,8 +3,8 @@
 use super::walk::{Action, Walk};
 use super::{Context, note};
 use crate::config::{Settings, SweepMode};
+use crate::facts::swept::{SweepEnd, SweepReport};
 use crate::local::state::{Due, State};
-use crate::report::outcome::{SweepEnd, SweepReport};
 use crate::secret::Token;
 use crate::token::Accessor;
 

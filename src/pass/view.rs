@@ -5,11 +5,12 @@ use super::sweep::{Scope, look};
 use super::walk::Action;
 use super::{Context, Current, inspect, undisturbed};
 use crate::config::SweepMode;
+use crate::facts::authority::Authority;
+use crate::facts::failure::Failure;
+use crate::facts::swept::SweepEnd;
+use crate::facts::view::{Namesakes, PolicyTrouble, View};
 use crate::identity::{Verdict, Vitality};
 use crate::local::token_file::Looseness;
-use crate::report::forecast::Authority;
-use crate::report::outcome::{Failure, SweepEnd};
-use crate::report::status::{Namesakes, PolicyTrouble, View};
 
 /// Looks.
 pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {

@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::SweepMode;
+use crate::facts::swept::{CutCause, SweepEnd, SweepReport};
 use crate::identity::{Identity, Staleness};
 use crate::local::state::SECOND_LOOKS;
-use crate::report::outcome::{CutCause, SweepEnd, SweepReport};
 use crate::secret::Token;
 use crate::token::Accessor;
 use crate::vault::{Client, Error, ErrorKind, No, Revocation};

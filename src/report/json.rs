@@ -6,15 +6,15 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-use super::forecast::Forecast;
-use super::outcome::{Outcome, SweepEnd, SweepReport};
+use super::lines::sweep_end_text;
+use super::times::instant;
+use crate::facts::forecast::Forecast;
+use crate::facts::outcome::Outcome;
+use crate::facts::swept::SweepReport;
 use crate::identity::Identity;
 use crate::local::history::Seen;
 use crate::token::Accessor;
+use serde::Serialize;
 
 /// The version of all objects here.
 pub(super) const SCHEMA: u32 = 1;
@@ -108,7 +108,7 @@ impl<'a> Sweep<'a> {
             if dry_run { (None, Some(&*report.stale)) } else { (Some(&*report.stale), None) };
         Self {
             end: report.end.id(),
-            reason: Some(report.end.reason()).filter(|reason| !reason.is_empty()),
+            reason: Some(sweep_end_text(&report.end)).filter(|reason| !reason.is_empty()),
             revoked,
             would_revoke,
             may_not_be_revoked: &report.kept,
@@ -183,39 +183,5 @@ pub(super) struct Usage<'a> {
 impl<'a> Usage<'a> {
     pub(super) fn new(message: &'a str, exit_status: u8) -> Self {
         Self { schema: SCHEMA, outcome: "usage", exit_status, message }
-    }
-}
-
-impl SweepEnd {
-    /// The stable name of how a sweep ended.
-    fn id(&self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Off => "off",
-            Self::ListDenied => "list_denied",
-            Self::LookupDenied => "lookup_denied",
-            Self::MostlyDenied => "mostly_denied",
-            Self::NothingToKeep => "nothing_to_keep",
-            Self::CutShort { .. } => "cut_short",
-        }
-    }
-}
-
-/// A point in time, given in seconds since 1970.
-pub(super) fn instant(seconds: u64) -> String {
-    let time =
-        i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_in_time_are_utc_and_never_fail() {
-        assert_eq!(instant(0), "1970-01-01T00:00:00Z");
-        assert_eq!(instant(1_795_309_653), "2026-11-22T01:07:33Z");
-        assert_eq!(instant(u64::MAX), "9999-12-31T23:59:59Z");
     }
 }

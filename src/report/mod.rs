@@ -4,36 +4,46 @@
 //! standard output or standard error. Where a stream is the journal, its lines bear a priority instead of a
 //! time stamp. A closed stream and an unwritable log file are survived.
 
-pub(crate) mod forecast;
+mod errors;
+mod escape;
+mod failures;
+mod forecast;
 pub(crate) mod json;
+mod lines;
 pub(crate) mod metrics;
-pub(crate) mod outcome;
+pub(crate) mod names;
+mod paint;
 pub(crate) mod problem;
+mod remedies;
 pub(crate) mod status;
-pub(crate) mod warning;
-pub(crate) mod words;
+mod times;
+mod warnings;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::clock::Clock;
+use crate::facts::forecast::Forecast;
+use crate::facts::outcome::{Level, Outcome};
+use crate::facts::warning::Warning;
+use crate::identity::Identity;
 use crate::io_text::io_text;
 use crate::local::history::{History, Seen};
 use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
-use forecast::Forecast;
+pub(crate) use forecast::forecast_lines;
 use json::Subject;
 use metrics::Labels;
-use outcome::{Level, Outcome};
-use serde::Serialize;
-use warning::Warning;
-use words::Names;
+use names::Names;
+pub(crate) use paint::Paint;
+use status::Status;
 
 /// One of the two streams of the process.
 #[derive(Debug, Clone, Copy)]
@@ -58,46 +68,6 @@ pub(crate) enum Format {
     Lines,
     /// One JSON object, for programs. People find the lines in the log, and what went wrong on standard error.
     Json,
-}
-
-/// Colours, where they are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Paint {
-    /// None: a file, a pipe, a terminal that has none, or whoever reads it does not want any.
-    Plain,
-    /// The basic ones of any terminal.
-    Colour,
-}
-
-impl Paint {
-    /// Colours for standard output, if it is a terminal, and they are not `unwanted`.
-    pub(crate) fn of_stdout(unwanted: bool) -> Self {
-        if !unwanted && io::stdout().is_terminal() { Self::Colour } else { Self::Plain }
-    }
-
-    fn red(self, text: &str) -> String {
-        self.sgr("1;31", text)
-    }
-
-    fn yellow(self, text: &str) -> String {
-        self.sgr("33", text)
-    }
-
-    fn green(self, text: &str) -> String {
-        self.sgr("32", text)
-    }
-
-    fn dim(self, text: &str) -> String {
-        self.sgr("2", text)
-    }
-
-    /// Select Graphic Rendition of ECMA-48, and back.
-    fn sgr(self, code: &str, text: &str) -> String {
-        match self {
-            Self::Plain => text.to_owned(),
-            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
-        }
-    }
 }
 
 /// The place where all lines go through.
@@ -160,7 +130,7 @@ impl<'a> Report<'a> {
 
     /// A warning, as it arises.
     pub(crate) fn warn(&self, warning: &Warning) {
-        let text = warning.text(&self.names);
+        let text = warnings::warning_text(warning, &self.names);
         self.event(Level::Warning, &format!("WARN: {text}"));
         self.warnings.borrow_mut().push(text);
     }
@@ -173,7 +143,8 @@ impl<'a> Report<'a> {
         seen: Option<&Seen>,
         exit_status: u8,
     ) {
-        let (line, remedy) = (outcome.line(&self.names), outcome.remedy(&self.names));
+        let (line, remedy) =
+            (lines::outcome_text(outcome, &self.names), remedies::outcome_remedy(outcome, &self.names));
         self.event(outcome.level(), &line);
         if let Some(remedy) = &remedy {
             self.hint(remedy);
@@ -202,7 +173,7 @@ impl<'a> Report<'a> {
         for line in lines {
             self.print(stream, line);
         }
-        let remedy = forecast.remedy(&self.names);
+        let remedy = remedies::forecast_remedy(forecast, &self.names);
         if let Some(remedy) = &remedy {
             self.hint(remedy);
         }
@@ -215,6 +186,20 @@ impl<'a> Report<'a> {
                 exit_status,
                 warnings,
             ));
+        }
+    }
+
+    /// What `status` found out: on standard output, healthy or not.
+    pub(crate) fn status(&self, status: &Status, identity: &Identity, exit_status: u8, paint: Paint) {
+        match self.format {
+            Format::Json => {
+                self.answer_json(&status.document(&self.names, identity, exit_status, self.clock));
+            }
+            Format::Lines => {
+                for line in status.lines(&self.names, identity, self.clock, paint) {
+                    self.answer(&line);
+                }
+            }
         }
     }
 
@@ -286,7 +271,7 @@ impl<'a> Report<'a> {
 
 /// A usage or settings error, before there is a report.
 pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Option<&str>, format: Format) {
-    let text = words::chain(error);
+    let text = errors::chain_text(error);
     let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
     let _ = print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
     if format == Format::Json {
@@ -306,24 +291,7 @@ pub(crate) fn misuse(answer: &str, exit_status: u8, mut arguments: impl Iterator
 /// One object, on one line.
 fn one_line(object: &impl Serialize) -> String {
     // Nothing in these objects can fail to be written: no map, no key but a name.
-    harmless(&serde_json::to_string(object).unwrap_or_default())
-}
-
-/// JSON that means the same, in which nothing is left that a terminal would obey or that turns the direction of
-/// writing around. Outside of its strings JSON has no such characters.
-fn harmless(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character.is_ascii_graphic() || character == ' ' || character.escape_debug().len() == 1 {
-            text.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing to a string does not fail.
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        }
-    }
-    text
+    escape::harmless_json(&serde_json::to_string(object).unwrap_or_default())
 }
 
 /// The priorities of the journal: information, warning, error.

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
-use super::outcome::Failure;
-use super::status::span;
-use super::words::{self, Names, Quoted, Shown};
+use super::escape::{Quoted, Shown};
+use super::names::{Names, for_shell, word_for_shell};
+use super::times::span;
+use super::{errors, failures, remedies};
 use crate::clock::Clock;
+use crate::facts::failure::Failure;
 use crate::identity::Dying;
 use crate::local::history::LastRun;
 use crate::local::timer::Units;
@@ -192,7 +194,7 @@ impl Problem {
     /// What is the matter, on one line.
     pub(super) fn text(&self, names: &Names<'_>, clock: Clock) -> String {
         match self {
-            Self::Failed(failure) => words::failure(failure, names),
+            Self::Failed(failure) => failures::failure_text(failure, names),
             Self::Foreign { display_name, lacks, able } => {
                 let lacks = lacks.as_ref().map(|policy| format!(" (it lacks the policy {})", Quoted(policy)));
                 let lacks = lacks.unwrap_or_default();
@@ -209,7 +211,7 @@ impl Problem {
                     Some(false) => "; it may not mint its successor",
                     None => "",
                 };
-                format!("your token is dying: {}{able}", words::dying(*dying))
+                format!("your token is dying: {}{able}", failures::dying_text(*dying))
             }
             Self::NoneSeen => {
                 format!("the last pass found no living token in {}", names.token_file())
@@ -258,7 +260,11 @@ impl Problem {
             Self::SuccessTooOld(None) => "no pass has ever succeeded".to_owned(),
             Self::PolicyMissing(name) => format!("the server has no policy {}", Quoted(name)),
             Self::PolicyUnreadable(name, error) => {
-                format!("whether the policy {} exists cannot be told ({})", Quoted(name), words::error(error))
+                format!(
+                    "whether the policy {} exists cannot be told ({})",
+                    Quoted(name),
+                    errors::error_text(error)
+                )
             }
             Self::SweepUnfinished => "a sweep of stale tokens waits to be finished".to_owned(),
             Self::SweepDenied => {
@@ -267,7 +273,7 @@ impl Problem {
             Self::SweepOff => {
                 "stale tokens may be left: a sweep was not finished before it was switched off".to_owned()
             }
-            Self::OtherNamespace { token, settings } => words::other_namespace(token, settings),
+            Self::OtherNamespace { token, settings } => failures::other_namespace_text(token, settings),
             Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
             Self::LastFailed(run) => {
                 format!("the last pass did not end well: {}, at {}", run.ending.word(), clock.at(run.at))
@@ -286,7 +292,7 @@ impl Problem {
     pub(super) fn remedy(&self, names: &Names<'_>) -> Option<String> {
         let start = |unit: &str, verb: &str| format!("systemctl --user {verb} {unit}");
         Some(match self {
-            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. } | Failure::Spent) => return words::remedy(failure, names),
+            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. } | Failure::Spent) => return remedies::failure_remedy(failure, names),
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { renewal_helps: true, .. }
@@ -311,18 +317,18 @@ impl Problem {
             Self::Capped { .. } => {
                 "set `period` to what the server grants, or raise its max_lease_ttl; let no run fail for so long".to_owned()
             }
-            Self::LooseMode(_) => format!("chmod 600 {}", words::for_shell(names.token_file)),
+            Self::LooseMode(_) => format!("chmod 600 {}", for_shell(names.token_file)),
             Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),
-            Self::TimerOff(units) => start(&words::word_for_shell(&units.timer), "enable --now"),
+            Self::TimerOff(units) => start(&word_for_shell(&units.timer), "enable --now"),
             Self::TimerBroken(units) => {
-                format!("systemd-analyze --user verify {}", words::word_for_shell(&units.timer))
+                format!("systemd-analyze --user verify {}", word_for_shell(&units.timer))
             }
             Self::TimerMasked(units) => {
-                let timer = words::word_for_shell(&units.timer);
+                let timer = word_for_shell(&units.timer);
                 format!("{} && {}", start(&timer, "unmask"), start(&timer, "enable --now"))
             }
-            Self::NeverRun(Some(units)) => start(&words::word_for_shell(&units.service), "start"),
-            Self::LingerOff { user } => format!("loginctl enable-linger {}", words::word_for_shell(user)),
+            Self::NeverRun(Some(units)) => start(&word_for_shell(&units.service), "start"),
+            Self::LingerOff { user } => format!("loginctl enable-linger {}", word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
                 format!("see the last lines of the log, and what {} says", names.command(" --dry-run"))
             }
@@ -339,7 +345,7 @@ impl Problem {
             }
             Self::SweepOff => format!("{} --sweep walk", names.command(" sweep")),
             Self::OtherNamespace { token, .. } => {
-                format!("if yours is to live there: --namespace {}", words::word_for_shell(token))
+                format!("if yours is to live there: --namespace {}", word_for_shell(token))
             }
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),

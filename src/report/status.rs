@@ -4,19 +4,20 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::forecast::Authority;
-use super::json::{SCHEMA, Whose, instant};
-use super::outcome::Failure;
+use super::escape::{Shown, harmless};
+use super::json::{SCHEMA, Whose};
+use super::names::Names;
+use super::paint::Paint;
 use super::problem::{Problem, Severity};
-use super::words::{self, Names, Shown};
+use super::times::{instant, span};
 use crate::clock::Clock;
-use crate::identity::{Dying, Identity, Verdict};
+use crate::facts::failure::Failure;
+use crate::facts::view::{End, Namesakes, View};
+use crate::identity::{Identity, Verdict};
 use crate::local::history::History;
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::local::token_file::ReadError;
-use crate::report::{Format, Paint, Report};
 use crate::token::TokenInfo;
-use crate::vault::Error;
 
 /// Everything that could be found out.
 #[derive(Debug)]
@@ -45,56 +46,6 @@ pub(crate) struct Status {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What the server says, as far as it was asked and answered.
-#[derive(Debug)]
-pub(crate) struct View {
-    /// The token in the file.
-    pub(crate) info: TokenInfo,
-    /// Whether the server named the token it spoke of.
-    pub(crate) confirmed: bool,
-    /// Whose it is.
-    pub(crate) verdict: Verdict,
-    /// Why it will end, if it is ours and will.
-    pub(crate) dying: Option<Dying>,
-    /// Whether a foreign or dying one may mint ours; none if nobody asked, or there was no answer.
-    pub(crate) authority: Option<Authority>,
-    /// The namespace it lives in and that of the settings, if they differ.
-    pub(crate) elsewhere: Option<(String, String)>,
-    /// The living tokens of our name; none where they may not be listed or looked up, or not in time.
-    pub(crate) namesakes: Option<Namesakes>,
-    /// Those policies of the identity that are not there, or could not be asked for.
-    pub(crate) policies: Vec<(String, PolicyTrouble)>,
-}
-
-/// When a token ends, unless it is renewed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Then: seconds since 1970, this machine's clock.
-    At(u64),
-    /// Never.
-    Never,
-    /// Nobody knows.
-    Unknown,
-}
-
-/// How many living tokens bear our name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Namesakes {
-    /// Together: the one in the file included, and those that are not ours to revoke.
-    pub(crate) total: usize,
-    /// Those that a sweep would revoke, were the one in the file kept.
-    pub(crate) stale: usize,
-}
-
-/// What is the matter with a policy.
-#[derive(Debug)]
-pub(crate) enum PolicyTrouble {
-    /// The server has none of this name.
-    Missing,
-    /// It could not be asked for.
-    Unreadable(Error),
-}
-
 impl Status {
     /// Whether nothing is wrong.
     pub(crate) fn is_healthy(&self) -> bool {
@@ -112,7 +63,13 @@ impl Status {
     }
 
     /// The lines for a person: facts first, then what is wrong.
-    fn lines(&self, names: &Names<'_>, identity: &Identity, clock: Clock, paint: Paint) -> Vec<String> {
+    pub(super) fn lines(
+        &self,
+        names: &Names<'_>,
+        identity: &Identity,
+        clock: Clock,
+        paint: Paint,
+    ) -> Vec<String> {
         let mut rows = vec![("token", self.whose(names, identity))];
         if let Some(View { info, .. }) = &self.view {
             rows.push(("policies", listed(&info.policies)));
@@ -128,7 +85,7 @@ impl Status {
             rows.push(("last good", self.past(at, clock)));
         }
         if let Some(line) = &self.last_line {
-            rows.push(("log", words::harmless(line)));
+            rows.push(("log", harmless(line)));
         }
         rows.push(("next run", self.next_run(clock)));
         let namesakes = self.view.as_ref().and_then(|view| view.namesakes);
@@ -273,24 +230,9 @@ fn kind(info: &TokenInfo) -> String {
     parts.join(", ")
 }
 
-/// A length of time as people say it, in the two largest units.
-pub(super) fn span(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let first = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(units.len() - 1);
-    let mut rest = seconds;
-    let mut parts = Vec::new();
-    for (unit, name) in units.iter().skip(first).take(2) {
-        if rest / unit > 0 || parts.is_empty() {
-            parts.push(format!("{} {name}", rest / unit));
-        }
-        rest %= unit;
-    }
-    parts.join(" ")
-}
-
 /// The object for a program.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     schema: u32,
     verb: &'static str,
     healthy: bool,
@@ -358,7 +300,8 @@ struct ProblemDocument {
 }
 
 impl Status {
-    fn document<'a>(
+    /// The object for a program.
+    pub(super) fn document<'a>(
         &'a self,
         names: &Names<'a>,
         identity: &'a Identity,
@@ -447,44 +390,6 @@ impl Status {
                 ..life
             },
             (None, None) => Token::default(),
-        }
-    }
-}
-
-impl Report<'_> {
-    /// What `status` found out: on standard output, healthy or not.
-    pub(crate) fn status(&self, status: &Status, identity: &Identity, exit_status: u8, paint: Paint) {
-        match self.format {
-            Format::Json => {
-                self.answer_json(&status.document(&self.names, identity, exit_status, self.clock));
-            }
-            Format::Lines => {
-                for line in status.lines(&self.names, identity, self.clock, paint) {
-                    self.answer(&line);
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_of_time_are_said_in_two_units() {
-        for (seconds, said) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (61, "1 min 1 s"),
-            (3_600, "1 h"),
-            (3_659, "1 h"),
-            (2_764_800, "32 d"),
-            (2_764_799, "31 d 23 h"),
-            (90_061, "1 d 1 h"),
-        ] {
-            assert_eq!(span(seconds), said);
         }
     }
 }

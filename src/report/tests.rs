@@ -2,11 +2,15 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::outcome::{CutCause, Failure, HealedFrom, Outcome, Refusal, RefusedMint, SweepEnd, SweepReport};
+use super::escape::harmless_json;
+use super::lines::outcome_text;
+use super::warnings::warning_text;
 use super::*;
+use crate::facts::failure::{Failure, Refusal, RefusedMint};
+use crate::facts::outcome::HealedFrom;
+use crate::facts::swept::{CutCause, SweepEnd, SweepReport};
 use crate::identity::{Contradiction, Dying};
 use crate::local::hook::HookFailure;
-use crate::local::state::Due;
 use crate::local::token_file::{LooseMode, ReadError, ReplaceError, ReplaceStep};
 use crate::token::Accessor;
 use crate::vault::{
@@ -46,7 +50,7 @@ fn denied() -> RefusedMint {
 }
 
 fn line(outcome: &Outcome) -> String {
-    outcome.line(&names())
+    outcome_text(outcome, &names())
 }
 
 fn healed(from: HealedFrom, name: &str, report: SweepReport) -> Outcome {
@@ -177,14 +181,14 @@ fn one_event_is_one_line_whatever_the_display_name_holds() {
 fn the_recovery_names_a_configuration_file_that_is_not_the_default() {
     let with = |config: &'static str| {
         let names = Names { named_config: Some(Path::new(config)), ..names() };
-        drift("x").line(&names)
+        outcome_text(&drift("x"), &names)
     };
     let elsewhere = Names {
         token_file: Path::new("/home/wizard/.vault-token-work"),
         named_token_file: Some(Path::new("/home/wizard/.vault-token-work")),
         ..names()
     };
-    assert!(drift("x").line(&elsewhere).ends_with(
+    assert!(outcome_text(&drift("x"), &elsewhere).ends_with(
         "Manual re-mint: (umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > /home/wizard/.vault-token-work) && vault-token-renew --token-file /home/wizard/.vault-token-work"
     ));
     assert!(with("/etc/work.toml").ends_with("&& vault-token-renew --config /etc/work.toml"));
@@ -367,107 +371,8 @@ fn warnings_are_one_line() {
         ),
     ];
     for (warning, expected) in table {
-        assert_eq!(warning.text(&names()), expected);
+        assert_eq!(warning_text(&warning, &names()), expected);
     }
-}
-
-#[test]
-fn the_exit_status_says_as_much_as_was_asked_for() {
-    let temporary = || failed(ErrorKind::Unreachable(Unreachable::Refused));
-    let strange = || failed(ErrorKind::NotVault { status: 200, oddity: Oddity::Empty });
-    let table = [
-        (Outcome::Renewed { display_name: String::new(), ttl: 1, resumed: None }, 0, 10),
-        (healed(HealedFrom::Foreign, "x", ended(SweepEnd::ListDenied)), 0, 11),
-        (Outcome::Swept(swept(1)), 0, 0),
-        (Outcome::Swept(ended(SweepEnd::ListDenied)), 1, 1),
-        (
-            Outcome::Swept(ended(SweepEnd::CutShort {
-                examined: 0,
-                total: 0,
-                cause: CutCause::Error(Box::new(temporary())),
-            })),
-            1,
-            75,
-        ),
-        (drift("x"), 1, 3),
-        (Outcome::Failed(Failure::Dead { url: String::new(), message: String::new() }), 1, 4),
-        (Outcome::Failed(Failure::Spent), 1, 4),
-        (Outcome::Failed(Failure::TokenFile(ReadError::Missing)), 1, 4),
-        (Outcome::Failed(Failure::TokenFile(ReadError::Empty)), 1, 4),
-        (Outcome::Failed(Failure::TokenFile(ReadError::Unprintable)), 1, 1),
-        (
-            Outcome::Failed(Failure::Dying {
-                display_name: String::new(),
-                dying: Dying::NoPeriod,
-                seconds_left: 0,
-                refusal: Some(Refusal { create: denied(), create_orphan: denied() }),
-            }),
-            1,
-            5,
-        ),
-        (Outcome::Failed(Failure::Vault(temporary())), 1, 75),
-        (Outcome::Failed(Failure::Unchecked(temporary())), 1, 75),
-        (Outcome::Failed(Failure::LockBusy), 1, 75),
-        (Outcome::Failed(Failure::Vault(strange())), 1, 1),
-        (Outcome::Failed(Failure::NotOurs { display_name: String::new() }), 1, 3),
-        (Outcome::Failed(Failure::FileKeepsChanging), 1, 1),
-    ];
-    for (outcome, plain, detailed) in table {
-        assert_eq!(outcome.exit_status(), plain, "{outcome:?}");
-        assert_eq!(outcome.detailed_exit_status(), detailed, "{outcome:?}");
-    }
-}
-
-#[test]
-fn only_what_is_known_to_be_gone_is_forgotten() {
-    let (stale, gone, kept, other) = (accessor("s"), accessor("g"), accessor("k"), accessor("o"));
-    let report = |end| SweepReport {
-        stale: vec![stale.clone()],
-        gone: ["g".to_owned()].into(),
-        kept: vec![kept.clone()],
-        end,
-        ..SweepReport::default()
-    };
-    let complete = SweepReport { indigestible: vec![accessor("i")], ..report(SweepEnd::Complete) };
-    assert_eq!([&stale, &gone, &kept, &other].map(|one| complete.is_gone(one)), [true, true, false, true]);
-    assert!(!complete.is_gone(&accessor("i")), "whose it is nobody knows");
-    let doubtful = SweepReport { second_look: vec![stale.clone()], ..report(SweepEnd::Complete) };
-    assert_eq!([&stale, &gone, &other].map(|one| doubtful.is_gone(one)), [false, true, true]);
-    for end in [
-        SweepEnd::Off,
-        SweepEnd::ListDenied,
-        SweepEnd::LookupDenied,
-        SweepEnd::MostlyDenied,
-        SweepEnd::NothingToKeep,
-        SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp },
-    ] {
-        let report = report(end);
-        assert_eq!([&stale, &gone, &kept, &other].map(|one| report.is_gone(one)), [true, true, false, false]);
-    }
-}
-
-#[test]
-fn a_sweep_without_an_end_of_its_own_is_taken_up_again() {
-    let leaves = |end| ended(end).leaves();
-    let cut_short = SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp };
-    assert_eq!([leaves(cut_short), leaves(SweepEnd::NothingToKeep)], [Due::Sweep; 2]);
-    // What is denied today may be granted tomorrow.
-    assert_eq!([leaves(SweepEnd::ListDenied), leaves(SweepEnd::LookupDenied)], [Due::Denied; 2]);
-    // A server that lists a lot of what is gone must not be walked over every night.
-    for end in [SweepEnd::Complete, SweepEnd::Off, SweepEnd::MostlyDenied] {
-        assert_eq!(leaves(end), Due::Nothing);
-    }
-}
-
-#[test]
-fn a_second_look_is_repeated_only_if_something_came_between() {
-    let cut = |cause| ended(SweepEnd::CutShort { examined: 0, total: 1, cause }).is_worth_repeating();
-    let error = |kind| CutCause::Error(Box::new(failed(kind)));
-    assert!(cut(CutCause::TimeIsUp));
-    assert!(cut(error(ErrorKind::Interrupted(Interrupted::Closed))));
-    let said = Said::Errors("internal error".to_owned());
-    assert!(!cut(error(ErrorKind::Server { status: 500, said })));
-    assert!(!ended(SweepEnd::Complete).is_worth_repeating());
 }
 
 #[test]
@@ -483,16 +388,16 @@ fn json_holds_nothing_that_a_terminal_obeys_and_means_the_same() {
         "\"\\\n",
     ];
     for text in texts {
-        let json = harmless(&serde_json::to_string(text).unwrap());
+        let json = harmless_json(&serde_json::to_string(text).unwrap());
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         let odd = |c: char| c.is_control() || "\u{202e}\u{2066}\u{2028}\u{feff}\u{e0001}".contains(c);
         assert!(!json.contains(odd), "{json:?}");
     }
-    assert_eq!(harmless(&serde_json::to_string("ünï €").unwrap()), "\"ünï €\"");
+    assert_eq!(harmless_json(&serde_json::to_string("ünï €").unwrap()), "\"ünï €\"");
 }
 
 #[test]
 fn the_error_of_a_setting_is_harmless_to_a_terminal_too() {
     let error = anyhow::anyhow!("\"a\\b\" \u{202e}\u{1b}").context("--period");
-    assert_eq!(words::chain(&error), "--period: \"a\\b\" \\u{202e}\\u{1b}");
+    assert_eq!(errors::chain_text(&error), "--period: \"a\\b\" \\u{202e}\\u{1b}");
 }

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use crate::config::{Settings, SettingsWarning, SweepMode};
+use crate::facts::authority::Authority;
+use crate::facts::failure::Failure;
+use crate::facts::view::{End, PolicyTrouble, View};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::io_text::io_text;
 use crate::local::history::{Ending, History, Sight};
@@ -11,10 +14,8 @@ use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
-use crate::report::forecast::Authority;
-use crate::report::outcome::Failure;
 use crate::report::problem::Problem;
-use crate::report::status::{End, PolicyTrouble, Status, View};
+use crate::report::status::Status;
 
 /// A nightly run and its delay, and half a day to make good for one that failed.
 const OLDEST_SUCCESS: u64 = 36 * 60 * 60;

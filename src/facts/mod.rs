@@ -1,0 +1,13 @@
+//! What a run finds and comes to: plain data, its stable names for programs, and what follows from it alone.
+//! No word for people, no input or output.
+
+pub(crate) mod authority;
+pub(crate) mod failure;
+pub(crate) mod forecast;
+pub(crate) mod outcome;
+pub(crate) mod swept;
+pub(crate) mod view;
+pub(crate) mod warning;
+
+#[cfg(test)]
+mod tests;

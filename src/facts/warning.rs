@@ -1,0 +1,97 @@
+//! What a person should know although the run goes on.
+
+use std::path::PathBuf;
+
+use crate::config::SettingsWarning;
+use crate::identity::Dying;
+use crate::local::hook::HookFailure;
+use crate::local::token_file::LooseMode;
+use crate::token::Accessor;
+use crate::vault::Error;
+
+/// A warning, in the order in which it arose.
+#[derive(Debug)]
+pub(crate) enum Warning {
+    /// About the settings.
+    Settings(SettingsWarning),
+    /// Another run is at work.
+    WaitingForLock,
+    /// Somebody holds a lock on the directory of the token file, and does not let go.
+    PlaceBusy,
+    /// There can be neither lock nor state.
+    NoState {
+        /// The state directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The state file could not be read; what it knew is lost.
+    StateSpoilt {
+        /// The state directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The state could not be saved.
+    StateUnsaved {
+        /// The state directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What a killed run staged could not be removed.
+    LeftoversRemain {
+        /// Why.
+        reason: String,
+    },
+    /// The log file could not be written.
+    LogUnwritable {
+        /// The log file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The metrics could not be written.
+    MetricsUnwritable {
+        /// The metrics file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The deploy hook did not do its work.
+    Hook(HookFailure),
+    /// Others could read the token file.
+    LooseMode(LooseMode),
+    /// The server did not say which token it speaks of.
+    Unconfirmed,
+    /// The token lives in another namespace than the one the settings name.
+    OtherNamespace {
+        /// The token's.
+        token: String,
+        /// The settings'.
+        settings: String,
+    },
+    /// A warning of the server's.
+    Server(String),
+    /// Our own token will end.
+    Dying {
+        /// Its name.
+        display_name: String,
+        /// Why.
+        dying: Dying,
+        /// In how many seconds.
+        seconds_left: u64,
+    },
+    /// The token file was replaced, but a power cut now could undo that.
+    DirectoryUnsynced {
+        /// Why.
+        reason: String,
+    },
+    /// A minted token could not be revoked.
+    Stranded {
+        /// Its accessor, if it has one.
+        accessor: Option<Accessor>,
+        /// Why.
+        error: Error,
+    },
+}

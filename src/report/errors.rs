@@ -1,0 +1,137 @@
+//! The words for what went wrong between us and the server, and for wrong settings.
+
+use super::escape::{Quoted, Shown, harmless};
+use crate::vault::{
+    Call, Error, ErrorKind, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+};
+
+/// What was asked of the server.
+fn call_text(call: Call) -> &'static str {
+    match call {
+        Call::LookupSelf => "token lookup",
+        Call::RenewSelf => "renewal",
+        Call::Create | Call::CreateOrphan => "mint",
+        Call::Accessors => "accessor list",
+        Call::LookupAccessor => "accessor lookup",
+        Call::RevokeAccessor | Call::RevokeSelf => "revocation",
+        Call::Capabilities => "capabilities",
+        Call::Policy => "policy",
+    }
+}
+
+/// What was asked, of whom, and what went wrong.
+pub(super) fn error_text(error: &Error) -> String {
+    // Where no answer came, the path is not to blame.
+    let server = error.url.split("/v1/").next().unwrap_or(&error.url);
+    let place = match &error.kind {
+        ErrorKind::Unreachable(_) | ErrorKind::Interrupted(_) | ErrorKind::Sealed => server,
+        ErrorKind::Denied { .. }
+        | ErrorKind::Refused { .. }
+        | ErrorKind::NotFound { .. }
+        | ErrorKind::Throttled { .. }
+        | ErrorKind::Server { .. }
+        | ErrorKind::Unexpected { .. }
+        | ErrorKind::NotVault { .. }
+        | ErrorKind::Redirect { .. }
+        | ErrorKind::AnotherToken => &error.url,
+    };
+    let redirected = match &error.redirected_by {
+        Some(server) => format!(" (where {} redirected us)", Shown(server)),
+        None => String::new(),
+    };
+    format!("{}: {}{redirected}: {}", call_text(error.call), Shown(place), kind_text(&error.kind))
+}
+
+fn kind_text(kind: &ErrorKind) -> String {
+    match kind {
+        ErrorKind::Unreachable(reason) => unreachable_text(reason),
+        ErrorKind::Interrupted(reason) => interrupted_text(reason),
+        ErrorKind::Denied { message } => format!("403: {}", reason_text(message)),
+        ErrorKind::Refused { message } => format!("400: {}", reason_text(message)),
+        ErrorKind::NotFound { message } => format!("404: {}", reason_text(message)),
+        ErrorKind::Sealed => "503: Vault is sealed".to_owned(),
+        ErrorKind::Throttled { said } => format!("429: {}", said_text(said)),
+        ErrorKind::Server { status, said } | ErrorKind::Unexpected { status, said } => {
+            format!("{status}: {}", said_text(said))
+        }
+        ErrorKind::NotVault { status, oddity } => format!("{status}: {}", oddity_text(oddity)),
+        ErrorKind::Redirect { status, reason } => format!("{status}: {}", redirect_text(reason)),
+        ErrorKind::AnotherToken => "the answer speaks of another token than the one in the file".to_owned(),
+    }
+}
+
+/// Vault's words, which may be none.
+pub(super) fn reason_text(message: &str) -> String {
+    if message.is_empty() { "no reason given".to_owned() } else { Shown(message).to_string() }
+}
+
+fn said_text(said: &Said) -> String {
+    match said {
+        Said::Errors(message) => reason_text(message),
+        Said::Foreign(oddity) => oddity_text(oddity),
+    }
+}
+
+fn unreachable_text(reason: &Unreachable) -> String {
+    match reason {
+        Unreachable::Name(reason) => format!("the name does not resolve ({})", Shown(reason)),
+        Unreachable::Refused => "connection refused".to_owned(),
+        Unreachable::TimedOut => "connection timed out".to_owned(),
+        Unreachable::Proxy(reason) => format!("proxy: {}", unreachable_text(reason)),
+        Unreachable::Tls(trouble) => match trouble {
+            TlsTrouble::UnknownIssuer => "TLS: the certificate is signed by an unknown authority".to_owned(),
+            TlsTrouble::AuthorityAsServer => {
+                "TLS: the certificate is an authority's (CA:TRUE), and no server's".to_owned()
+            }
+            TlsTrouble::WrongName => "TLS: the certificate is not for this name".to_owned(),
+            TlsTrouble::Expired => "TLS: the certificate is expired, or not valid yet".to_owned(),
+            TlsTrouble::PlainServer => "TLS: the server does not speak TLS".to_owned(),
+            TlsTrouble::Other(reason) => format!("TLS: {}", Shown(reason)),
+        },
+        Unreachable::Other(reason) => Shown(reason).to_string(),
+    }
+}
+
+fn interrupted_text(reason: &Interrupted) -> String {
+    match reason {
+        Interrupted::TimedOut => "no answer in time".to_owned(),
+        Interrupted::Closed => "the connection was closed before the answer was complete".to_owned(),
+        Interrupted::Other(reason) => Shown(reason).to_string(),
+    }
+}
+
+fn oddity_text(oddity: &Oddity) -> String {
+    match oddity {
+        Oddity::NotJson { content_type, start } => {
+            let kind = if content_type.is_empty() { "no content type" } else { content_type };
+            let start = if start.is_empty() { String::new() } else { format!(", {}", Quoted(start)) };
+            format!("not an answer of Vault ({}{start})", Shown(kind))
+        }
+        Oddity::Shape(what) => format!("not an answer of Vault ({})", Shown(what)),
+        Oddity::Empty => "not an answer of Vault (empty body)".to_owned(),
+        Oddity::TooLong => "not an answer of Vault (far too long)".to_owned(),
+    }
+}
+
+fn redirect_text(reason: &RedirectRefusal) -> String {
+    match reason {
+        RedirectRefusal::Disabled => "a redirect, and redirects are disabled".to_owned(),
+        RedirectRefusal::Twice => "a redirect after a redirect".to_owned(),
+        RedirectRefusal::NoTarget => "a redirect to nowhere".to_owned(),
+        RedirectRefusal::Downgrade(host) => {
+            format!("a redirect from https to http ({}) is not followed", Shown(host))
+        }
+        RedirectRefusal::PlainHost(host) => {
+            format!("a redirect to another host without encryption ({}) is not followed", Shown(host))
+        }
+    }
+}
+
+/// A chain of causes on one line, joined by colons, without the numbers of the operating system.
+pub(super) fn chain_text(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(|cause| {
+        let text = cause.to_string();
+        text.split(" (os error").next().unwrap_or(&text).to_owned()
+    });
+    harmless(&causes.collect::<Vec<_>>().join(": "))
+}

@@ -1,0 +1,93 @@
+//! The one line of a run.
+//!
+//! The lines are a contract: people search their logs for `OK`, `HEALED`, `DRIFT`, `FAIL`, `heal denied`
+//! and `revoked N stale periodic token(s)`.
+
+use super::escape::{Quoted, Shown};
+use super::names::Names;
+use super::{errors, failures};
+use crate::facts::outcome::{HealedFrom, Outcome};
+use crate::facts::swept::{CutCause, SweepEnd, SweepReport};
+
+/// The one line of a run, without its time stamp.
+pub(super) fn outcome_text(outcome: &Outcome, names: &Names<'_>) -> String {
+    match outcome {
+        Outcome::Renewed { display_name, ttl, resumed } => {
+            let swept =
+                resumed.as_ref().map(|report| format!("; resumed an earlier sweep ({})", sweep_text(report)));
+            format!("OK renewed (dn={} ttl={ttl}s){}", Shown(display_name), swept.unwrap_or_default())
+        }
+        Outcome::Healed { from, display_name, report } => {
+            let from = match from {
+                HealedFrom::Foreign => "foreign",
+                HealedFrom::Dying => "dying",
+            };
+            format!(
+                "HEALED: re-minted periodic token from {from} dn={} ({})",
+                Quoted(display_name),
+                sweep_text(report)
+            )
+        }
+        Outcome::Swept(report) if report.is_full() => {
+            format!("OK {}{}", sweep_text(report), failures::accessors_text(&report.stale))
+        }
+        Outcome::Swept(report) => {
+            format!("FAIL: sweep: {}{}", sweep_text(report), failures::accessors_text(&report.stale))
+        }
+        Outcome::Drift { display_name, refusal } => format!(
+            "DRIFT: {} is dn={} — heal denied, foreign token lacks create authority ({}); investigate what wrote it. {}",
+            names.token_file(),
+            Quoted(display_name),
+            failures::refusal_text(refusal),
+            names.recovery()
+        ),
+        Outcome::Failed(failure) => format!("FAIL: {}", failures::failure_text(failure, names)),
+    }
+}
+
+/// `revoked 2 stale periodic token(s)`, and what else there is to say.
+pub(super) fn sweep_text(report: &SweepReport) -> String {
+    let mut parts = Vec::new();
+    let mut kept_because = report.kept_because.as_ref();
+    let revoked = format!("revoked {} stale periodic token(s)", report.stale.len());
+    match &report.end {
+        SweepEnd::Complete => parts.push(revoked),
+        SweepEnd::Off => parts.push("accessor sweep off".to_owned()),
+        SweepEnd::ListDenied | SweepEnd::LookupDenied | SweepEnd::MostlyDenied | SweepEnd::NothingToKeep => {
+            // One denial is enough said.
+            kept_because = None;
+            parts.push(format!("accessor sweep skipped ({})", sweep_end_text(&report.end)));
+            if !report.stale.is_empty() {
+                parts.push(revoked);
+            }
+        }
+        SweepEnd::CutShort { .. } => {
+            parts.push(revoked);
+            parts.push(format!("accessor sweep cut short {}", sweep_end_text(&report.end)));
+        }
+    }
+    if let Some(message) = kept_because {
+        parts.push(format!("{} may not be revoked (403: {})", report.kept.len(), Shown(message)));
+    }
+    if !report.indigestible.is_empty() {
+        parts.push(format!("{} could not be looked at", report.indigestible.len()));
+    }
+    parts.join("; ")
+}
+
+/// Why a sweep did not do all its work; empty if it did.
+pub(super) fn sweep_end_text(end: &SweepEnd) -> String {
+    match end {
+        SweepEnd::Complete | SweepEnd::Off => String::new(),
+        SweepEnd::ListDenied => "list denied".to_owned(),
+        SweepEnd::LookupDenied | SweepEnd::MostlyDenied => "lookup denied".to_owned(),
+        SweepEnd::NothingToKeep => "the server does not know the token to keep".to_owned(),
+        SweepEnd::CutShort { examined, total, cause } => {
+            let cause = match cause {
+                CutCause::Error(error) => errors::error_text(error),
+                CutCause::TimeIsUp => "time is up".to_owned(),
+            };
+            format!("after {examined} of {total} accessors: {cause}")
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Paths and commands as people write them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::escape::Shown;
+use crate::config::DEFAULT_TOKEN_FILE;
+
+/// The names of things on this machine, as people write them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    /// The home directory, written `~`.
+    pub(crate) home: &'a Path,
+    /// The token file.
+    pub(crate) token_file: &'a Path,
+    /// The configuration file that has to be named in commands, if it is not the default one.
+    pub(crate) named_config: Option<&'a Path>,
+    /// The token file, if it has to be named in commands.
+    pub(crate) named_token_file: Option<&'a Path>,
+    /// The flags that said where the server is and whose the token, which commands have to repeat.
+    pub(crate) named_flags: &'a [(&'static str, String)],
+}
+
+impl Names<'_> {
+    /// A path with the home directory shortened.
+    pub(super) fn path(&self, path: &Path) -> String {
+        let shown: PathBuf = match path.strip_prefix(self.home) {
+            Ok(rest) if rest.as_os_str().is_empty() => PathBuf::from("~"),
+            Ok(rest) => Path::new("~").join(rest),
+            Err(_) => path.to_owned(),
+        };
+        Shown(&shown.to_string_lossy()).to_string()
+    }
+
+    pub(super) fn token_file(&self) -> String {
+        self.path(self.token_file)
+    }
+
+    /// How a person mends the token file. Not `vault token create … > ~/.vault-token`: the shell would
+    /// empty the file before the command reads it.
+    pub(super) fn recovery(&self) -> String {
+        format!("Manual re-mint: {}", self.recovery_command())
+    }
+
+    /// This program as a person would call it for this token: `verb` begins with a blank, unless it is empty.
+    pub(super) fn command(&self, verb: &str) -> String {
+        let config = self.named_config.map(|path| format!(" --config {}", for_shell(path)));
+        let token_file = self.named_token_file.map(|path| format!(" --token-file {}", for_shell(path)));
+        let mut command = format!(
+            "vault-token-renew{verb}{}{}",
+            config.unwrap_or_default(),
+            token_file.unwrap_or_default()
+        );
+        for (flag, value) in self.named_flags {
+            // Writing to a string does not fail.
+            let _ = write!(command, " {flag} {}", word_for_shell(value));
+        }
+        command
+    }
+
+    pub(super) fn recovery_command(&self) -> String {
+        let login = if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) {
+            "vault login -method=oidc".to_owned()
+        } else {
+            // A login writes to the default file. The shell must not empty the other one before there is
+            // something to put into it.
+            let file = for_shell(self.token_file);
+            format!("(umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > {file})")
+        };
+        format!("{login} && {}", self.command(""))
+    }
+}
+
+/// A path as a shell takes it literally.
+pub(super) fn for_shell(path: &Path) -> String {
+    word_for_shell(&path.to_string_lossy())
+}
+
+/// A word as a shell takes it literally.
+pub(super) fn word_for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,136 @@
+//! What to do about it, where a line does not say.
+
+use std::io;
+
+use super::failures::MAY_RENEW;
+use super::names::Names;
+use crate::facts::failure::Failure;
+use crate::facts::forecast::Forecast;
+use crate::facts::outcome::Outcome;
+use crate::local::token_file::{ReadError, ReplaceStep};
+use crate::vault::{Call, Error, ErrorKind, Interrupted, Oddity, TlsTrouble, Unreachable};
+
+/// What to do about a failure, where its own line does not say.
+pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<String> {
+    match failure {
+        Failure::TokenFile(ReadError::Missing | ReadError::Empty) => {
+            Some(format!("log in: {}", names.recovery_command()))
+        }
+        Failure::TokenFile(ReadError::Unprintable | ReadError::TooLarge) => {
+            Some(format!("see what wrote it, then: {}", names.recovery_command()))
+        }
+        Failure::TokenFile(ReadError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some("see with `ls -l` whose file it is; it has to be yours".to_owned())
+        }
+        Failure::TokenFile(ReadError::NotAFile | ReadError::Owner(_) | ReadError::Io(_)) => {
+            Some("name the right file with --token-file, VAULT_TOKEN_PATH or the key token_file".to_owned())
+        }
+        Failure::LockBusy => Some("look for a vault-token-renew process that hangs".to_owned()),
+        Failure::Vault(error) | Failure::Unchecked(error) => error_remedy(error),
+        Failure::Contradiction(_) => {
+            Some("compare display_name, policies and period with what the server makes of them".to_owned())
+        }
+        Failure::Replace(error) => Some(match error.step {
+            ReplaceStep::Resolve => {
+                "mend the symbolic link, or name another file with --token-file".to_owned()
+            }
+            ReplaceStep::Stage => "the directory of the token file must be writable and have room".to_owned(),
+            ReplaceStep::Rename => {
+                "a file that is itself a mount point cannot be replaced; mount its directory instead"
+                    .to_owned()
+            }
+        }),
+        Failure::NotOurs { .. } => Some("vault-token-renew without `sweep` heals the file first".to_owned()),
+        Failure::Unsettled(_) => Some("see to the file system, then run it again".to_owned()),
+        Failure::Internal { .. } => Some("please report it, with the version".to_owned()),
+        Failure::FileKeepsChanging => Some("find what writes the token file again and again".to_owned()),
+        Failure::Dead { .. } | Failure::Spent | Failure::Dying { .. } => None,
+    }
+}
+
+fn error_remedy(error: &Error) -> Option<String> {
+    if error.redirected_by.is_some() && error.kind.is_temporary() {
+        return Some(
+            "the server names an address that cannot be reached from here: see its api_addr".to_owned(),
+        );
+    }
+    let text = match &error.kind {
+        ErrorKind::Unreachable(
+            Unreachable::Refused | Unreachable::TimedOut | Unreachable::Name(_) | Unreachable::Other(_),
+        ) => "is the server up and the address right? set --address, VAULT_ADDR or the key address",
+        ErrorKind::Unreachable(Unreachable::Proxy(_)) => {
+            "see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"
+        }
+        ErrorKind::Unreachable(Unreachable::Tls(trouble)) => match trouble {
+            TlsTrouble::UnknownIssuer => "name the authority's certificate in VAULT_CACERT",
+            TlsTrouble::AuthorityAsServer => {
+                "give the server a certificate of its own (CA:FALSE), signed by that authority"
+            }
+            TlsTrouble::WrongName => {
+                "use a name the certificate has, or set VAULT_TLS_SERVER_NAME; names count only as subjectAltName"
+            }
+            TlsTrouble::Expired => "renew the server's certificate, and check both clocks",
+            TlsTrouble::PlainServer => "if the server has no TLS, its address begins with http://",
+            TlsTrouble::Other(_) => "see VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
+        },
+        ErrorKind::Interrupted(Interrupted::TimedOut) => {
+            "the server is slow or hangs; VAULT_CLIENT_TIMEOUT sets how long to wait"
+        }
+        ErrorKind::Interrupted(_) => {
+            "is this the port of a Vault server? one with TLS has an address that begins with https://"
+        }
+        ErrorKind::Sealed => "unseal the server; the token file is as it was",
+        // Go servers answer plain http on a TLS port with a sentence that says so.
+        ErrorKind::NotVault { oddity: Oddity::NotJson { start, .. }, .. }
+            if start.contains("HTTPS server") =>
+        {
+            "this port speaks TLS; its address begins with https://"
+        }
+        ErrorKind::NotVault { .. } | ErrorKind::Redirect { .. } | ErrorKind::Unexpected { .. } => {
+            "is this the address of a Vault server, without /v1 and without a login page in front?"
+        }
+        ErrorKind::NotFound { .. } => {
+            "check the address (without /v1) and the namespace (--namespace, VAULT_NAMESPACE)"
+        }
+        ErrorKind::AnotherToken => {
+            "an agent substitutes its own token; use the address of the server (--address, VAULT_ADDR)"
+        }
+        ErrorKind::Denied { .. } => match error.call {
+            Call::RenewSelf => MAY_RENEW,
+            Call::LookupSelf
+            | Call::Create
+            | Call::CreateOrphan
+            | Call::Accessors
+            | Call::LookupAccessor
+            | Call::RevokeAccessor
+            | Call::RevokeSelf
+            | Call::Capabilities
+            | Call::Policy => return None,
+        },
+        ErrorKind::Refused { .. } => "see what the server objects to",
+        ErrorKind::Throttled { .. } => "try again later; --retry-for sets how long to wait for the server",
+        ErrorKind::Server { .. } => "see the log of the server, or try again later",
+    };
+    Some(text.to_owned())
+}
+
+/// What to do about it, where the line does not say.
+pub(super) fn outcome_remedy(outcome: &Outcome, names: &Names<'_>) -> Option<String> {
+    match outcome {
+        Outcome::Failed(failure) => failure_remedy(failure, names),
+        Outcome::Renewed { .. } | Outcome::Healed { .. } | Outcome::Swept(_) | Outcome::Drift { .. } => None,
+    }
+}
+
+/// What to do about it, where the lines do not say.
+pub(super) fn forecast_remedy(forecast: &Forecast, names: &Names<'_>) -> Option<String> {
+    match forecast {
+        Forecast::Failed(failure) => failure_remedy(failure, names),
+        Forecast::NotRenewed { .. } => Some(MAY_RENEW.to_owned()),
+        Forecast::Renew { .. }
+        | Forecast::Heal { .. }
+        | Forecast::Denied { .. }
+        | Forecast::Try { .. }
+        | Forecast::Sweep { .. } => None,
+    }
+}

@@ -1,0 +1,73 @@
+//! The words of a warning, without time stamp and level.
+
+use super::escape::{Quoted, Shown};
+use super::names::Names;
+use super::{errors, failures};
+use crate::config::SettingsWarning;
+use crate::facts::warning::Warning;
+use crate::local::token_file::LooseMode;
+
+/// What is said, without time stamp and level.
+pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
+    match warning {
+        Warning::Settings(SettingsWarning::TokenVariableIgnored(name)) => {
+            format!(
+                "{name} is set and ignored here; the vault command line uses it instead of the token file"
+            )
+        }
+        Warning::Settings(SettingsWarning::VerificationOff(name)) => {
+            format!("{name} is set: the server's certificate is not verified")
+        }
+        Warning::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
+        Warning::PlaceBusy => {
+            format!("the directory of {} stays locked by another program; going on", names.token_file())
+        }
+        Warning::NoState { path, reason } => {
+            format!("{}: {reason}; going on without its lock and state", names.path(path))
+        }
+        Warning::StateSpoilt { path, reason } => {
+            format!("{}: the state file cannot be read, starting anew: {}", names.path(path), Shown(reason))
+        }
+        Warning::StateUnsaved { path, reason } => {
+            format!("{}: the state cannot be saved: {reason}", names.path(path))
+        }
+        Warning::LeftoversRemain { reason } => {
+            format!(
+                "what a killed run may have left beside {} cannot be removed: {reason}",
+                names.token_file()
+            )
+        }
+        Warning::LogUnwritable { path, reason } => {
+            format!("the log file {} cannot be written: {reason}", names.path(path))
+        }
+        Warning::MetricsUnwritable { path, reason } => {
+            format!("the metrics file {} cannot be written: {reason}", names.path(path))
+        }
+        Warning::Hook(failure) => format!("the deploy hook {}", failures::hook_text(failure)),
+        Warning::LooseMode(LooseMode { mode, tightened }) => format!(
+            "{} had mode {mode:04o}, which lets others read the token; {}",
+            names.token_file(),
+            if *tightened { "it is 0600 now" } else { "it should be 0600" }
+        ),
+        Warning::Unconfirmed => {
+            "the server does not say which token it speaks of; is there an agent in between?".to_owned()
+        }
+        Warning::OtherNamespace { token, settings } => {
+            format!("{}; see --namespace", failures::other_namespace_text(token, settings))
+        }
+        Warning::Server(text) => format!("the server warns: {}", Quoted(text)),
+        Warning::Dying { display_name, dying, seconds_left } => format!(
+            "our token dn={} is dying: {} ({seconds_left}s left); minting its successor",
+            Quoted(display_name),
+            failures::dying_text(*dying)
+        ),
+        Warning::DirectoryUnsynced { reason } => {
+            format!("{} is replaced, but its directory cannot be synced: {reason}", names.token_file())
+        }
+        Warning::Stranded { accessor, error } => format!(
+            "the minted token{} could not be revoked ({}); a sweep that walks will find it",
+            accessor.as_ref().map(|accessor| format!(" {}", Shown(&accessor.short()))).unwrap_or_default(),
+            errors::error_text(error)
+        ),
+    }
+}
