@@ -1,12 +1,12 @@
 //! What a pass would do, without doing it: nothing is sent that changes the server, and nothing is written.
 
-use std::collections::BTreeMap;
-use std::io;
-
+use super::authority::{authority, may_update};
+use super::context::Context;
+use super::current::{Current, inspect, undisturbed};
+use super::entry::saved_state;
 use super::sweep::{Scope, look, sweeps};
 use super::walk::Action;
-use super::{Context, Current, inspect, undisturbed};
-use crate::facts::authority::{Authority, NoAuthority};
+use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
 use crate::facts::forecast::Forecast;
 use crate::facts::swept::SweepReport;
@@ -14,7 +14,7 @@ use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
 use crate::token::TokenInfo;
-use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No, RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
+use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
 /// What a pass would do.
 pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
@@ -75,14 +75,6 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
     .unwrap_or_else(Forecast::Failed)
 }
 
-/// The state as it was last saved, and why it could not be read, if so. Whoever only looks takes no lock and leaves
-/// no trace.
-pub(crate) fn saved_state(context: &Context<'_>) -> (State, Option<io::Error>) {
-    let settings = context.settings;
-    let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
-    State::load(&settings.state_directory, &token_file)
-}
-
 /// What a sweep that keeps the current token would revoke.
 fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> SweepReport {
     look(context, state, &current.token, current.accessor(state), scope, Action::List)
@@ -94,54 +86,4 @@ fn revocable(context: &Context<'_>, current: &Current, mut found: SweepReport) -
         found.kept.append(&mut found.stale);
     }
     found
-}
-
-/// Why a token never mints, whatever its policies allow.
-pub(super) fn never_mints(info: &TokenInfo) -> Option<NoAuthority> {
-    if info.kind.as_deref() == Some("batch") {
-        Some(NoAuthority::Batch)
-    } else if info.num_uses != 0 {
-        Some(NoAuthority::UseLimited)
-    } else {
-        None
-    }
-}
-
-/// On which path the token may mint ours, as far as Vault tells: to mint an orphan with a period takes
-/// `update` and `sudo` on the path of the mint. A no is certain; rules about parameters can still turn a yes
-/// into one.
-pub(super) fn authority(context: &Context<'_>, current: &Current) -> Result<Authority, Failure> {
-    if let Some(reason) = never_mints(&current.info) {
-        return Ok(Authority::Lacking(reason));
-    }
-    let paths = [CREATE_PATH, CREATE_ORPHAN_PATH];
-    let capabilities = match context.client.capabilities(&current.token, &paths) {
-        Ok(capabilities) => capabilities,
-        Err(error) => match error.kind.no() {
-            Some((No::Denied, _)) => return Ok(Authority::Untold),
-            Some((No::Refused | No::NotFound, _)) | None => return Err(Failure::Vault(error)),
-        },
-    };
-    let granted = |path: &str| {
-        let has = |wanted: &str| has(&capabilities, path, wanted);
-        has("root") || (has("update") && has("sudo"))
-    };
-    Ok(match paths.into_iter().find(|path| granted(path)) {
-        Some(path) => Authority::On(path),
-        None => Authority::Lacking(NoAuthority::Capabilities(
-            paths.map(|path| (path, capabilities.get(path).cloned().unwrap_or_default())),
-        )),
-    })
-}
-
-/// Whether the token has `update` on `path`; none if Vault does not tell.
-fn may_update(context: &Context<'_>, current: &Current, path: &str) -> Option<bool> {
-    let capabilities = context.client.capabilities(&current.token, &[path]).ok()?;
-    capabilities
-        .contains_key(path)
-        .then(|| has(&capabilities, path, "update") || has(&capabilities, path, "root"))
-}
-
-fn has(capabilities: &BTreeMap<String, Vec<String>>, path: &str, wanted: &str) -> bool {
-    capabilities.get(path).is_some_and(|capabilities| capabilities.iter().any(|one| one == wanted))
 }

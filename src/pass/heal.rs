@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
+use super::context::{Context, note};
+use super::current::{Current, Held, Interruption, elsewhere, held};
 use super::sweep::{Scope, sweep, sweeps};
-use super::{Context, Current, Held, Interruption, held, note};
 use crate::facts::failure::{Failure, Refusal, RefusedMint};
 use crate::facts::outcome::{HealedFrom, Outcome};
 use crate::facts::warning::Warning;
@@ -97,14 +98,6 @@ pub(super) fn heal(
     };
     let report = sweep(context, state, &minted.token, ours.accessor.as_ref(), Scope::Full);
     Ok(Outcome::Healed { from, display_name, report })
-}
-
-/// The namespace of the token and that of the settings, if they differ. A mint happens in that of the request, where
-/// this token may be nobody.
-pub(super) fn elsewhere(context: &Context<'_>, info: &TokenInfo) -> Option<(String, String)> {
-    let works = context.client.namespace().unwrap_or("");
-    let lives = info.namespace.as_deref().filter(|&lives| lives != works)?;
-    Some((lives.to_owned(), works.to_owned()))
 }
 
 /// Mints by whichever of the two calls is granted. Vault's answer is the only judge; an outage is none.

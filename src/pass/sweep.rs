@@ -1,7 +1,7 @@
 //! How much there is to sweep, and what the state remembers of it. The walk itself is in `walk`.
 
+use super::context::{Context, note};
 use super::walk::{Action, Walk};
-use super::{Context, note};
 use crate::config::{Settings, SweepMode};
 use crate::facts::swept::{SweepEnd, SweepReport};
 use crate::local::state::{Due, State};

@@ -1,9 +1,11 @@
 //! What there is to see of the token in the file and of its namesakes, without touching either.
 
-use super::dry_run::{self, authority, saved_state};
+use super::authority::{authority, never_mints};
+use super::context::Context;
+use super::current::{Current, elsewhere, inspect, undisturbed};
+use super::entry::saved_state;
 use super::sweep::{Scope, look};
 use super::walk::Action;
-use super::{Context, Current, inspect, undisturbed};
 use crate::config::SweepMode;
 use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
@@ -26,8 +28,8 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
             },
         };
         let mut view = View {
-            authority: dry_run::never_mints(&current.info).map(Authority::Lacking),
-            elsewhere: super::heal::elsewhere(context, &current.info),
+            authority: never_mints(&current.info).map(Authority::Lacking),
+            elsewhere: elsewhere(context, &current.info),
             namesakes: None,
             policies: Vec::new(),
             verdict,

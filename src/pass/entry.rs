@@ -1,0 +1,64 @@
+//! The way in: the run locks and the state; or the state alone, for whoever only looks.
+
+use std::io;
+
+use super::context::Context;
+use crate::facts::failure::Failure;
+use crate::facts::warning::Warning;
+use crate::io_text::io_text;
+use crate::local::lock::{self, Lock, Locking};
+use crate::local::staged;
+use crate::local::state::State;
+
+/// Takes the run locks and loads the state. What cannot be had, the pass goes on without.
+pub(super) fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
+    let settings = context.settings;
+    let directory = &settings.state_directory;
+    // Where the name leads nowhere, reading will say so; until then the name itself will do.
+    let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
+    let waiting = || (context.warn)(Warning::WaitingForLock);
+    let run_lock = match lock::lock(directory, &token_file, waiting) {
+        Ok(Locking::Held(lock)) => Some(lock),
+        Ok(Locking::Busy) => return Err(Failure::LockBusy),
+        Err(error) => {
+            (context.warn)(Warning::NoState { path: directory.clone(), reason: io_text(&error) });
+            None
+        }
+    };
+    // A run that keeps its state elsewhere, because its XDG_STATE_HOME differs, or that can keep none, meets
+    // us only here. Its sweep would take the token we are about to store for a stale one.
+    let place_lock = match lock::lock_place(&token_file, waiting) {
+        Ok(Locking::Held(lock)) => Some(lock),
+        // Anybody who may read the directory can hold this one for ever, and must not be able to let a token
+        // die.
+        Ok(Locking::Busy) => {
+            (context.warn)(Warning::PlaceBusy);
+            None
+        }
+        // No such directory, or a file system without locks: reading says the one, and the other is no reason
+        // to let a token die.
+        Err(_) => None,
+    };
+    let (state, spoilt) = match run_lock {
+        Some(_) => State::load(directory, &token_file),
+        None => (State::fleeting(), None),
+    };
+    if let Some(error) = spoilt {
+        (context.warn)(Warning::StateSpoilt { path: directory.clone(), reason: io_text(&error) });
+    }
+    // What a killed run left beside the token file may hold a living token.
+    if place_lock.is_some()
+        && let Err(error) = staged::remove_leftovers(&token_file, rustix::process::geteuid().as_raw())
+    {
+        (context.warn)(Warning::LeftoversRemain { reason: io_text(&error) });
+    }
+    Ok(([run_lock, place_lock], state))
+}
+
+/// The state as it was last saved, and why it could not be read, if so. Whoever only looks takes no lock and leaves
+/// no trace.
+pub(crate) fn saved_state(context: &Context<'_>) -> (State, Option<io::Error>) {
+    let settings = context.settings;
+    let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
+    State::load(&settings.state_directory, &token_file)
+}
