@@ -14,7 +14,7 @@ use crate::facts::failure::Failure;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
-use crate::local::history::{History, Seen};
+use crate::local::history::{HeldToken, History};
 use crate::local::hook::{Event, HookOutput};
 use crate::pass::{self, Aftermath, Context};
 use crate::report;
@@ -98,9 +98,9 @@ fn act(
         token_file: settings.token_file.path(),
         now: clock.seconds(),
     };
-    let conclude = |verb, outcome: &Outcome, seen: Option<&Seen>| {
+    let conclude = |verb, outcome: &Outcome, held: Option<&HeldToken>| {
         let status = if detailed { outcome.detailed_exit_status() } else { outcome.exit_status() };
-        report.outcome(subject(verb), outcome, seen, status);
+        report.outcome(subject(verb), outcome, held, status);
         report.answered(status)
     };
     if let Some(Verb::Status(flags)) = &command.verb {
@@ -134,11 +134,11 @@ fn act(
     }
     let outcome = survived(|| if sweeps { pass::sweep_now(&context) } else { pass::run(&context) })
         .unwrap_or_else(Outcome::Failed);
-    let Aftermath { seen, hook_due } = aftermath.take();
-    if let Some(seen) = seen.as_ref().filter(|_| hook_due) {
-        tell_hook(&settings, &report, seen, clock);
+    let Aftermath { held, hook_due } = aftermath.take();
+    if let Some(held) = held.as_ref().filter(|_| hook_due) {
+        tell_hook(&settings, &report, held, clock);
     }
-    Ok(conclude(verb, &outcome, seen.as_ref()))
+    Ok(conclude(verb, &outcome, held.as_ref()))
 }
 
 /// Writes the figures where they are wanted.
@@ -150,12 +150,12 @@ fn publish(settings: &Settings, report: &Report<'_>, history: &History) {
 
 /// Runs the deploy hook, if there is one. The locks are given back by now: a hook may look at the token with this
 /// very program. What becomes of it is reported, and changes nothing: the token file holds our token.
-fn tell_hook(settings: &Settings, report: &Report<'_>, seen: &Seen, clock: Clock) {
+fn tell_hook(settings: &Settings, report: &Report<'_>, held: &HeldToken, clock: Clock) {
     let Some(hook) = &settings.hook else { return };
     let event = Event {
         token_file: settings.token_file.path(),
-        display_name: &seen.display_name,
-        ttl: seen.ends_at.map_or(0, |end| end.saturating_sub(clock.seconds())),
+        display_name: &held.display_name,
+        ttl: held.ends_at.map_or(0, |end| end.saturating_sub(clock.seconds())),
     };
     let output = match report.format() {
         Format::Lines => HookOutput::Out,

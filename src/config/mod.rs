@@ -165,7 +165,12 @@ impl Sources<'_> {
     }
 
     /// The same for a setting whose variable is `VTR_` and the key in capitals.
-    fn own(&self, key: &str, flag: Option<&String>, in_file: Option<&String>) -> Result<Option<Given>> {
+    fn vtr_setting(
+        &self,
+        key: &str,
+        flag: Option<&String>,
+        in_file: Option<&String>,
+    ) -> Result<Option<Given>> {
         let variable = self.environment.get(&format!("VTR_{}", key.to_ascii_uppercase()))?;
         Ok(self.given(key, flag, variable, in_file))
     }
@@ -219,12 +224,19 @@ impl Settings {
             token_path,
             sources.file.token_file.as_ref(),
         );
-        let log_file = sources.own("log_file", flags.log_file.as_ref(), sources.file.log_file.as_ref())?;
-        let retry_for =
-            sources.own("retry_for", flags.retry_for.as_ref(), text(sources.file.retry_for.as_ref()))?;
-        let sweep = sources.own("sweep", flags.sweep.as_ref(), sources.file.sweep.as_ref())?;
-        let metrics_file =
-            sources.own("metrics_file", flags.metrics_file.as_ref(), sources.file.metrics_file.as_ref())?;
+        let log_file =
+            sources.vtr_setting("log_file", flags.log_file.as_ref(), sources.file.log_file.as_ref())?;
+        let retry_for = sources.vtr_setting(
+            "retry_for",
+            flags.retry_for.as_ref(),
+            text(sources.file.retry_for.as_ref()),
+        )?;
+        let sweep = sources.vtr_setting("sweep", flags.sweep.as_ref(), sources.file.sweep.as_ref())?;
+        let metrics_file = sources.vtr_setting(
+            "metrics_file",
+            flags.metrics_file.as_ref(),
+            sources.file.metrics_file.as_ref(),
+        )?;
         let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
         let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
         let metrics_file = path(metrics_file, &home)?;
@@ -291,9 +303,12 @@ fn named_flags(flags: &SettingsFlags) -> Vec<(&'static str, String)> {
 /// What to run after the token file was replaced.
 fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
     let command =
-        sources.own("deploy_hook", flags.deploy_hook.as_ref(), sources.file.deploy_hook.as_ref())?;
-    let timeout =
-        sources.own("hook_timeout", flags.hook_timeout.as_ref(), text(sources.file.hook_timeout.as_ref()))?;
+        sources.vtr_setting("deploy_hook", flags.deploy_hook.as_ref(), sources.file.deploy_hook.as_ref())?;
+    let timeout = sources.vtr_setting(
+        "hook_timeout",
+        flags.hook_timeout.as_ref(),
+        text(sources.file.hook_timeout.as_ref()),
+    )?;
     let timeout = match timeout {
         Some(given) => given.check(hook_timeout)?,
         None => duration::parse(DEFAULT_HOOK_TIMEOUT)?,
@@ -371,7 +386,7 @@ fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
         ),
     };
     let Some(first) = policies.first() else { bail!("{policies_source}: at least one policy is needed") };
-    let required = sources.own(
+    let required = sources.vtr_setting(
         "required_policy",
         flags.required_policy.as_ref(),
         sources.file.required_policy.as_ref(),
@@ -389,7 +404,7 @@ fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
             policies.join(", ")
         );
     }
-    let period = sources.own("period", flags.period.as_ref(), text(sources.file.period.as_ref()))?;
+    let period = sources.vtr_setting("period", flags.period.as_ref(), text(sources.file.period.as_ref()))?;
     let period = match period {
         Some(given) => given.check(whole_seconds)?,
         None => whole_seconds(DEFAULT_PERIOD)?,
@@ -567,7 +582,7 @@ fn connection(
             bail!("{} is not supported; unset it for this program", variable.name);
         }
     }
-    if let Some(variable) = on(environment, "SRV_LOOKUP")? {
+    if let Some(variable) = switched_on(environment, "SRV_LOOKUP")? {
         bail!("{variable} is not supported; give the address of a server");
     }
 
@@ -581,7 +596,8 @@ fn connection(
     let timeout = environment.official("CLIENT_TIMEOUT")?;
     let timeout = timeout.map(|variable| wait(&variable.value).context(variable.name)).transpose()?;
     let in_file = sources.file.sweep_concurrency.map(|number| number.to_string());
-    let concurrent = sources.own("sweep_concurrency", flags.sweep_concurrency.as_ref(), in_file.as_ref())?;
+    let concurrent =
+        sources.vtr_setting("sweep_concurrency", flags.sweep_concurrency.as_ref(), in_file.as_ref())?;
     let concurrent = concurrent.map_or(Ok(DEFAULT_CONCURRENCY), |given| given.check(concurrency))?;
 
     Ok(ConnectionSettings {
@@ -591,7 +607,7 @@ fn connection(
         },
         namespace: namespace.map(|given| given.check(canonical_namespace)).transpose()?.flatten(),
         timeout: timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_CLIENT_TIMEOUT),
-        disable_redirects: on(environment, "DISABLE_REDIRECTS")?.is_some(),
+        disable_redirects: switched_on(environment, "DISABLE_REDIRECTS")?.is_some(),
         concurrency: usize::try_from(concurrent)?,
         tls: tls(environment, warnings)?,
         proxies: proxies(environment)?,
@@ -628,7 +644,7 @@ fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result
         }
         (None, None) => None,
     };
-    let skip_verify = on(environment, "SKIP_VERIFY")?;
+    let skip_verify = switched_on(environment, "SKIP_VERIFY")?;
     if let Some(name) = &skip_verify {
         warnings.push(SettingsWarning::VerificationOff(name.clone()));
     }
@@ -662,7 +678,7 @@ fn proxies(environment: &Environment) -> Result<ProxyRules> {
 
 /// The name of a switch of the official command lines, if it is on. Its values are those of Go's
 /// `strconv.ParseBool`; anything else is an error there too.
-fn on(environment: &Environment, name: &str) -> Result<Option<String>> {
+fn switched_on(environment: &Environment, name: &str) -> Result<Option<String>> {
     let Some(variable) = environment.official(name)? else { return Ok(None) };
     match variable.value.as_str() {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(variable.name)),

@@ -2,9 +2,9 @@
 
 use super::authority::NoAuthority;
 use super::failure::Failure;
-use super::swept::SweepReport;
+use super::swept::Swept;
 use crate::identity::Dying;
-use crate::local::history::Seen;
+use crate::local::history::HeldToken;
 
 /// What a run would do.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) enum Forecast {
         /// Seconds it has left.
         ttl: u64,
         /// The sweep an earlier run could not finish, if one is due.
-        sweep: Option<SweepReport>,
+        sweep: Option<Swept>,
         /// Whether an earlier run did not get to run the deploy hook.
         owes_hook: bool,
     },
@@ -34,7 +34,7 @@ pub(crate) enum Forecast {
         /// Whether it bears our name, so that the sweep will revoke it.
         leftover: bool,
         /// What the sweep would find.
-        sweep: SweepReport,
+        sweep: Swept,
     },
     /// Fail for want of authority.
     Denied {
@@ -70,7 +70,7 @@ pub(crate) enum Forecast {
         /// Seconds it has left.
         ttl: u64,
         /// What it would find.
-        sweep: SweepReport,
+        sweep: Swept,
     },
     /// Fail for another reason.
     Failed(Failure),
@@ -105,7 +105,7 @@ impl Forecast {
     }
 
     /// The token that is in the token file at `now` (seconds since 1970), as far as it is known.
-    pub(crate) fn seen(&self, now: u64) -> Option<Seen> {
+    pub(crate) fn held(&self, now: u64) -> Option<HeldToken> {
         let (display_name, ttl, ours) = match self {
             Self::Renew { display_name, ttl, .. }
             | Self::NotRenewed { display_name, ttl }
@@ -116,11 +116,11 @@ impl Forecast {
             Self::Failed(_) => return None,
         };
         let ends_at = (ttl > 0).then(|| now.saturating_add(ttl));
-        Some(Seen { display_name: display_name.clone(), ours, ends_at, lease: None, dying: None })
+        Some(HeldToken { display_name: display_name.clone(), ours, ends_at, lease: None, dying: None })
     }
 
     /// What a sweep would do, if there would be one.
-    pub(crate) fn sweep(&self) -> Option<&SweepReport> {
+    pub(crate) fn sweep(&self) -> Option<&Swept> {
         match self {
             Self::Renew { sweep, .. } => sweep.as_ref(),
             Self::Heal { sweep, .. } | Self::Sweep { sweep, .. } => Some(sweep),

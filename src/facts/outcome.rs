@@ -1,7 +1,7 @@
 //! How a run ended, and its exit status.
 
 use super::failure::{Failure, Refusal};
-use super::swept::SweepReport;
+use super::swept::Swept;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) enum Outcome {
         /// Seconds it has to live now.
         ttl: u64,
         /// The sweep an earlier run could not finish, if one was due.
-        resumed: Option<SweepReport>,
+        resumed: Option<Swept>,
     },
     /// The token file holds ours again.
     Healed {
@@ -23,10 +23,10 @@ pub(crate) enum Outcome {
         /// The name of what was in it.
         display_name: String,
         /// What the sweep did.
-        report: SweepReport,
+        swept: Swept,
     },
     /// The verb `sweep` did its work.
-    Swept(SweepReport),
+    Swept(Swept),
     /// The token is foreign, and too weak to mint ours.
     Drift {
         /// Its name.
@@ -63,7 +63,7 @@ impl Outcome {
     pub(crate) fn level(&self) -> Level {
         match self {
             Self::Renewed { .. } | Self::Healed { .. } => Level::Info,
-            Self::Swept(report) if report.is_full() => Level::Info,
+            Self::Swept(swept) if swept.is_full() => Level::Info,
             Self::Swept(_) | Self::Drift { .. } | Self::Failed(_) => Level::Error,
         }
     }
@@ -73,7 +73,7 @@ impl Outcome {
         match self {
             Self::Renewed { .. } => "renewed",
             Self::Healed { .. } => "healed",
-            Self::Swept(report) if report.is_full() => "swept",
+            Self::Swept(swept) if swept.is_full() => "swept",
             Self::Drift { .. } => "drift",
             Self::Swept(_) | Self::Failed(_) => "failed",
         }
@@ -83,24 +83,24 @@ impl Outcome {
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Renewed { .. } | Self::Healed { .. } => None,
-            Self::Swept(report) => (!report.is_full()).then_some("sweep_incomplete"),
+            Self::Swept(swept) => (!swept.is_full()).then_some("sweep_incomplete"),
             Self::Drift { .. } => Some("denied"),
             Self::Failed(failure) => Some(failure.id()),
         }
     }
 
     /// The sweep, if there was one.
-    pub(crate) fn sweep(&self) -> Option<&SweepReport> {
+    pub(crate) fn sweep(&self) -> Option<&Swept> {
         match self {
             Self::Renewed { resumed, .. } => resumed.as_ref(),
-            Self::Healed { report, .. } | Self::Swept(report) => Some(report),
+            Self::Healed { swept, .. } | Self::Swept(swept) => Some(swept),
             Self::Drift { .. } | Self::Failed(_) => None,
         }
     }
 
     /// How many stale tokens it revoked.
     pub(crate) fn swept(&self) -> u64 {
-        self.sweep().map_or(0, |report| u64::try_from(report.stale.len()).unwrap_or(u64::MAX))
+        self.sweep().map_or(0, |swept| u64::try_from(swept.stale.len()).unwrap_or(u64::MAX))
     }
 
     /// The exit status: 0 or 1.
@@ -116,7 +116,7 @@ impl Outcome {
         match self {
             Self::Renewed { .. } => 10,
             Self::Healed { .. } => 11,
-            Self::Swept(report) => report.detailed_exit_status(),
+            Self::Swept(swept) => swept.detailed_exit_status(),
             Self::Drift { .. } => 3,
             Self::Failed(failure) => failure.detailed_exit_status(),
         }

@@ -9,15 +9,15 @@ use crate::vault::{Error, ErrorKind, Said};
 
 /// What a sweep did.
 #[derive(Debug, Default)]
-pub(crate) struct SweepReport {
+pub(crate) struct Swept {
     /// Stale tokens: revoked, or only found in a dry run.
     pub(crate) stale: Vec<Accessor>,
     /// Accessors that turned out to name nothing.
     pub(crate) gone: BTreeSet<String>,
     /// Stale tokens whose revocation Vault forbids.
-    pub(crate) kept: Vec<Accessor>,
+    pub(crate) irrevocable: Vec<Accessor>,
     /// Vault's words about the first of them.
-    pub(crate) kept_because: Option<String>,
+    pub(crate) irrevocable_because: Option<String>,
     /// Remembered tokens a dry run may not look at.
     pub(crate) unseen: usize,
     /// Tokens of our name that are not ours to revoke.
@@ -26,7 +26,7 @@ pub(crate) struct SweepReport {
     pub(crate) indigestible: Vec<Accessor>,
     /// What a later sweep has to look at once more, because a wrong answer would look the same; those of our
     /// name first.
-    pub(crate) second_look: Vec<Accessor>,
+    pub(crate) doubtful: Vec<Accessor>,
     /// How it ended.
     pub(crate) end: SweepEnd,
 }
@@ -68,8 +68,8 @@ pub(crate) enum CutCause {
     TimeIsUp,
 }
 
-impl SweepReport {
-    /// The report of a sweep that had nothing to keep and therefore did nothing.
+impl Swept {
+    /// That of a sweep that had nothing to keep and therefore did nothing.
     pub(crate) fn nothing_to_keep() -> Self {
         Self { end: SweepEnd::NothingToKeep, ..Self::default() }
     }
@@ -104,12 +104,14 @@ impl SweepReport {
     /// Whether `accessor` need not be remembered any longer.
     pub(crate) fn is_gone(&self, accessor: &Accessor) -> bool {
         let found_gone = self.stale.contains(accessor) || self.gone.contains(accessor.as_str());
-        if self.second_look.contains(accessor) {
+        if self.doubtful.contains(accessor) {
             return false;
         }
         match self.end {
             // Everything was seen, so what is none of these is either gone or not ours to revoke.
-            SweepEnd::Complete => !self.kept.contains(accessor) && !self.indigestible.contains(accessor),
+            SweepEnd::Complete => {
+                !self.irrevocable.contains(accessor) && !self.indigestible.contains(accessor)
+            }
             SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
@@ -121,7 +123,7 @@ impl SweepReport {
 
     /// Whether it did all that was asked of it.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self.end, SweepEnd::Complete) && self.kept.is_empty() && self.indigestible.is_empty()
+        matches!(self.end, SweepEnd::Complete) && self.irrevocable.is_empty() && self.indigestible.is_empty()
     }
 
     /// The exit status of the verb `sweep` with `--detailed-exitcode`.

@@ -1,6 +1,6 @@
 use super::failure::{Failure, Refusal, RefusedMint};
 use super::outcome::{HealedFrom, Outcome};
-use super::swept::{CutCause, SweepEnd, SweepReport};
+use super::swept::{CutCause, SweepEnd, Swept};
 use crate::identity::Dying;
 use crate::local::state::Due;
 use crate::local::token_file::ReadError;
@@ -11,13 +11,13 @@ fn accessor(text: &str) -> Accessor {
     Accessor::new(text.to_owned()).unwrap()
 }
 
-fn swept(count: usize) -> SweepReport {
+fn swept(count: usize) -> Swept {
     let stale = (0..count).map(|number| accessor(&format!("accessor-{number}"))).collect();
-    SweepReport { stale, ..SweepReport::default() }
+    Swept { stale, ..Swept::default() }
 }
 
-fn ended(end: SweepEnd) -> SweepReport {
-    SweepReport { end, ..SweepReport::default() }
+fn ended(end: SweepEnd) -> Swept {
+    Swept { end, ..Swept::default() }
 }
 
 fn failed(kind: ErrorKind) -> Error {
@@ -29,8 +29,8 @@ fn denied() -> RefusedMint {
     RefusedMint { status: 403, message: "permission denied".to_owned() }
 }
 
-fn healed(from: HealedFrom, name: &str, report: SweepReport) -> Outcome {
-    Outcome::Healed { from, display_name: name.to_owned(), report }
+fn healed(from: HealedFrom, name: &str, swept: Swept) -> Outcome {
+    Outcome::Healed { from, display_name: name.to_owned(), swept }
 }
 
 fn drift(name: &str) -> Outcome {
@@ -88,17 +88,17 @@ fn the_exit_status_says_as_much_as_was_asked_for() {
 #[test]
 fn only_what_is_known_to_be_gone_is_forgotten() {
     let (stale, gone, kept, other) = (accessor("s"), accessor("g"), accessor("k"), accessor("o"));
-    let report = |end| SweepReport {
+    let ended = |end| Swept {
         stale: vec![stale.clone()],
         gone: ["g".to_owned()].into(),
-        kept: vec![kept.clone()],
+        irrevocable: vec![kept.clone()],
         end,
-        ..SweepReport::default()
+        ..Swept::default()
     };
-    let complete = SweepReport { indigestible: vec![accessor("i")], ..report(SweepEnd::Complete) };
+    let complete = Swept { indigestible: vec![accessor("i")], ..ended(SweepEnd::Complete) };
     assert_eq!([&stale, &gone, &kept, &other].map(|one| complete.is_gone(one)), [true, true, false, true]);
     assert!(!complete.is_gone(&accessor("i")), "whose it is nobody knows");
-    let doubtful = SweepReport { second_look: vec![stale.clone()], ..report(SweepEnd::Complete) };
+    let doubtful = Swept { doubtful: vec![stale.clone()], ..ended(SweepEnd::Complete) };
     assert_eq!([&stale, &gone, &other].map(|one| doubtful.is_gone(one)), [false, true, true]);
     for end in [
         SweepEnd::Off,
@@ -108,8 +108,8 @@ fn only_what_is_known_to_be_gone_is_forgotten() {
         SweepEnd::NothingToKeep,
         SweepEnd::CutShort { examined: 1, total: 2, cause: CutCause::TimeIsUp },
     ] {
-        let report = report(end);
-        assert_eq!([&stale, &gone, &kept, &other].map(|one| report.is_gone(one)), [true, true, false, false]);
+        let swept = ended(end);
+        assert_eq!([&stale, &gone, &kept, &other].map(|one| swept.is_gone(one)), [true, true, false, false]);
     }
 }
 
@@ -127,7 +127,7 @@ fn a_sweep_without_an_end_of_its_own_is_taken_up_again() {
 }
 
 #[test]
-fn a_second_look_is_repeated_only_if_something_came_between() {
+fn doubtful_accessors_are_kept_only_if_something_came_between() {
     let cut = |cause| ended(SweepEnd::CutShort { examined: 0, total: 1, cause }).is_worth_repeating();
     let error = |kind| CutCause::Error(Box::new(failed(kind)));
     assert!(cut(CutCause::TimeIsUp));

@@ -16,8 +16,8 @@ const LONGEST_NAME: usize = 256;
 #[serde(default)]
 pub(crate) struct History {
     /// What was in the token file when a run could last tell.
-    #[serde(deserialize_with = "lenient")]
-    pub(crate) seen: Sight,
+    #[serde(rename = "seen", deserialize_with = "lenient")]
+    pub(crate) contents: Contents,
     /// The last pass.
     #[serde(deserialize_with = "lenient")]
     pub(crate) last_run: Option<LastRun>,
@@ -29,33 +29,34 @@ pub(crate) struct History {
     pub(crate) counters: Counters,
 }
 
-/// What a run found in the token file. An outage is no sight: it leaves the one before.
+/// What a run found in the token file. An outage finds nothing out: what was found before stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Sight {
+pub(crate) enum Contents {
     /// No run has ever been able to tell.
     #[default]
-    Never,
+    #[serde(rename = "never")]
+    Unknown,
     /// No living token.
-    Nothing,
+    #[serde(rename = "nothing")]
+    NoToken,
     /// This one.
     #[serde(untagged)]
-    Token(Seen),
+    Held(HeldToken),
 }
 
-impl Sight {
+impl Contents {
     /// The living token that was there.
-    pub(crate) fn token(&self) -> Option<&Seen> {
+    pub(crate) fn held(&self) -> Option<&HeldToken> {
         match self {
-            Self::Token(seen) => Some(seen),
-            Self::Never | Self::Nothing => None,
+            Self::Held(held) => Some(held),
+            Self::Unknown | Self::NoToken => None,
         }
     }
 }
 
-/// The token in the token file, as a run saw it. Times are seconds since 1970, this machine's clock.
+/// The token in the token file, as a run found it. Times are seconds since 1970, this machine's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct HeldToken {
     /// Its name.
     pub(crate) display_name: String,
     /// Whether it was ours.
@@ -70,7 +71,7 @@ pub(crate) struct Seen {
     pub(crate) dying: Option<Dying>,
 }
 
-impl Seen {
+impl HeldToken {
     /// What a lookup at `now` says.
     pub(crate) fn new(info: &TokenInfo, ours: bool, now: u64) -> Self {
         let ends_at = info.ends().then(|| now.saturating_add(info.ttl));
@@ -187,10 +188,10 @@ mod tests {
     #[test]
     fn what_was_seen_ends_when_the_lookup_or_the_renewal_says() {
         let info = TokenInfo { display_name: "token-x".to_owned(), ttl: 50, ..TokenInfo::default() };
-        let seen = Seen::new(&info, true, 1_000);
-        assert_eq!((seen.ends_at, seen.lease), (Some(1_050), None));
-        let renewed = seen.renewed(600, 1_001);
+        let held = HeldToken::new(&info, true, 1_000);
+        assert_eq!((held.ends_at, held.lease), (Some(1_050), None));
+        let renewed = held.renewed(600, 1_001);
         assert_eq!((renewed.ends_at, renewed.lease), (Some(1_601), Some(600)));
-        assert_eq!(Seen::new(&TokenInfo::default(), false, 1_000).ends_at, None);
+        assert_eq!(HeldToken::new(&TokenInfo::default(), false, 1_000).ends_at, None);
     }
 }

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::history::{Counters, Ending, History, LastRun, Seen, Sight, lenient};
+use super::history::{Contents, Counters, Ending, HeldToken, History, LastRun, lenient};
 use super::staged::{Readers, Staged};
 use super::state_dir::{check_owner, file_name, is_own};
 use crate::identity::Dying;
@@ -24,7 +24,7 @@ const REMEMBERED: usize = 64;
 
 /// No more accessors than this get a second look. On a busy server many tokens end during a walk, and those of
 /// our name, which matter, come first.
-pub(crate) const SECOND_LOOKS: usize = 64;
+pub(crate) const MOST_DOUBTFUL: usize = 64;
 
 /// A larger state file is not one of ours.
 const LARGEST: u64 = 1024 * 1024;
@@ -49,8 +49,8 @@ struct Record {
     #[serde(deserialize_with = "lenient")]
     kept: Option<Accessor>,
     /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
-    #[serde(deserialize_with = "lenient")]
-    second_look: Vec<Accessor>,
+    #[serde(rename = "second_look", deserialize_with = "lenient")]
+    doubtful: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
     #[serde(deserialize_with = "entries")]
     minted: Vec<Accessor>,
@@ -88,7 +88,7 @@ pub(crate) struct State {
     file: Option<PathBuf>,
     record: Record,
     /// Whether this run could tell what is in the token file.
-    sighted: bool,
+    told: bool,
     /// Whether there is a state file that could not be read, and may be as good as ever the next time.
     unread: bool,
 }
@@ -109,12 +109,12 @@ impl State {
         let garbled = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
         let unread = error.as_ref().is_some_and(|error| !garbled.contains(&error.kind()));
         let foreign = error.is_some() && file.symlink_metadata().is_ok_and(|data| !is_own(&data));
-        (Self { file: Some(file).filter(|_| !foreign), record, sighted: false, unread }, error)
+        (Self { file: Some(file).filter(|_| !foreign), record, told: false, unread }, error)
     }
 
     /// A state that is forgotten when the pass ends.
     pub(crate) fn fleeting() -> Self {
-        Self { file: None, record: Record::default(), sighted: false, unread: false }
+        Self { file: None, record: Record::default(), told: false, unread: false }
     }
 
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
@@ -137,8 +137,8 @@ impl State {
     }
 
     /// What the last sweep believes gone, or could not make out.
-    pub(crate) fn second_look(&self) -> &[Accessor] {
-        &self.record.second_look
+    pub(crate) fn doubtful(&self) -> &[Accessor] {
+        &self.record.doubtful
     }
 
     /// The tokens minted here that may still live, oldest first.
@@ -152,26 +152,26 @@ impl State {
     }
 
     /// Remembers what is in the token file, to be saved with the end of the run.
-    pub(crate) fn see(&mut self, sight: Sight) {
-        self.record.history.seen = sight;
-        self.sighted = true;
+    pub(crate) fn set_contents(&mut self, contents: Contents) {
+        self.record.history.contents = contents;
+        self.told = true;
     }
 
-    /// Remembers why the token that was seen will end.
-    pub(crate) fn see_dying(&mut self, dying: Dying) {
-        if let Sight::Token(seen) = &mut self.record.history.seen {
-            seen.dying = Some(dying);
+    /// Remembers why the token in the file will end.
+    pub(crate) fn set_dying(&mut self, dying: Dying) {
+        if let Contents::Held(held) = &mut self.record.history.contents {
+            held.dying = Some(dying);
         }
     }
 
-    /// Begins anew: what was seen so far may not be there any more.
-    pub(crate) fn look_away(&mut self) {
-        self.sighted = false;
+    /// Begins anew: what was found so far may not be there any more.
+    pub(crate) fn disregard(&mut self) {
+        self.told = false;
     }
 
     /// The living token that this run saw in the token file.
-    pub(crate) fn seen_now(&self) -> Option<&Seen> {
-        self.record.history.seen.token().filter(|_| self.sighted)
+    pub(crate) fn held_now(&self) -> Option<&HeldToken> {
+        self.record.history.contents.held().filter(|_| self.told)
     }
 
     /// Whether the deploy hook has still to be told of a replacement.
@@ -239,12 +239,12 @@ impl State {
         &mut self,
         due: Due,
         gone: &[Accessor],
-        mut second_look: Vec<Accessor>,
+        mut doubtful: Vec<Accessor>,
     ) -> io::Result<()> {
-        second_look.truncate(SECOND_LOOKS);
+        doubtful.truncate(MOST_DOUBTFUL);
         self.set_due(due);
         let record = &mut self.record;
-        record.second_look = second_look;
+        record.doubtful = doubtful;
         record.minted.retain(|accessor| !gone.contains(accessor));
         self.save()
     }
@@ -311,16 +311,16 @@ mod tests {
         assert_eq!(state.due(), Due::Denied);
         state.note_swept(Due::Sweep, &[], Vec::new()).unwrap();
         assert_eq!(state.due(), Due::Sweep);
-        let many: Vec<_> = (0..=SECOND_LOOKS).map(|number| accessor(&number.to_string())).collect();
+        let many: Vec<_> = (0..=MOST_DOUBTFUL).map(|number| accessor(&number.to_string())).collect();
         state.note_swept(Due::Nothing, &[], many.clone()).unwrap();
 
         let (mut state, _) = State::load(directory.path(), file());
         assert!(!state.is_sweep_due());
         assert_eq!(state.minted(), [accessor("two")]);
-        assert_eq!(state.second_look(), &many[..SECOND_LOOKS]);
+        assert_eq!(state.doubtful(), &many[..MOST_DOUBTFUL]);
         state.note_discarded(Due::Denied, Some(&accessor("two"))).unwrap();
         assert_eq!(state.due(), Due::Denied);
-        assert!(state.is_sweep_due() && state.minted().is_empty() && !state.second_look().is_empty());
+        assert!(state.is_sweep_due() && state.minted().is_empty() && !state.doubtful().is_empty());
         state.note_discarded(Due::Nothing, None).unwrap();
         assert!(!state.is_sweep_due());
         let (other, _) = State::load(directory.path(), Path::new("/home/emo/.vault-token"));
@@ -427,7 +427,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (mut state, _) = State::load(directory.path(), file());
         let display_name = "é".repeat(1_000_000);
-        state.see(Sight::Token(Seen::new(&TokenInfo { display_name, ..TokenInfo::default() }, false, 1)));
+        state.set_contents(Contents::Held(HeldToken::new(
+            &TokenInfo { display_name, ..TokenInfo::default() },
+            false,
+            1,
+        )));
         state.note_mint(&accessor("one")).unwrap();
         let (state, error) = State::load(directory.path(), file());
         assert!(error.is_none());

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::facts::warning::Warning;
 use crate::io_text::io_text;
-use crate::local::history::{History, Seen};
+use crate::local::history::{HeldToken, History};
 use crate::vault::Client;
 
 /// What a pass works with. Everything that could differ in a test is handed in.
@@ -31,13 +31,13 @@ pub(crate) struct Context<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Aftermath {
     /// The living token in the token file, if this run saw it.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) held: Option<HeldToken>,
     /// Whether the deploy hook has to run now.
     pub(crate) hook_due: bool,
 }
 
 /// A state that cannot be saved is worth a warning, and nothing more.
-pub(super) fn note(context: &Context<'_>, saved: std::io::Result<()>) {
+pub(super) fn warn_unsaved(context: &Context<'_>, saved: std::io::Result<()>) {
     if let Err(error) = saved {
         let path = context.settings.state_directory.clone();
         (context.warn)(Warning::StateUnsaved { path, reason: io_text(&error) });

@@ -8,7 +8,7 @@ use super::context::Context;
 use crate::facts::failure::Failure;
 use crate::facts::warning::Warning;
 use crate::identity::Verdict;
-use crate::local::history::{Seen, Sight};
+use crate::local::history::{Contents, HeldToken};
 use crate::local::state::State;
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::secret::Token;
@@ -142,7 +142,11 @@ pub(super) fn elsewhere(context: &Context<'_>, info: &TokenInfo) -> Option<(Stri
 
 /// Remembers what a lookup says of the token in the file.
 pub(super) fn see(context: &Context<'_>, state: &mut State, info: &TokenInfo, verdict: Verdict) {
-    state.see(Sight::Token(Seen::new(info, verdict == Verdict::Ours, context.clock.seconds())));
+    state.set_contents(Contents::Held(HeldToken::new(
+        info,
+        verdict == Verdict::Ours,
+        context.clock.seconds(),
+    )));
 }
 
 /// Starts over while the token file changes under the work, but not for ever.

@@ -9,7 +9,7 @@ use super::walk::Action;
 use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
 use crate::facts::forecast::Forecast;
-use crate::facts::swept::SweepReport;
+use crate::facts::swept::Swept;
 use crate::identity::{Verdict, Vitality};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
@@ -31,7 +31,7 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
                 Vitality::Lasting => {
                     let sweep = Scope::left_over(context, &state).and_then(|scope| {
                         let found = revocable(context, &current, list(context, &current, &state, scope));
-                        Some(found).filter(|report| scope.is_news(report))
+                        Some(found).filter(|swept| scope.is_news(swept))
                     });
                     let owes_hook = state.is_hook_due();
                     return Ok(Forecast::Renew { display_name, ttl, sweep, owes_hook });
@@ -76,14 +76,14 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
 }
 
 /// What a sweep that keeps the current token would revoke.
-fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> SweepReport {
+fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> Swept {
     look(context, state, &current.token, current.accessor(state), scope, Action::List)
 }
 
 /// What the current token would find stale, and may not revoke, a sweep of its own has to leave alive.
-fn revocable(context: &Context<'_>, current: &Current, mut found: SweepReport) -> SweepReport {
+fn revocable(context: &Context<'_>, current: &Current, mut found: Swept) -> Swept {
     if !found.stale.is_empty() && may_update(context, current, REVOKE_ACCESSOR_PATH) == Some(false) {
-        found.kept.append(&mut found.stale);
+        found.irrevocable.append(&mut found.stale);
     }
     found
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::context::{Context, note};
+use super::context::{Context, warn_unsaved};
 use super::current::{Current, Held, Interruption, elsewhere, held};
 use super::sweep::{Scope, sweep, sweeps};
 use crate::facts::failure::{Failure, Refusal, RefusedMint};
@@ -11,7 +11,7 @@ use crate::facts::outcome::{HealedFrom, Outcome};
 use crate::facts::warning::Warning;
 use crate::identity::{Contradiction, Dying};
 use crate::io_text::io_text;
-use crate::local::history::{Seen, Sight};
+use crate::local::history::{Contents, HeldToken};
 use crate::local::staged::Committed;
 use crate::local::state::{Due, State};
 use crate::secret::Token;
@@ -61,7 +61,7 @@ pub(super) fn heal(
         Err(failure) => {
             // What the server may hold now is found by a walk, even if the next run finds no need to heal.
             if failure.lost_mint() && sweeps(context.settings) {
-                note(context, state.note_sweep_due(None));
+                warn_unsaved(context, state.note_sweep_due(None));
             }
             return Err(failure.into());
         }
@@ -75,7 +75,7 @@ pub(super) fn heal(
         }
     };
     if let Some(accessor) = &minted.accessor {
-        note(context, state.note_mint(accessor));
+        warn_unsaved(context, state.note_mint(accessor));
     }
     for warning in &minted.warnings {
         (context.warn)(Warning::Server(warning.clone()));
@@ -91,13 +91,13 @@ pub(super) fn heal(
             return Err(interruption);
         }
     };
-    state.see(Sight::Token(Seen::new(&ours, true, context.clock.seconds())));
+    state.set_contents(Contents::Held(HeldToken::new(&ours, true, context.clock.seconds())));
     let from = match origin {
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,
     };
-    let report = sweep(context, state, &minted.token, ours.accessor.as_ref(), Scope::Full);
-    Ok(Outcome::Healed { from, display_name, report })
+    let swept = sweep(context, state, &minted.token, ours.accessor.as_ref(), Scope::Full);
+    Ok(Outcome::Healed { from, display_name, swept })
 }
 
 /// Mints by whichever of the two calls is granted. Vault's answer is the only judge; an outage is none.
@@ -144,7 +144,10 @@ fn adopt(
     let token_file = &context.settings.token_file;
     let staged = token_file.stage(&minted.token).map_err(Failure::Replace)?;
     state.set_hook_due(context.settings.hook.is_some());
-    note(context, state.note_replacement(info.accessor.as_ref().filter(|_| sweeps(context.settings))));
+    warn_unsaved(
+        context,
+        state.note_replacement(info.accessor.as_ref().filter(|_| sweeps(context.settings))),
+    );
     // The last look at the file, as late as it can be: whoever logged in meanwhile must not lose that login.
     match held(context, current) {
         Held::Yes => {}
@@ -211,7 +214,7 @@ fn discard(context: &Context<'_>, state: &mut State, current: &Current, minted: 
         Due::Nothing if revoked.is_err() && sweeps(context.settings) => Due::Sweep,
         Due::Nothing | Due::Sweep | Due::Denied => was_due,
     };
-    note(context, state.note_discarded(due, gone));
+    warn_unsaved(context, state.note_discarded(due, gone));
     if let Err(error) = revoked {
         (context.warn)(Warning::Stranded { accessor: minted.accessor.clone(), error });
     }

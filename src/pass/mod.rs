@@ -24,11 +24,11 @@ use crate::facts::failure::Failure;
 use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
 use crate::identity::{Dying, Verdict, Vitality};
-use crate::local::history::{Counters, Ending, Seen, Sight};
+use crate::local::history::{Contents, Counters, Ending, HeldToken};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
 use crate::vault::{Error, ErrorKind, Renewal};
-use context::note;
+use context::warn_unsaved;
 use current::{Current, Held, Interruption, held, inspect, see, undisturbed};
 use entry::enter;
 use heal::Origin;
@@ -96,7 +96,7 @@ fn locked(
     let outcome = undisturbed(|| {
         let done = work(&mut state);
         if let Err(Interruption::FileChanged) = done {
-            state.look_away();
+            state.disregard();
         }
         done
     })
@@ -104,10 +104,10 @@ fn locked(
     if let Outcome::Failed(failure) = &outcome
         && failure.leaves_nothing()
     {
-        state.see(Sight::Nothing);
+        state.set_contents(Contents::NoToken);
     }
-    context.aftermath.borrow_mut().seen = state.seen_now().cloned();
-    note(context, conclude(&mut state, &outcome));
+    context.aftermath.borrow_mut().held = state.held_now().cloned();
+    warn_unsaved(context, conclude(&mut state, &outcome));
     (context.publish)(state.history());
     outcome
 }
@@ -143,7 +143,7 @@ fn renew_or_heal(
         Verdict::Ours => match renew(context, state, current)? {
             Ok(renewed) => return Ok(renewed),
             Err((dying, seconds_left)) => {
-                state.see_dying(dying);
+                state.set_dying(dying);
                 Origin::Dying { dying, seconds_left }
             }
         },
@@ -171,7 +171,7 @@ fn renew(
             }
             if lease > 0 {
                 let now = context.clock.seconds();
-                state.see(Sight::Token(Seen::new(info, true, now).renewed(lease, now)));
+                state.set_contents(Contents::Held(HeldToken::new(info, true, now).renewed(lease, now)));
             }
             let vitality = if lease == 0 || renewable == Some(false) {
                 Vitality::Dying(Dying::NotRenewable)
@@ -183,7 +183,7 @@ fn renew(
                     let resumed = Scope::left_over(context, state).and_then(|scope| {
                         let keep = current.accessor(state).cloned();
                         Some(sweep(context, state, token, keep.as_ref(), scope))
-                            .filter(|report| scope.is_news(report))
+                            .filter(|swept| scope.is_news(swept))
                     });
                     let display_name = info.display_name.clone();
                     return Ok(Ok(Outcome::Renewed { display_name, ttl: lease, resumed }));

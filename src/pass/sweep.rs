@@ -1,9 +1,9 @@
 //! How much there is to sweep, and what the state remembers of it. The walk itself is in `walk`.
 
-use super::context::{Context, note};
+use super::context::{Context, warn_unsaved};
 use super::walk::{Action, Walk};
 use crate::config::{Settings, SweepMode};
-use crate::facts::swept::{SweepEnd, SweepReport};
+use crate::facts::swept::{SweepEnd, Swept};
 use crate::local::state::{Due, State};
 use crate::secret::Token;
 use crate::token::Accessor;
@@ -14,7 +14,7 @@ pub(super) enum Scope {
     /// All of it.
     Full,
     /// What the last sweep was not sure of.
-    SecondLook,
+    Doubtful,
 }
 
 impl Scope {
@@ -24,23 +24,23 @@ impl Scope {
             None
         } else if state.is_sweep_due() {
             Some(Self::Full)
-        } else if state.second_look().is_empty() {
+        } else if state.doubtful().is_empty() {
             None
         } else {
-            Some(Self::SecondLook)
+            Some(Self::Doubtful)
         }
     }
 
     /// Whether a sweep that nobody asked for found something worth a word.
-    pub(super) fn is_news(self, report: &SweepReport) -> bool {
+    pub(super) fn is_news(self, swept: &Swept) -> bool {
         match self {
             // That listing is still denied was said when the token was minted.
             Self::Full => {
-                !report.stale.is_empty()
-                    || report.unseen > 0
-                    || !matches!(report.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
+                !swept.stale.is_empty()
+                    || swept.unseen > 0
+                    || !matches!(swept.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
             }
-            Self::SecondLook => !report.stale.is_empty() || report.unseen > 0,
+            Self::Doubtful => !swept.stale.is_empty() || swept.unseen > 0,
         }
     }
 }
@@ -53,9 +53,9 @@ pub(super) fn look(
     keep: Option<&Accessor>,
     scope: Scope,
     action: Action,
-) -> SweepReport {
+) -> Swept {
     // Fail-safe: with nothing known to keep, nothing is revoked.
-    let Some(keep) = keep else { return SweepReport::nothing_to_keep() };
+    let Some(keep) = keep else { return Swept::nothing_to_keep() };
     let walk = Walk {
         client: context.client,
         token,
@@ -63,12 +63,12 @@ pub(super) fn look(
         host: context.host,
         keep,
         remembered: state.minted(),
-        doubtful: state.second_look(),
+        doubtful: state.doubtful(),
         action,
     };
     match scope {
         Scope::Full => walk.run(context.settings.sweep),
-        Scope::SecondLook => walk.look_again(),
+        Scope::Doubtful => walk.recheck(),
     }
 }
 
@@ -79,32 +79,32 @@ pub(super) fn sweep(
     token: &Token,
     keep: Option<&Accessor>,
     scope: Scope,
-) -> SweepReport {
-    let report = look(context, state, token, keep, scope, Action::Revoke);
-    let seen = |accessor: &&Accessor| match scope {
+) -> Swept {
+    let swept = look(context, state, token, keep, scope, Action::Revoke);
+    let looked_at = |accessor: &&Accessor| match scope {
         Scope::Full => true,
-        Scope::SecondLook => state.second_look().contains(accessor),
+        Scope::Doubtful => state.doubtful().contains(accessor),
     };
     let gone: Vec<_> = state
         .minted()
         .iter()
-        .filter(seen)
-        .filter(|&accessor| Some(accessor) != keep && report.is_gone(accessor))
+        .filter(looked_at)
+        .filter(|&accessor| Some(accessor) != keep && swept.is_gone(accessor))
         .cloned()
         .collect();
-    let (due, second_look) = match scope {
+    let (due, doubtful) = match scope {
         // A sweep that is switched off finishes none that is due.
         Scope::Full => {
             let off = state.is_sweep_due() && !sweeps(context.settings);
-            let due = if off { state.due() } else { report.leaves() };
-            (due, report.second_look.clone())
+            let due = if off { state.due() } else { swept.leaves() };
+            (due, swept.doubtful.clone())
         }
         // One that an outage cut short is made up for; one at which the server itself breaks never ends.
-        Scope::SecondLook if report.is_worth_repeating() => (Due::Nothing, state.second_look().to_vec()),
-        Scope::SecondLook => (Due::Nothing, Vec::new()),
+        Scope::Doubtful if swept.is_worth_repeating() => (Due::Nothing, state.doubtful().to_vec()),
+        Scope::Doubtful => (Due::Nothing, Vec::new()),
     };
-    note(context, state.note_swept(due, &gone, second_look));
-    report
+    warn_unsaved(context, state.note_swept(due, &gone, doubtful));
+    swept
 }
 
 /// Whether sweeps are switched on.

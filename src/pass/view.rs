@@ -68,12 +68,12 @@ fn namesakes(context: &Context<'_>, current: &Current) -> Option<Namesakes> {
     let SweepMode::Walk = context.settings.sweep else { return None };
     let (state, _) = saved_state(context);
     let keep = current.accessor(&state);
-    let report = look(context, &state, &current.token, keep, Scope::Full, Action::Count);
-    match report.end {
+    let swept = look(context, &state, &current.token, keep, Scope::Full, Action::Count);
+    match swept.end {
         SweepEnd::Complete => {
-            let count = report.stale.len();
+            let count = swept.stale.len();
             let this = current.info.display_name == context.settings.identity.display_name;
-            Some(Namesakes { total: count + report.namesakes + usize::from(this), stale: count })
+            Some(Namesakes { total: count + swept.namesakes + usize::from(this), stale: count })
         }
         SweepEnd::Off
         | SweepEnd::ListDenied

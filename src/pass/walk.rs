@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::SweepMode;
-use crate::facts::swept::{CutCause, SweepEnd, SweepReport};
+use crate::facts::swept::{CutCause, SweepEnd, Swept};
 use crate::identity::{Identity, Staleness};
-use crate::local::state::SECOND_LOOKS;
+use crate::local::state::MOST_DOUBTFUL;
 use crate::secret::Token;
 use crate::token::Accessor;
 use crate::vault::{Client, Error, ErrorKind, No, Revocation};
@@ -98,7 +98,7 @@ enum Fate {
     /// Not ours to revoke, although it may bear our name.
     Spared { namesake: bool },
     /// Stale, but Vault forbids its revocation.
-    Kept(String),
+    Irrevocable(String),
     /// Nobody knows whose it is: no believable answer to the lookup.
     Unknown(Error),
     /// Stale, and no believable answer to the revocation.
@@ -118,7 +118,7 @@ enum Doubt {
 impl Fate {
     fn doubt(&self) -> Option<Doubt> {
         match self {
-            Self::Stale | Self::Kept(_) => Some(Doubt::Ours),
+            Self::Stale | Self::Irrevocable(_) => Some(Doubt::Ours),
             Self::Gone | Self::GoneOrDenied => Some(Doubt::Anybodys),
             Self::Unknown(error) => matches!(error.kind, ErrorKind::Server { .. }).then_some(Doubt::Anybodys),
             // With these a sweep is not at its end, or nothing was asked of them.
@@ -129,9 +129,9 @@ impl Fate {
 
 impl Walk<'_> {
     /// Runs it.
-    pub(super) fn run(&self, mode: SweepMode) -> SweepReport {
+    pub(super) fn run(&self, mode: SweepMode) -> Swept {
         match mode {
-            SweepMode::Off => SweepReport { end: SweepEnd::Off, ..SweepReport::default() },
+            SweepMode::Off => Swept { end: SweepEnd::Off, ..Swept::default() },
             SweepMode::Remembered => self.examine(self.remembered, Known::Remembered),
             SweepMode::Walk => match self.list() {
                 Ok(mut accessors) => {
@@ -142,7 +142,7 @@ impl Walk<'_> {
                 Err(end @ (SweepEnd::ListDenied | SweepEnd::LookupDenied)) => {
                     let remembered = self.examine(self.remembered, Known::Remembered);
                     match remembered.end {
-                        SweepEnd::Complete => SweepReport { end, ..remembered },
+                        SweepEnd::Complete => Swept { end, ..remembered },
                         SweepEnd::CutShort { .. }
                         | SweepEnd::Off
                         | SweepEnd::ListDenied
@@ -151,13 +151,13 @@ impl Walk<'_> {
                         | SweepEnd::NothingToKeep => remembered,
                     }
                 }
-                Err(end) => SweepReport { end, ..SweepReport::default() },
+                Err(end) => Swept { end, ..Swept::default() },
             },
         }
     }
 
     /// Looks only at what the sweep before this one was not sure of.
-    pub(super) fn look_again(&self) -> SweepReport {
+    pub(super) fn recheck(&self) -> Swept {
         self.examine(self.doubtful, Known::Doubtful)
     }
 
@@ -184,7 +184,7 @@ impl Walk<'_> {
     }
 
     /// Looks at each accessor but the kept one, side by side.
-    fn examine(&self, accessors: &[Accessor], known: Known) -> SweepReport {
+    fn examine(&self, accessors: &[Accessor], known: Known) -> Swept {
         let start = Instant::now();
         let total = accessors.iter().filter(|&accessor| accessor != self.keep).count();
         let next = AtomicUsize::new(0);
@@ -258,7 +258,7 @@ impl Walk<'_> {
             Action::Revoke => match self.client.revoke_accessor(self.token, accessor) {
                 Ok(Revocation::Revoked) => Fate::Stale,
                 Ok(Revocation::AlreadyGone) => Fate::Gone,
-                Err(Error { kind: ErrorKind::Denied { message }, .. }) => Fate::Kept(message),
+                Err(Error { kind: ErrorKind::Denied { message }, .. }) => Fate::Irrevocable(message),
                 Err(error) => Fate::Unrevoked(error),
             },
         }
@@ -280,8 +280,8 @@ fn arrange(accessors: &mut [Accessor], remembered: &[Accessor], offset: usize) {
 struct Findings {
     stale: Vec<Accessor>,
     gone: BTreeSet<String>,
-    kept: Vec<Accessor>,
-    kept_because: Option<String>,
+    irrevocable: Vec<Accessor>,
+    irrevocable_because: Option<String>,
     examined: usize,
     denied: usize,
     unseen: usize,
@@ -304,9 +304,9 @@ impl Findings {
             Fate::GoneOrDenied => self.denied += 1,
             Fate::Unseen => self.unseen += 1,
             Fate::Spared { namesake } => self.namesakes += usize::from(namesake),
-            Fate::Kept(message) => {
-                self.kept.push(accessor.clone());
-                self.kept_because.get_or_insert(message);
+            Fate::Irrevocable(message) => {
+                self.irrevocable.push(accessor.clone());
+                self.irrevocable_because.get_or_insert(message);
             }
             Fate::Unknown(error) => {
                 if matches!(error.kind, ErrorKind::Server { .. }) {
@@ -327,7 +327,7 @@ impl Findings {
             Doubt::Ours => ours,
             Doubt::Anybodys => anybodys,
         };
-        if list.len() < SECOND_LOOKS {
+        if list.len() < MOST_DOUBTFUL {
             list.push(accessor.clone());
         }
     }
@@ -339,7 +339,7 @@ impl Findings {
         self.failures < FAILURE_LIMIT && !self.time_is_up
     }
 
-    fn report(self, total: usize) -> SweepReport {
+    fn report(self, total: usize) -> Swept {
         let (examined, digested) = (self.examined, self.digested(total));
         let end = if self.time_is_up {
             SweepEnd::CutShort { examined, total, cause: CutCause::TimeIsUp }
@@ -351,15 +351,15 @@ impl Findings {
             SweepEnd::Complete
         };
         let indigestible = if matches!(end, SweepEnd::Complete) { self.indigestible } else { Vec::new() };
-        SweepReport {
+        Swept {
             stale: self.stale,
             gone: self.gone,
-            kept: self.kept,
-            kept_because: self.kept_because,
+            irrevocable: self.irrevocable,
+            irrevocable_because: self.irrevocable_because,
             unseen: self.unseen,
             namesakes: self.namesakes,
             indigestible,
-            second_look: self.doubtful.concat(),
+            doubtful: self.doubtful.concat(),
             end,
         }
     }
@@ -401,7 +401,7 @@ mod tests {
 
     /// What is found when these fates befall a list of `total` accessors, and whether each addition says to
     /// go on.
-    fn found(total: usize, fates: Vec<Fate>) -> (SweepReport, Vec<bool>) {
+    fn found(total: usize, fates: Vec<Fate>) -> (Swept, Vec<bool>) {
         let mut findings = Findings::default();
         let on = fates
             .into_iter()
@@ -416,10 +416,10 @@ mod tests {
     }
 
     fn end(total: usize, fates: Vec<Fate>) -> String {
-        let report = found(total, fates).0;
-        match report.end {
+        let swept = found(total, fates).0;
+        match swept.end {
             SweepEnd::CutShort { examined, total, .. } => format!("cut short after {examined} of {total}"),
-            SweepEnd::Complete => format!("complete but for {}", report.indigestible.len()),
+            SweepEnd::Complete => format!("complete but for {}", swept.indigestible.len()),
             other @ (SweepEnd::Off
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
@@ -453,14 +453,14 @@ mod tests {
             Fate::Spared { namesake: false },
             Fate::Spared { namesake: true },
             Fate::Unseen,
-            Fate::Kept("permission denied".to_owned()),
+            Fate::Irrevocable("permission denied".to_owned()),
         ];
-        let (report, on) = found(7, fates);
-        assert!(matches!(report.end, SweepEnd::Complete));
-        assert_eq!((report.stale, report.kept, report.unseen), (vec![accessor(0)], vec![accessor(6)], 1));
-        assert_eq!(report.kept_because.as_deref(), Some("permission denied"));
-        assert_eq!(report.gone.len(), 1);
-        assert_eq!(report.namesakes, 1);
+        let (swept, on) = found(7, fates);
+        assert!(matches!(swept.end, SweepEnd::Complete));
+        assert_eq!((swept.stale, swept.irrevocable, swept.unseen), (vec![accessor(0)], vec![accessor(6)], 1));
+        assert_eq!(swept.irrevocable_because.as_deref(), Some("permission denied"));
+        assert_eq!(swept.gone.len(), 1);
+        assert_eq!(swept.namesakes, 1);
         assert_eq!(on, [true; 7]);
     }
 
@@ -512,7 +512,7 @@ mod tests {
         let mut findings = Findings { time_is_up: true, ..Findings::default() };
         assert!(!findings.add(&accessor(1), Fate::Spared { namesake: false }));
         assert!(!findings.add(&accessor(2), Fate::Unknown(broken())));
-        let report = findings.report(2);
-        assert!(matches!(report.end, SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. }));
+        let swept = findings.report(2);
+        assert!(matches!(swept.end, SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. }));
     }
 }

@@ -1,6 +1,6 @@
 //! The words for what went wrong between us and the server, and for wrong settings.
 
-use super::escape::{Quoted, Shown, harmless};
+use super::escape::{Quoted, Shown, harmless_text};
 use crate::vault::{
     Call, Error, ErrorKind, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
 };
@@ -133,5 +133,5 @@ pub(super) fn chain_text(error: &anyhow::Error) -> String {
         let text = cause.to_string();
         text.split(" (os error").next().unwrap_or(&text).to_owned()
     });
-    harmless(&causes.collect::<Vec<_>>().join(": "))
+    harmless_text(&causes.collect::<Vec<_>>().join(": "))
 }

@@ -27,7 +27,7 @@ impl fmt::Display for Quoted<'_> {
 
 /// Text whose words are our own: quotation marks and backslashes stay; what a terminal obeys or turns the direction
 /// of writing does not.
-pub(super) fn harmless(text: &str) -> String {
+pub(super) fn harmless_text(text: &str) -> String {
     let plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
     text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_debug().to_string() }).collect()
 }

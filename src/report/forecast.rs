@@ -7,7 +7,7 @@ use super::names::Names;
 use crate::config::SweepMode;
 use crate::facts::authority::NoAuthority;
 use crate::facts::forecast::Forecast;
-use crate::facts::swept::{SweepEnd, SweepReport};
+use crate::facts::swept::{SweepEnd, Swept};
 use crate::identity::{Dying, Identity};
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
@@ -26,9 +26,9 @@ pub(crate) fn forecast_lines(
                 holds_ours(&file, display_name, *ttl),
                 "would renew it; would leave the file as it is".to_owned(),
             ];
-            if let Some(report) = sweep {
+            if let Some(swept) = sweep {
                 lines.push("would resume the sweep that an earlier run could not finish".to_owned());
-                lines.extend(sweep_lines(report, mode));
+                lines.extend(sweep_lines(swept, mode));
             }
             if *owes_hook && has_hook {
                 lines.push("would run the deploy hook, which an earlier run owes".to_owned());
@@ -101,21 +101,21 @@ fn life(ttl: u64) -> String {
     if ttl == 0 { "without end".to_owned() } else { format!("ttl={ttl}s") }
 }
 
-fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
-    if matches!(report.end, SweepEnd::Off) {
+fn sweep_lines(swept: &Swept, mode: SweepMode) -> Vec<String> {
+    if matches!(swept.end, SweepEnd::Off) {
         return vec!["would not sweep: it is switched off".to_owned()];
     }
     let mut lines = Vec::new();
     lines.push(format!(
         "would revoke {} stale periodic token(s){}",
-        report.stale.len(),
-        failures::accessors_text(&report.stale)
+        swept.stale.len(),
+        failures::accessors_text(&swept.stale)
     ));
-    if !report.kept.is_empty() {
+    if !swept.irrevocable.is_empty() {
         lines.push(format!(
             "may not revoke {} more ({REVOKE_ACCESSOR_PATH} takes update){}",
-            report.kept.len(),
-            failures::accessors_text(&report.kept)
+            swept.irrevocable.len(),
+            failures::accessors_text(&swept.irrevocable)
         ));
     }
     match mode {
@@ -124,10 +124,10 @@ fn sweep_lines(report: &SweepReport, mode: SweepMode) -> Vec<String> {
         }
         SweepMode::Walk | SweepMode::Off => {}
     }
-    if report.unseen > 0 {
-        lines.push(format!("cannot look at {} remembered token(s) with this token", report.unseen));
+    if swept.unseen > 0 {
+        lines.push(format!("cannot look at {} remembered token(s) with this token", swept.unseen));
     }
-    let reason = lines::sweep_end_text(&report.end);
+    let reason = lines::sweep_end_text(&swept.end);
     if !reason.is_empty() {
         lines.push(format!("cannot see all tokens with this token ({reason})"));
     }

@@ -10,9 +10,9 @@ use super::lines::sweep_end_text;
 use super::times::instant;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::Outcome;
-use crate::facts::swept::SweepReport;
+use crate::facts::swept::Swept;
 use crate::identity::Identity;
-use crate::local::history::Seen;
+use crate::local::history::HeldToken;
 use crate::token::Accessor;
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ pub(super) const SCHEMA: u32 = 1;
 
 /// A run that is over, or was only thought through.
 #[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
+pub(super) struct RunObject<'a> {
     schema: u32,
     verb: &'static str,
     dry_run: bool,
@@ -30,10 +30,10 @@ pub(super) struct Document<'a> {
     exit_status: u8,
     message: String,
     hint: Option<String>,
-    identity: Whose<'a>,
+    identity: IdentityObject<'a>,
     token_file: String,
-    token: Option<Token>,
-    sweep: Option<Sweep<'a>>,
+    token: Option<TokenObject>,
+    sweep: Option<SweepObject<'a>>,
     warnings: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Document<'a> {
 pub(crate) struct Subject<'a> {
     /// `pass` or `sweep`; `status` after a fault of the program.
     pub(crate) verb: &'static str,
-    /// Whose tokens.
+    /// IdentityObject tokens.
     pub(crate) identity: &'a Identity,
     /// Kept where.
     pub(crate) token_file: &'a Path,
@@ -52,14 +52,14 @@ pub(crate) struct Subject<'a> {
 
 /// What makes a token ours, and how it is minted.
 #[derive(Debug, Serialize)]
-pub(super) struct Whose<'a> {
+pub(super) struct IdentityObject<'a> {
     display_name: &'a str,
     required_policy: &'a str,
     policies: &'a [String],
     period: u64,
 }
 
-impl<'a> From<&'a Identity> for Whose<'a> {
+impl<'a> From<&'a Identity> for IdentityObject<'a> {
     fn from(identity: &'a Identity) -> Self {
         Self {
             display_name: &identity.display_name,
@@ -72,26 +72,26 @@ impl<'a> From<&'a Identity> for Whose<'a> {
 
 /// The token in the token file when the run was over; what never ends has neither `ttl` nor `expires_at`.
 #[derive(Debug, Serialize)]
-struct Token {
+struct TokenObject {
     display_name: String,
     ours: bool,
     ttl: Option<u64>,
     expires_at: Option<String>,
 }
 
-impl Token {
-    fn new(seen: &Seen, now: u64) -> Self {
+impl TokenObject {
+    fn new(held: &HeldToken, now: u64) -> Self {
         Self {
-            display_name: seen.display_name.clone(),
-            ours: seen.ours,
-            ttl: seen.ends_at.map(|end| end.saturating_sub(now)),
-            expires_at: seen.ends_at.map(instant),
+            display_name: held.display_name.clone(),
+            ours: held.ours,
+            ttl: held.ends_at.map(|end| end.saturating_sub(now)),
+            expires_at: held.ends_at.map(instant),
         }
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Sweep<'a> {
+struct SweepObject<'a> {
     end: &'static str,
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,28 +102,28 @@ struct Sweep<'a> {
     could_not_be_looked_at: &'a [Accessor],
 }
 
-impl<'a> Sweep<'a> {
-    fn new(report: &'a SweepReport, dry_run: bool) -> Self {
+impl<'a> SweepObject<'a> {
+    fn new(swept: &'a Swept, dry_run: bool) -> Self {
         let (revoked, would_revoke) =
-            if dry_run { (None, Some(&*report.stale)) } else { (Some(&*report.stale), None) };
+            if dry_run { (None, Some(&*swept.stale)) } else { (Some(&*swept.stale), None) };
         Self {
-            end: report.end.id(),
-            reason: Some(sweep_end_text(&report.end)).filter(|reason| !reason.is_empty()),
+            end: swept.end.id(),
+            reason: Some(sweep_end_text(&swept.end)).filter(|reason| !reason.is_empty()),
             revoked,
             would_revoke,
-            may_not_be_revoked: &report.kept,
-            could_not_be_looked_at: &report.indigestible,
+            may_not_be_revoked: &swept.irrevocable,
+            could_not_be_looked_at: &swept.indigestible,
         }
     }
 }
 
-impl<'a> Document<'a> {
-    /// A run that ended. `seen` is what is in the token file now, as far as it is known.
+impl<'a> RunObject<'a> {
+    /// A run that ended. `held` is what is in the token file now, as far as it is known.
     pub(super) fn over(
         subject: Subject<'a>,
         outcome: &'a Outcome,
         (message, hint): (String, Option<String>),
-        (seen, exit_status): (Option<&Seen>, u8),
+        (held, exit_status): (Option<&HeldToken>, u8),
         warnings: Vec<String>,
     ) -> Self {
         let Subject { verb, identity, token_file, now } = subject;
@@ -138,8 +138,8 @@ impl<'a> Document<'a> {
             hint,
             identity: identity.into(),
             token_file: token_file.to_string_lossy().into_owned(),
-            token: seen.map(|seen| Token::new(seen, now)),
-            sweep: outcome.sweep().map(|report| Sweep::new(report, false)),
+            token: held.map(|held| TokenObject::new(held, now)),
+            sweep: outcome.sweep().map(|swept| SweepObject::new(swept, false)),
             warnings,
         }
     }
@@ -164,8 +164,8 @@ impl<'a> Document<'a> {
             hint,
             identity: identity.into(),
             token_file: token_file.to_string_lossy().into_owned(),
-            token: forecast.seen(now).map(|seen| Token::new(&seen, now)),
-            sweep: forecast.sweep().map(|report| Sweep::new(report, true)),
+            token: forecast.held(now).map(|held| TokenObject::new(&held, now)),
+            sweep: forecast.sweep().map(|swept| SweepObject::new(swept, true)),
             warnings,
         }
     }
@@ -173,14 +173,14 @@ impl<'a> Document<'a> {
 
 /// A run that never began, because the settings are wrong.
 #[derive(Debug, Serialize)]
-pub(super) struct Usage<'a> {
+pub(super) struct UsageObject<'a> {
     schema: u32,
     outcome: &'static str,
     exit_status: u8,
     message: &'a str,
 }
 
-impl<'a> Usage<'a> {
+impl<'a> UsageObject<'a> {
     pub(super) fn new(message: &'a str, exit_status: u8) -> Self {
         Self { schema: SCHEMA, outcome: "usage", exit_status, message }
     }

@@ -7,17 +7,17 @@ use super::escape::{Quoted, Shown};
 use super::names::Names;
 use super::{errors, failures};
 use crate::facts::outcome::{HealedFrom, Outcome};
-use crate::facts::swept::{CutCause, SweepEnd, SweepReport};
+use crate::facts::swept::{CutCause, SweepEnd, Swept};
 
 /// The one line of a run, without its time stamp.
 pub(super) fn outcome_text(outcome: &Outcome, names: &Names<'_>) -> String {
     match outcome {
         Outcome::Renewed { display_name, ttl, resumed } => {
             let swept =
-                resumed.as_ref().map(|report| format!("; resumed an earlier sweep ({})", sweep_text(report)));
+                resumed.as_ref().map(|swept| format!("; resumed an earlier sweep ({})", sweep_text(swept)));
             format!("OK renewed (dn={} ttl={ttl}s){}", Shown(display_name), swept.unwrap_or_default())
         }
-        Outcome::Healed { from, display_name, report } => {
+        Outcome::Healed { from, display_name, swept } => {
             let from = match from {
                 HealedFrom::Foreign => "foreign",
                 HealedFrom::Dying => "dying",
@@ -25,14 +25,14 @@ pub(super) fn outcome_text(outcome: &Outcome, names: &Names<'_>) -> String {
             format!(
                 "HEALED: re-minted periodic token from {from} dn={} ({})",
                 Quoted(display_name),
-                sweep_text(report)
+                sweep_text(swept)
             )
         }
-        Outcome::Swept(report) if report.is_full() => {
-            format!("OK {}{}", sweep_text(report), failures::accessors_text(&report.stale))
+        Outcome::Swept(swept) if swept.is_full() => {
+            format!("OK {}{}", sweep_text(swept), failures::accessors_text(&swept.stale))
         }
-        Outcome::Swept(report) => {
-            format!("FAIL: sweep: {}{}", sweep_text(report), failures::accessors_text(&report.stale))
+        Outcome::Swept(swept) => {
+            format!("FAIL: sweep: {}{}", sweep_text(swept), failures::accessors_text(&swept.stale))
         }
         Outcome::Drift { display_name, refusal } => format!(
             "DRIFT: {} is dn={} — heal denied, foreign token lacks create authority ({}); investigate what wrote it. {}",
@@ -46,31 +46,31 @@ pub(super) fn outcome_text(outcome: &Outcome, names: &Names<'_>) -> String {
 }
 
 /// `revoked 2 stale periodic token(s)`, and what else there is to say.
-pub(super) fn sweep_text(report: &SweepReport) -> String {
+pub(super) fn sweep_text(swept: &Swept) -> String {
     let mut parts = Vec::new();
-    let mut kept_because = report.kept_because.as_ref();
-    let revoked = format!("revoked {} stale periodic token(s)", report.stale.len());
-    match &report.end {
+    let mut irrevocable_because = swept.irrevocable_because.as_ref();
+    let revoked = format!("revoked {} stale periodic token(s)", swept.stale.len());
+    match &swept.end {
         SweepEnd::Complete => parts.push(revoked),
         SweepEnd::Off => parts.push("accessor sweep off".to_owned()),
         SweepEnd::ListDenied | SweepEnd::LookupDenied | SweepEnd::MostlyDenied | SweepEnd::NothingToKeep => {
             // One denial is enough said.
-            kept_because = None;
-            parts.push(format!("accessor sweep skipped ({})", sweep_end_text(&report.end)));
-            if !report.stale.is_empty() {
+            irrevocable_because = None;
+            parts.push(format!("accessor sweep skipped ({})", sweep_end_text(&swept.end)));
+            if !swept.stale.is_empty() {
                 parts.push(revoked);
             }
         }
         SweepEnd::CutShort { .. } => {
             parts.push(revoked);
-            parts.push(format!("accessor sweep cut short {}", sweep_end_text(&report.end)));
+            parts.push(format!("accessor sweep cut short {}", sweep_end_text(&swept.end)));
         }
     }
-    if let Some(message) = kept_because {
-        parts.push(format!("{} may not be revoked (403: {})", report.kept.len(), Shown(message)));
+    if let Some(message) = irrevocable_because {
+        parts.push(format!("{} may not be revoked (403: {})", swept.irrevocable.len(), Shown(message)));
     }
-    if !report.indigestible.is_empty() {
-        parts.push(format!("{} could not be looked at", report.indigestible.len()));
+    if !swept.indigestible.is_empty() {
+        parts.push(format!("{} could not be looked at", swept.indigestible.len()));
     }
     parts.join("; ")
 }

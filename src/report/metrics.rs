@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::local::history::{History, Seen, Sight};
+use crate::local::history::{Contents, HeldToken, History};
 
 /// Whose figures these are.
 #[derive(Debug, Clone, Copy)]
@@ -56,15 +56,15 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
         &[(None, counters.swept.to_string())],
     );
     let both = |value: &str| (value.to_owned(), value.to_owned());
-    let (expiry, ttl) = match &history.seen {
-        Sight::Never => both("NaN"),
-        Sight::Nothing => both("0"),
-        Sight::Token(Seen { ends_at: None, .. }) => both("+Inf"),
-        Sight::Token(Seen { ends_at: Some(end), .. }) => {
+    let (expiry, ttl) = match &history.contents {
+        Contents::Unknown => both("NaN"),
+        Contents::NoToken => both("0"),
+        Contents::Held(HeldToken { ends_at: None, .. }) => both("+Inf"),
+        Contents::Held(HeldToken { ends_at: Some(end), .. }) => {
             (end.to_string(), end.saturating_sub(now).to_string())
         }
     };
-    let foreign = history.seen.token().is_some_and(|seen| !seen.ours);
+    let foreign = history.contents.held().is_some_and(|held| !held.ours);
     let last_run = history.last_run.map_or(0, |run| run.at);
     for (name, help, value) in [
         (
@@ -126,9 +126,10 @@ mod tests {
 
     const LABELS: Labels<'static> = Labels { profile: "default", user: "wizard" };
 
-    fn seen(ours: bool, ends_at: Option<u64>) -> History {
-        let seen = Seen { display_name: "oidc-somebody".to_owned(), ours, ends_at, lease: None, dying: None };
-        History { seen: Sight::Token(seen), ..History::default() }
+    fn holding(ours: bool, ends_at: Option<u64>) -> History {
+        let held =
+            HeldToken { display_name: "oidc-somebody".to_owned(), ours, ends_at, lease: None, dying: None };
+        History { contents: Contents::Held(held), ..History::default() }
     }
 
     /// The value of a series, by its name and result.
@@ -153,7 +154,7 @@ mod tests {
             swept: 7,
         };
         let last_run = Some(LastRun { at: 900, ending: Ending::Drift });
-        let history = History { counters, last_run, last_success: Some(800), ..seen(false, Some(1_500)) };
+        let history = History { counters, last_run, last_success: Some(800), ..holding(false, Some(1_500)) };
         let text = text(&history, LABELS, 1_000);
         for (name, result, expected) in [
             ("vault_token_renewals_total", Some("success"), "1"),
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn every_series_is_there_before_anything_has_happened() {
         let empty = text(&History::default(), LABELS, 1_000);
-        let full = text(&seen(true, Some(2_000)), LABELS, 1_000);
+        let full = text(&holding(true, Some(2_000)), LABELS, 1_000);
         let names = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
@@ -210,13 +211,13 @@ mod tests {
         assert_eq!(series(&empty), series(&full));
         // An alert on a token that is gone, which asks for 0, has to wait until somebody could look.
         assert_eq!(value(&empty, "vault_token_expiry_timestamp_seconds", None), "NaN");
-        let none = text(&History { seen: Sight::Nothing, ..History::default() }, LABELS, 1_000);
+        let none = text(&History { contents: Contents::NoToken, ..History::default() }, LABELS, 1_000);
         assert_eq!(value(&none, "vault_token_expiry_timestamp_seconds", None), "0");
     }
 
     #[test]
     fn a_token_without_end_never_expires() {
-        let text = text(&seen(false, None), LABELS, 1_000);
+        let text = text(&holding(false, None), LABELS, 1_000);
         assert_eq!(value(&text, "vault_token_expiry_timestamp_seconds", None), "+Inf");
         assert_eq!(value(&text, "vault_token_ttl_seconds", None), "+Inf");
     }

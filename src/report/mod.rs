@@ -35,7 +35,7 @@ use crate::facts::outcome::{Level, Outcome};
 use crate::facts::warning::Warning;
 use crate::identity::Identity;
 use crate::io_text::io_text;
-use crate::local::history::{History, Seen};
+use crate::local::history::{HeldToken, History};
 use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
 pub(crate) use forecast::forecast_lines;
@@ -135,12 +135,12 @@ impl<'a> Report<'a> {
         self.warnings.borrow_mut().push(text);
     }
 
-    /// The end of a run. `seen` is what is in the token file now, as far as it is known.
+    /// The end of a run. `held` is what is in the token file now, as far as it is known.
     pub(crate) fn outcome(
         &self,
         subject: Subject<'_>,
         outcome: &Outcome,
-        seen: Option<&Seen>,
+        held: Option<&HeldToken>,
         exit_status: u8,
     ) {
         let (line, remedy) =
@@ -151,11 +151,11 @@ impl<'a> Report<'a> {
         }
         if self.format == Format::Json {
             let warnings = self.warnings.take();
-            self.answer_json(&json::Document::over(
+            self.answer_json(&json::RunObject::over(
                 subject,
                 outcome,
                 (line, remedy),
-                (seen, exit_status),
+                (held, exit_status),
                 warnings,
             ));
         }
@@ -179,7 +179,7 @@ impl<'a> Report<'a> {
         }
         if self.format == Format::Json {
             let (message, warnings) = (lines.join("\n"), self.warnings.take());
-            self.answer_json(&json::Document::foreseen(
+            self.answer_json(&json::RunObject::foreseen(
                 subject,
                 forecast,
                 (message, remedy),
@@ -275,7 +275,7 @@ pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Optio
     let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
     let _ = print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
     if format == Format::Json {
-        let _ = print(Stream::Out, &one_line(&json::Usage::new(&text, exit_status)));
+        let _ = print(Stream::Out, &one_line(&json::UsageObject::new(&text, exit_status)));
     }
 }
 
@@ -283,7 +283,7 @@ pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Optio
 pub(crate) fn misuse(answer: &str, exit_status: u8, mut arguments: impl Iterator<Item = OsString>) {
     if arguments.any(|argument| argument == "--json") {
         let first = answer.lines().next().unwrap_or_default();
-        let usage = json::Usage::new(first.trim_start_matches("error: "), exit_status);
+        let usage = json::UsageObject::new(first.trim_start_matches("error: "), exit_status);
         let _ = print(Stream::Out, &one_line(&usage));
     }
 }

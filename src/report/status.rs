@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::escape::{Shown, harmless};
-use super::json::{SCHEMA, Whose};
+use super::escape::{Shown, harmless_text};
+use super::json::{IdentityObject, SCHEMA};
 use super::names::Names;
 use super::paint::Paint;
 use super::problem::{Problem, Severity};
@@ -85,7 +85,7 @@ impl Status {
             rows.push(("last good", self.past(at, clock)));
         }
         if let Some(line) = &self.last_line {
-            rows.push(("log", harmless(line)));
+            rows.push(("log", harmless_text(line)));
         }
         rows.push(("next run", self.next_run(clock)));
         let namesakes = self.view.as_ref().and_then(|view| view.namesakes);
@@ -120,7 +120,7 @@ impl Status {
 
     fn whose(&self, names: &Names<'_>, identity: &Identity) -> String {
         let file = names.token_file();
-        match (&self.view, self.history.seen.token()) {
+        match (&self.view, self.history.contents.held()) {
             (Some(view), _) => match view.verdict {
                 Verdict::Ours => format!("{file}: yours, {}", Shown(&view.info.display_name)),
                 Verdict::Foreign => format!(
@@ -129,9 +129,9 @@ impl Status {
                     identity.display_name
                 ),
             },
-            (None, Some(seen)) => {
-                let whose = if seen.ours { "yours" } else { "foreign" };
-                format!("{file}: {whose}, {}, when a pass last saw it", Shown(&seen.display_name))
+            (None, Some(held)) => {
+                let whose = if held.ours { "yours" } else { "foreign" };
+                format!("{file}: {whose}, {}, when a pass last saw it", Shown(&held.display_name))
             }
             (None, None) => format!("{file}: unknown"),
         }
@@ -140,9 +140,9 @@ impl Status {
     /// When the token ends.
     pub(crate) fn end(&self) -> End {
         let end = |at: Option<u64>| at.map_or(End::Never, End::At);
-        match (&self.view, self.history.seen.token()) {
+        match (&self.view, self.history.contents.held()) {
             (Some(View { info, .. }), _) => end(info.ends().then(|| self.now.saturating_add(info.ttl))),
-            (None, Some(seen)) => end(seen.ends_at),
+            (None, Some(held)) => end(held.ends_at),
             (None, None) => End::Unknown,
         }
     }
@@ -232,27 +232,27 @@ fn kind(info: &TokenInfo) -> String {
 
 /// The object for a program.
 #[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
+pub(super) struct StatusObject<'a> {
     schema: u32,
     verb: &'static str,
     healthy: bool,
     exit_status: u8,
     server: &'a str,
-    identity: Whose<'a>,
-    token_file: File<'a>,
-    token: Token<'a>,
-    last_pass: Option<Pass>,
+    identity: IdentityObject<'a>,
+    token_file: FileObject<'a>,
+    token: ContentsObject<'a>,
+    last_pass: Option<PassObject>,
     last_success: Option<String>,
     last_line: Option<&'a str>,
-    timer: TimerDocument<'a>,
+    timer: TimerObject<'a>,
     linger: Option<bool>,
     tokens_of_our_name: Option<Namesakes>,
     sweep_due: bool,
-    problems: Vec<ProblemDocument>,
+    problems: Vec<ProblemObject>,
 }
 
 #[derive(Debug, Serialize)]
-struct File<'a> {
+struct FileObject<'a> {
     path: Cow<'a, str>,
     mode: Option<String>,
     owner_uid: Option<u32>,
@@ -260,7 +260,7 @@ struct File<'a> {
 
 /// The token, by the server's word (`source` is `server`) or as a pass last saw it (`state`).
 #[derive(Debug, Default, Serialize)]
-struct Token<'a> {
+struct ContentsObject<'a> {
     source: Option<&'static str>,
     ours: Option<bool>,
     display_name: Option<&'a str>,
@@ -278,13 +278,13 @@ struct Token<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Pass {
+struct PassObject {
     at: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Serialize)]
-struct TimerDocument<'a> {
+struct TimerObject<'a> {
     unit: Option<&'a str>,
     state: &'static str,
     next: Option<String>,
@@ -292,7 +292,7 @@ struct TimerDocument<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct ProblemDocument {
+struct ProblemObject {
     id: &'static str,
     severity: Severity,
     message: String,
@@ -307,15 +307,15 @@ impl Status {
         identity: &'a Identity,
         exit_status: u8,
         clock: Clock,
-    ) -> Document<'a> {
-        Document {
+    ) -> StatusObject<'a> {
+        StatusObject {
             schema: SCHEMA,
             verb: "status",
             healthy: self.is_healthy(),
             exit_status,
             server: &self.address,
             identity: identity.into(),
-            token_file: File {
+            token_file: FileObject {
                 path: names.token_file.to_string_lossy(),
                 mode: self.access.map(|(mode, _)| format!("{mode:04o}")),
                 owner_uid: self.access.map(|(_, uid)| uid),
@@ -324,10 +324,10 @@ impl Status {
             last_pass: self
                 .history
                 .last_run
-                .map(|run| Pass { at: instant(run.at), outcome: run.ending.word() }),
+                .map(|run| PassObject { at: instant(run.at), outcome: run.ending.word() }),
             last_success: self.history.last_success.map(instant),
             last_line: self.last_line.as_deref(),
-            timer: TimerDocument {
+            timer: TimerObject {
                 unit: self.units.as_ref().map(|units| units.timer.as_str()),
                 state: match self.timer.state {
                     TimerState::Unknown => "unknown",
@@ -346,7 +346,7 @@ impl Status {
             problems: self
                 .problems
                 .iter()
-                .map(|problem| ProblemDocument {
+                .map(|problem| ProblemObject {
                     id: problem.id(),
                     severity: problem.severity(),
                     message: problem.text(names, clock),
@@ -356,20 +356,20 @@ impl Status {
         }
     }
 
-    fn token(&self) -> Token<'_> {
+    fn token(&self) -> ContentsObject<'_> {
         let (end, never_expires) = match self.end() {
             End::At(end) => (Some(end), Some(false)),
             End::Never => (None, Some(true)),
             End::Unknown => (None, None),
         };
-        let life = Token {
+        let life = ContentsObject {
             ttl: end.map(|end| end.saturating_sub(self.now)),
             expires_at: end.map(instant),
             never_expires,
-            ..Token::default()
+            ..ContentsObject::default()
         };
-        match (&self.view, self.history.seen.token()) {
-            (Some(View { info, verdict, .. }), _) => Token {
+        match (&self.view, self.history.contents.held()) {
+            (Some(View { info, verdict, .. }), _) => ContentsObject {
                 source: Some("server"),
                 ours: Some(*verdict == Verdict::Ours),
                 display_name: Some(&info.display_name),
@@ -383,13 +383,13 @@ impl Status {
                 r#type: info.kind.as_deref(),
                 ..life
             },
-            (None, Some(seen)) => Token {
+            (None, Some(held)) => ContentsObject {
                 source: Some("state"),
-                ours: Some(seen.ours),
-                display_name: Some(&seen.display_name),
+                ours: Some(held.ours),
+                display_name: Some(&held.display_name),
                 ..life
             },
-            (None, None) => Token::default(),
+            (None, None) => ContentsObject::default(),
         }
     }
 }

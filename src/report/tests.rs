@@ -8,7 +8,7 @@ use super::warnings::warning_text;
 use super::*;
 use crate::facts::failure::{Failure, Refusal, RefusedMint};
 use crate::facts::outcome::HealedFrom;
-use crate::facts::swept::{CutCause, SweepEnd, SweepReport};
+use crate::facts::swept::{CutCause, SweepEnd, Swept};
 use crate::identity::{Contradiction, Dying};
 use crate::local::hook::HookFailure;
 use crate::local::token_file::{LooseMode, ReadError, ReplaceError, ReplaceStep};
@@ -31,13 +31,13 @@ fn accessor(text: &str) -> Accessor {
     Accessor::new(text.to_owned()).unwrap()
 }
 
-fn swept(count: usize) -> SweepReport {
+fn swept(count: usize) -> Swept {
     let stale = (0..count).map(|number| accessor(&format!("accessor-{number}"))).collect();
-    SweepReport { stale, ..SweepReport::default() }
+    Swept { stale, ..Swept::default() }
 }
 
-fn ended(end: SweepEnd) -> SweepReport {
-    SweepReport { end, ..SweepReport::default() }
+fn ended(end: SweepEnd) -> Swept {
+    Swept { end, ..Swept::default() }
 }
 
 fn failed(kind: ErrorKind) -> Error {
@@ -53,8 +53,8 @@ fn line(outcome: &Outcome) -> String {
     outcome_text(outcome, &names())
 }
 
-fn healed(from: HealedFrom, name: &str, report: SweepReport) -> Outcome {
-    Outcome::Healed { from, display_name: name.to_owned(), report }
+fn healed(from: HealedFrom, name: &str, swept: Swept) -> Outcome {
+    Outcome::Healed { from, display_name: name.to_owned(), swept }
 }
 
 fn drift(name: &str) -> Outcome {
@@ -91,10 +91,8 @@ fn the_lines_of_the_contract_stand_word_for_word() {
 
 #[test]
 fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
-    let cut = |examined, total, cause| SweepReport {
-        end: SweepEnd::CutShort { examined, total, cause },
-        ..swept(2)
-    };
+    let cut =
+        |examined, total, cause| Swept { end: SweepEnd::CutShort { examined, total, cause }, ..swept(2) };
     let words = |report| line(&healed(HealedFrom::Foreign, "x", report));
     let sealed = CutCause::Error(Box::new(failed(ErrorKind::Sealed)));
     assert!(words(cut(120, 5000, sealed)).ends_with(
@@ -108,12 +106,12 @@ fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
         assert!(words(ended(end)).ends_with("(accessor sweep skipped (lookup denied))"));
     }
     assert!(
-        words(SweepReport { end: SweepEnd::ListDenied, ..swept(1) })
+        words(Swept { end: SweepEnd::ListDenied, ..swept(1) })
             .ends_with("(accessor sweep skipped (list denied); revoked 1 stale periodic token(s))")
     );
-    let kept = SweepReport {
-        kept: vec![accessor("a")],
-        kept_because: Some("permission denied".to_owned()),
+    let kept = Swept {
+        irrevocable: vec![accessor("a")],
+        irrevocable_because: Some("permission denied".to_owned()),
         ..swept(1)
     };
     assert!(

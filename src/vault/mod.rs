@@ -165,7 +165,7 @@ impl Client {
         self.secrets.add(&auth.client_token);
         Ok(Minted {
             warnings: self.redacted(envelope.warnings),
-            accessor: auth.accessor.and_then(Accessor::new).filter(|accessor| self.is_harmless(accessor)),
+            accessor: auth.accessor.and_then(Accessor::new).filter(|accessor| self.holds_no_secret(accessor)),
             token: auth.client_token,
         })
     }
@@ -183,7 +183,7 @@ impl Client {
         let envelope: Envelope<Keys, IgnoredAny> = self.read(call, &answer)?;
         let mut keys =
             envelope.data.map(|data| data.keys).ok_or_else(|| self.shape(call, &answer, "no data"))?;
-        keys.retain(|accessor| accessor.is_plausible() && self.is_harmless(accessor));
+        keys.retain(|accessor| accessor.is_plausible() && self.holds_no_secret(accessor));
         Ok(keys)
     }
 
@@ -346,7 +346,7 @@ impl Client {
     }
 
     /// Whether an accessor holds none of the secrets. One that does is none, and must not be remembered.
-    fn is_harmless(&self, accessor: &Accessor) -> bool {
+    fn holds_no_secret(&self, accessor: &Accessor) -> bool {
         !self.secrets.are_in(accessor.as_str())
     }
 }

@@ -8,7 +8,7 @@ use crate::facts::failure::Failure;
 use crate::facts::view::{End, PolicyTrouble, View};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::io_text::io_text;
-use crate::local::history::{Ending, History, Sight};
+use crate::local::history::{Contents, Ending, History};
 use crate::local::log_file;
 use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
@@ -51,7 +51,7 @@ pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> S
     let mut history = state.history().clone();
     if failure.as_ref().is_some_and(Failure::leaves_nothing) {
         // What a pass saw is not what is in the file now.
-        history.seen = Sight::Nothing;
+        history.contents = Contents::NoToken;
     }
     let mut status = Status {
         now: context.clock.seconds(),
@@ -143,7 +143,7 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
         }
         (Verdict::Ours, None) => {
             // What a renewal was granted is the server's last word; before the first, what the mint was.
-            let lease = history.seen.token().filter(|seen| seen.ours).and_then(|seen| seen.lease);
+            let lease = history.contents.held().filter(|held| held.ours).and_then(|held| held.lease);
             problems.extend(capped(lease.or(info.creation_ttl), identity));
         }
     }
@@ -175,24 +175,24 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
 /// By what the last pass saw.
 fn remembered(problems: &mut Vec<Problem>, status: &Status, identity: &Identity) {
     let Status { history, now, .. } = status;
-    match &history.seen {
-        Sight::Token(seen) => {
-            match seen.dying {
-                _ if !seen.ours => problems.push(Problem::Foreign {
-                    display_name: seen.display_name.clone(),
+    match &history.contents {
+        Contents::Held(held) => {
+            match held.dying {
+                _ if !held.ours => problems.push(Problem::Foreign {
+                    display_name: held.display_name.clone(),
                     lacks: None,
                     able: history.last_run.filter(|run| run.ending == Ending::Drift).map(|_| false),
                 }),
                 Some(dying) => problems.push(Problem::Dying { dying, able: None }),
-                None => problems.extend(capped(seen.lease, identity)),
+                None => problems.extend(capped(held.lease, identity)),
             }
-            if let Some(at) = seen.ends_at.filter(|end| end <= now) {
+            if let Some(at) = held.ends_at.filter(|end| end <= now) {
                 problems.push(Problem::Ended { at });
             }
         }
-        Sight::Nothing => problems.push(Problem::NoneSeen),
+        Contents::NoToken => problems.push(Problem::NoneSeen),
         // That no pass has run or succeeded yet is said elsewhere.
-        Sight::Never => {}
+        Contents::Unknown => {}
     }
 }
 
