@@ -39,7 +39,8 @@ fn main() -> ExitCode {
             let _ = answer.print();
             let status = u8::try_from(answer.exit_code()).unwrap_or(2);
             if answer.use_stderr() {
-                report::misuse(&answer.to_string(), status, std::env::args_os());
+                let streams = report::streams::OfProcess { journal: None };
+                report::misuse(&answer.to_string(), status, &streams, std::env::args_os());
             }
             return ExitCode::from(status);
         }

@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     TokenFile(ReadError),
     /// Another run held the lock all the time.
     LockBusy,
+    /// Somebody wanted the run to end while it waited for another one.
+    Stopped,
     /// Vault refused to look the token up: it is dead, or blocked.
     Dead {
         /// Where.
@@ -88,98 +90,84 @@ impl Failure {
 
     /// Its stable name.
     pub(crate) fn id(&self) -> &'static str {
-        match self {
-            Self::TokenFile(ReadError::Missing) => "token_file_missing",
-            Self::TokenFile(ReadError::Empty) => "token_file_empty",
-            Self::TokenFile(
-                ReadError::NotAFile
-                | ReadError::TooLarge
-                | ReadError::Unprintable
-                | ReadError::Owner(_)
-                | ReadError::Io(_),
-            ) => "token_file",
-            Self::LockBusy => "lock_busy",
-            Self::Dead { .. } | Self::Spent => "token_dead",
-            Self::Vault(error) | Self::Unchecked(error) => match &error.kind {
-                ErrorKind::Unreachable(_) => "unreachable",
-                ErrorKind::Interrupted(_) => "interrupted",
-                ErrorKind::Denied { .. } => "denied",
-                ErrorKind::Refused { .. } => "refused",
-                ErrorKind::NotFound { .. } => "not_found",
-                ErrorKind::Sealed => "sealed",
-                ErrorKind::Throttled { .. } => "throttled",
-                ErrorKind::Server { .. } => "server_error",
-                ErrorKind::Unexpected { .. } | ErrorKind::NotVault { .. } | ErrorKind::Redirect { .. } => {
-                    "not_vault"
-                }
-                ErrorKind::AnotherToken => "another_token",
-            },
-            Self::Dying { .. } => "not_renewable",
-            Self::Contradiction(_) => "not_as_ordered",
-            Self::Replace(_) => "not_replaced",
-            Self::Unsettled(_) => "unsettled",
-            Self::Internal { .. } => "internal",
-            Self::FileKeepsChanging => "file_keeps_changing",
-            Self::NotOurs { .. } => "not_ours",
-        }
+        self.consequences().id
     }
 
     /// The exit status with `--detailed-exitcode`.
     pub(crate) fn detailed_exit_status(&self) -> u8 {
-        match self {
-            Self::TokenFile(ReadError::Missing | ReadError::Empty) | Self::Dead { .. } | Self::Spent => 4,
-            Self::Dying { .. } => 5,
-            Self::LockBusy => TEMPORARY,
-            Self::Vault(error) | Self::Unchecked(error) if error.kind.is_temporary() => TEMPORARY,
-            Self::NotOurs { .. } => 3,
-            Self::TokenFile(_)
-            | Self::Vault(_)
-            | Self::Unchecked(_)
-            | Self::Contradiction(_)
-            | Self::Replace(_)
-            | Self::Unsettled(_)
-            | Self::Internal { .. }
-            | Self::FileKeepsChanging => 1,
-        }
+        self.consequences().detailed_exit_status
     }
 
     /// Whether it means that there is no living token in the token file.
     pub(crate) fn leaves_nothing(&self) -> bool {
-        match self {
-            // What cannot be read at the moment may be what it was.
-            Self::TokenFile(error) => !matches!(error, ReadError::Io(_)),
-            Self::Dead { .. } | Self::Spent => true,
-            Self::LockBusy
-            | Self::Vault(_)
-            | Self::Dying { .. }
-            | Self::Unchecked(_)
-            | Self::Contradiction(_)
-            | Self::Replace(_)
-            | Self::Unsettled(_)
-            | Self::Internal { .. }
-            | Self::FileKeepsChanging
-            | Self::NotOurs { .. } => false,
-        }
+        self.consequences().leaves_nothing
     }
 
     /// Whether the server may hold a token of ours that nobody knows.
     pub(crate) fn lost_mint(&self) -> bool {
+        self.consequences().lost_mint
+    }
+
+    /// All of that, a row for each kind of failure.
+    fn consequences(&self) -> Consequences {
+        let row = |id, detailed_exit_status| Consequences {
+            id,
+            detailed_exit_status,
+            leaves_nothing: false,
+            lost_mint: false,
+        };
+        let nothing_left = |row| Consequences { leaves_nothing: true, ..row };
         match self {
-            Self::Vault(error) => {
-                matches!(error.call, Call::Create | Call::CreateOrphan) && error.kind.may_have_acted()
-            }
-            Self::TokenFile(_)
-            | Self::LockBusy
-            | Self::Dead { .. }
-            | Self::Spent
-            | Self::Dying { .. }
-            | Self::Unchecked(_)
-            | Self::Contradiction(_)
-            | Self::Replace(_)
-            | Self::Unsettled(_)
-            | Self::Internal { .. }
-            | Self::FileKeepsChanging
-            | Self::NotOurs { .. } => false,
+            Self::TokenFile(ReadError::Missing) => nothing_left(row("token_file_missing", 4)),
+            Self::TokenFile(ReadError::Empty) => nothing_left(row("token_file_empty", 4)),
+            Self::TokenFile(
+                ReadError::NotAFile | ReadError::TooLarge | ReadError::Unprintable | ReadError::Owner(_),
+            ) => nothing_left(row("token_file", 1)),
+            // What cannot be read at the moment may be what it was.
+            Self::TokenFile(ReadError::Io(_)) => row("token_file", 1),
+            Self::LockBusy => row("lock_busy", TEMPORARY),
+            Self::Stopped => row("stopped", 1),
+            Self::Dead { .. } | Self::Spent => nothing_left(row("token_dead", 4)),
+            Self::Vault(error) => Consequences { lost_mint: is_lost_mint(error), ..no_answer(error) },
+            Self::Unchecked(error) => no_answer(error),
+            Self::Dying { .. } => row("not_renewable", 5),
+            Self::Contradiction(_) => row("not_as_ordered", 1),
+            Self::Replace(_) => row("not_replaced", 1),
+            Self::Unsettled(_) => row("unsettled", 1),
+            Self::Internal { .. } => row("internal", 1),
+            Self::FileKeepsChanging => row("file_keeps_changing", 1),
+            Self::NotOurs { .. } => row("not_ours", 3),
         }
     }
+}
+
+/// What follows from a failure.
+struct Consequences {
+    id: &'static str,
+    detailed_exit_status: u8,
+    leaves_nothing: bool,
+    lost_mint: bool,
+}
+
+/// What follows from a call that did not succeed.
+fn no_answer(error: &Error) -> Consequences {
+    let id = match &error.kind {
+        ErrorKind::Unreachable(_) => "unreachable",
+        ErrorKind::Interrupted(_) => "interrupted",
+        ErrorKind::Denied { .. } => "denied",
+        ErrorKind::Refused { .. } => "refused",
+        ErrorKind::NotFound { .. } => "not_found",
+        ErrorKind::Sealed => "sealed",
+        ErrorKind::Throttled { .. } => "throttled",
+        ErrorKind::Server { .. } => "server_error",
+        ErrorKind::Unexpected { .. } | ErrorKind::NotVault { .. } | ErrorKind::Redirect { .. } => "not_vault",
+        ErrorKind::AnotherToken => "another_token",
+    };
+    let detailed_exit_status = if error.kind.is_temporary() { TEMPORARY } else { 1 };
+    Consequences { id, detailed_exit_status, leaves_nothing: false, lost_mint: false }
+}
+
+/// Whether a mint may have happened although no believable answer says so.
+fn is_lost_mint(error: &Error) -> bool {
+    matches!(error.call, Call::Create | Call::CreateOrphan) && error.kind.may_have_acted()
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,7 @@ pub(super) fn run(
     limit: Duration,
     stopped: impl Fn() -> bool,
 ) -> io::Result<(Child, Ended)> {
-    // Whoever started this program may have left children to nobody, and then none can be waited for.
-    signal_hook::flag::register(SIGCHLD, Arc::default())?;
+    claim_children()?;
     for variable in TOKEN_VARIABLES {
         command.env_remove(variable);
     }
@@ -68,6 +67,18 @@ pub(super) fn run(
         child.wait()?;
         return Ok((child, end));
     }
+}
+
+/// Whoever started this program may have left children to nobody, and then none can be waited for. Once for the
+/// whole process: handlers add up.
+fn claim_children() -> io::Result<()> {
+    static CLAIMED: Mutex<bool> = Mutex::new(false);
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*claimed {
+        signal_hook::flag::register(SIGCHLD, Arc::default())?;
+        *claimed = true;
+    }
+    Ok(())
 }
 
 fn id(child: &Child) -> Option<Pid> {

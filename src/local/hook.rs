@@ -4,13 +4,10 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-
 use super::child::{self, Ended};
+use super::stop::Stop;
 
 /// What the hook is told has happened. There is one event so far.
 const EVENT: &str = "healed";
@@ -68,12 +65,9 @@ pub(crate) enum HookFailure {
 impl Hook {
     /// Runs it, and waits for it. Whoever stops this program meanwhile stops the hook, and the report still
     /// comes.
-    pub(crate) fn run(&self, event: &Event<'_>, output: HookOutput) -> Result<(), HookFailure> {
-        let stopped = Arc::new(AtomicBool::new(false));
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            // The hook is in a group of its own, so a terminal's signal does not reach it.
-            signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(HookFailure::Io)?;
-        }
+    pub(crate) fn run(&self, event: &Event<'_>, output: HookOutput, stop: &Stop) -> Result<(), HookFailure> {
+        // The hook is in a group of its own, so a terminal's signal does not reach it.
+        let _heard = stop.on_signals().map_err(HookFailure::Io)?;
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", &self.command])
@@ -90,7 +84,7 @@ impl Hook {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(HookFailure::Io)?;
             command.stdout(stderr);
         }
-        let ended = child::run(&mut command, self.timeout, || stopped.load(Ordering::Relaxed));
+        let ended = child::run(&mut command, self.timeout, || stop.is_raised());
         match ended.map_err(HookFailure::Io)?.1 {
             Ended::ByItself(status) if status.success() => Ok(()),
             Ended::ByItself(status) => Err(HookFailure::Status(status)),

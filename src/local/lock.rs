@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 
 use super::staged;
 use super::state_dir::{check_owner, file_name};
+use super::stop::Stop;
 
 /// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
 /// budget together, so that only a stuck run is ever given up on.
@@ -43,11 +44,18 @@ pub(crate) enum Locking {
     Held(Lock),
     /// Another run held it all the time.
     Busy,
+    /// Somebody wanted this run to end before the lock was free.
+    Stopped,
 }
 
 /// Waits for the lock of `token_file` in `directory`, which is made if need be. `waiting` is called once,
 /// when the wait gets long. An error means that there can be no lock here.
-pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
+pub(crate) fn lock(
+    directory: &Path,
+    token_file: &Path,
+    stop: &Stop,
+    waiting: impl FnOnce(),
+) -> io::Result<Locking> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // The lock has a file of its own: the token file is replaced, and two runs could each lock "it". A link
     // or a pipe in its place is somebody's joke.
@@ -61,7 +69,7 @@ pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) 
         .open(directory.join(file_name(token_file, "lock")))?;
     // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
     check_owner(&file)?;
-    let locking = wait_for(file, LOCK_WAIT, waiting)?;
+    let locking = wait_for(file, LOCK_WAIT, stop, waiting)?;
     if let Locking::Held(_) = locking {
         // Under the lock nobody else stages a state file, so what lies there was left by a kill.
         let state_file = directory.join(file_name(token_file, "json"));
@@ -72,11 +80,11 @@ pub(crate) fn lock(directory: &Path, token_file: &Path, waiting: impl FnOnce()) 
 
 /// Waits for the lock on the directory in which `token_file` is. It needs no file of its own and no right to
 /// write, and all runs that replace this file meet at it, wherever they keep their state.
-pub(crate) fn lock_place(token_file: &Path, waiting: impl FnOnce()) -> io::Result<Locking> {
-    wait_for(File::open(staged::directory(token_file))?, PLACE_WAIT, waiting)
+pub(crate) fn lock_place(token_file: &Path, stop: &Stop, waiting: impl FnOnce()) -> io::Result<Locking> {
+    wait_for(File::open(staged::directory(token_file))?, PLACE_WAIT, stop, waiting)
 }
 
-fn wait_for(file: File, limit: Duration, waiting: impl FnOnce()) -> io::Result<Locking> {
+fn wait_for(file: File, limit: Duration, stop: &Stop, waiting: impl FnOnce()) -> io::Result<Locking> {
     let start = Instant::now();
     let mut waiting = Some(waiting);
     loop {
@@ -84,6 +92,9 @@ fn wait_for(file: File, limit: Duration, waiting: impl FnOnce()) -> io::Result<L
             Ok(()) => return Ok(Locking::Held(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if stop.is_raised() {
+            return Ok(Locking::Stopped);
         }
         if start.elapsed() >= LOCK_PATIENCE
             && let Some(waiting) = waiting.take()
@@ -110,10 +121,15 @@ mod tests {
     fn the_lock_keeps_others_out_and_is_given_back() {
         let directory = tempfile::tempdir().unwrap();
         let nested = directory.path().join("a/b");
-        let Locking::Held(held) = lock(&nested, file(), || ()).unwrap() else { panic!("not held") };
+        let Locking::Held(held) = lock(&nested, file(), &Stop::default(), || ()).unwrap() else {
+            panic!("not held")
+        };
         let probe = File::open(nested.join(file_name(file(), "lock"))).unwrap();
         assert!(matches!(probe.try_lock(), Err(TryLockError::WouldBlock)));
-        assert!(matches!(lock(&nested, Path::new("/other"), || ()).unwrap(), Locking::Held(_)));
+        assert!(matches!(
+            lock(&nested, Path::new("/other"), &Stop::default(), || ()).unwrap(),
+            Locking::Held(_)
+        ));
         drop(held);
         probe.try_lock().unwrap();
     }
@@ -123,24 +139,26 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(file_name(file(), "lock"));
         std::os::unix::fs::symlink(directory.path().join("victim"), &path).unwrap();
-        assert!(lock(directory.path(), file(), || ()).is_err());
+        assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
         assert!(!directory.path().join("victim").exists());
         fs::remove_file(&path).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(lock(directory.path(), file(), || ()).is_err());
+        assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
     }
 
     #[test]
     fn a_lock_that_somebody_keeps_is_waited_for_but_not_for_ever() {
         let directory = tempfile::tempdir().unwrap();
         let token_file = directory.path().join("token");
-        let Locking::Held(held) = lock_place(&token_file, || ()).unwrap() else { panic!("not held") };
+        let Locking::Held(held) = lock_place(&token_file, &Stop::default(), || ()).unwrap() else {
+            panic!("not held")
+        };
         let another = || File::open(directory.path()).unwrap();
         let limit = Duration::from_millis(120);
-        assert!(matches!(wait_for(another(), limit, || ()).unwrap(), Locking::Busy));
+        assert!(matches!(wait_for(another(), limit, &Stop::default(), || ()).unwrap(), Locking::Busy));
         drop(held);
-        assert!(matches!(wait_for(another(), limit, || ()).unwrap(), Locking::Held(_)));
-        assert!(lock_place(&directory.path().join("nowhere/token"), || ()).is_err());
+        assert!(matches!(wait_for(another(), limit, &Stop::default(), || ()).unwrap(), Locking::Held(_)));
+        assert!(lock_place(&directory.path().join("nowhere/token"), &Stop::default(), || ()).is_err());
     }
 }

@@ -8,5 +8,6 @@ pub(crate) mod log_file;
 pub(crate) mod staged;
 pub(crate) mod state;
 mod state_dir;
+pub(crate) mod stop;
 pub(crate) mod timer;
 pub(crate) mod token_file;

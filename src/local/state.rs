@@ -179,6 +179,11 @@ impl State {
         self.record.hook_due
     }
 
+    /// Whether it has; from now on it counts as told. To be saved with the next note.
+    pub(crate) fn take_due_hook(&mut self) -> bool {
+        std::mem::take(&mut self.record.hook_due)
+    }
+
     /// Remembers whether it has, to be saved with the next note.
     pub(crate) fn set_hook_due(&mut self, due: bool) {
         self.record.hook_due = due;
@@ -282,6 +287,7 @@ fn read_record(file: &Path) -> io::Result<Record> {
 mod tests {
     use super::*;
     use crate::local::lock::lock;
+    use crate::local::stop::Stop;
     use crate::token::TokenInfo;
     use proptest::prelude::*;
     use std::fs::{self, File};
@@ -457,7 +463,7 @@ mod tests {
             state.note_mint(&accessor("one")).unwrap();
             let planted = fs::read_to_string(directory.path().join(file_name(file(), "json"))).unwrap();
             assert!(planted.contains("planted"), "{planted}");
-            assert!(lock(directory.path(), file(), || ()).is_err());
+            assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
         } else {
             assert!(check_owner(&File::open("/etc/passwd").unwrap()).is_err());
         }

@@ -1,12 +1,13 @@
 //! What a pass works with.
 
-use std::cell::RefCell;
+use std::io;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::facts::warning::Warning;
 use crate::io_text::io_text;
-use crate::local::history::{HeldToken, History};
+use crate::local::history::History;
+use crate::local::stop::Stop;
 use crate::vault::Client;
 
 /// What a pass works with. Everything that could differ in a test is handed in.
@@ -14,7 +15,7 @@ pub(crate) struct Context<'a> {
     /// What was asked for.
     pub(crate) settings: &'a Settings,
     /// The server.
-    pub(crate) client: &'a Client,
+    pub(crate) client: &'a Client<'a>,
     /// The name of this machine.
     pub(crate) host: &'a str,
     /// This machine's clock.
@@ -23,21 +24,21 @@ pub(crate) struct Context<'a> {
     pub(crate) warn: &'a dyn Fn(Warning),
     /// Where the figures go when a run is over, while it still has its lock.
     pub(crate) publish: &'a dyn Fn(&History),
-    /// Where it leaves word for when its locks are given back.
-    pub(crate) aftermath: &'a RefCell<Aftermath>,
+    /// Whether somebody wants the run to end.
+    pub(crate) stop: &'a Stop,
 }
 
-/// What is known, and has to be done, once a run is over and its locks are given back.
-#[derive(Debug, Default)]
-pub(crate) struct Aftermath {
-    /// The living token in the token file, if this run saw it.
-    pub(crate) held: Option<HeldToken>,
-    /// Whether the deploy hook has to run now.
-    pub(crate) hook_due: bool,
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A pass: renew our token, or heal.
+    Pass,
+    /// The verb `sweep`: revoke the stale tokens of our name now.
+    Sweep,
 }
 
 /// A state that cannot be saved is worth a warning, and nothing more.
-pub(super) fn warn_unsaved(context: &Context<'_>, saved: std::io::Result<()>) {
+pub(super) fn warn_unsaved(context: &Context<'_>, saved: io::Result<()>) {
     if let Err(error) = saved {
         let path = context.settings.state_directory.clone();
         (context.warn)(Warning::StateUnsaved { path, reason: io_text(&error) });

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::context::Context;
 use crate::facts::failure::Failure;
+use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
-use crate::identity::Verdict;
-use crate::local::history::{Contents, HeldToken};
 use crate::local::state::State;
 use crate::local::token_file::{Looseness, ReadError, Reading};
 use crate::secret::Token;
@@ -48,6 +47,28 @@ pub(super) struct Current {
 }
 
 impl Current {
+    /// Reads the token file and looks up what is in it. If that is refused, the file gets a moment to change
+    /// before the token is called dead.
+    pub(super) fn load(context: &Context<'_>, looseness: Looseness) -> Result<Self, Interruption> {
+        let token = read(context, looseness)?;
+        match context.client.lookup_self(&token) {
+            Ok(SelfLookup { info, .. }) if info.num_uses < 0 => {
+                Err(unless_changed(context, &token, Failure::Spent))
+            }
+            Ok(SelfLookup { info, confirmed }) => {
+                if !confirmed {
+                    (context.warn)(Warning::Unconfirmed);
+                }
+                Ok(Self { token, info, confirmed })
+            }
+            Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
+                thread::sleep(MOMENT);
+                Err(unless_changed(context, &token, Failure::Dead { url, message }))
+            }
+            Err(error) => Err(Failure::Vault(error).into()),
+        }
+    }
+
     /// The accessor of this very token, which a sweep has to spare. Where the server does not say which token it
     /// speaks of, it may be an agent's, and ours the one that a sweep would take for stale: then it counts only
     /// if this machine minted it.
@@ -55,35 +76,37 @@ impl Current {
         let minted = |accessor: &&Accessor| self.confirmed || state.minted().contains(accessor);
         self.info.accessor.as_ref().filter(minted)
     }
-}
 
-/// Reads the token file and looks up what is in it. If that is refused, the file gets a moment to change
-/// before the token is called dead.
-pub(super) fn inspect(context: &Context<'_>, looseness: Looseness) -> Result<Current, Interruption> {
-    let token = read(context, looseness)?;
-    match context.client.lookup_self(&token) {
-        Ok(SelfLookup { info, .. }) if info.num_uses < 0 => {
-            Err(unless_changed(context, &token, Failure::Spent))
-        }
-        Ok(SelfLookup { info, confirmed }) => {
-            if !confirmed {
-                (context.warn)(Warning::Unconfirmed);
+    /// The namespace it lives in and that of the settings, if they differ. A mint happens in that of the request,
+    /// where this token may be nobody.
+    pub(super) fn elsewhere(&self, context: &Context<'_>) -> Option<(String, String)> {
+        let works = context.client.namespace().unwrap_or("");
+        let lives = self.info.namespace.as_deref().filter(|&lives| lives != works)?;
+        Some((lives.to_owned(), works.to_owned()))
+    }
+
+    /// The same end, unless it is bad news about a token that is no longer in the file: that is no news.
+    pub(super) fn unless_replaced(
+        &self,
+        context: &Context<'_>,
+        ended: Result<Outcome, Interruption>,
+    ) -> Result<Outcome, Interruption> {
+        match ended {
+            Ok(Outcome::Drift { .. }) | Err(Interruption::Failed(_))
+                if matches!(file_holds(context, &self.token), Holds::No) =>
+            {
+                Err(Interruption::FileChanged)
             }
-            Ok(Current { token, info, confirmed })
+            ended => ended,
         }
-        Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
-            thread::sleep(MOMENT);
-            Err(unless_changed(context, &token, Failure::Dead { url, message }))
-        }
-        Err(error) => Err(Failure::Vault(error).into()),
     }
 }
 
 /// Bad news about the token, unless it is no longer the one in the file.
 fn unless_changed(context: &Context<'_>, token: &Token, failure: Failure) -> Interruption {
-    match held(context, token) {
-        Held::Yes | Held::Unknown(_) => failure.into(),
-        Held::No => Interruption::FileChanged,
+    match file_holds(context, token) {
+        Holds::Yes | Holds::Unknown(_) => failure.into(),
+        Holds::No => Interruption::FileChanged,
     }
 }
 
@@ -106,7 +129,7 @@ fn read(context: &Context<'_>, looseness: Looseness) -> Result<Token, Failure> {
 }
 
 /// Whether the token file holds a certain token.
-pub(super) enum Held {
+pub(super) enum Holds {
     /// It does.
     Yes,
     /// It holds something else, or nothing.
@@ -116,10 +139,10 @@ pub(super) enum Held {
 }
 
 /// Whether the token file holds `token` now.
-pub(super) fn held(context: &Context<'_>, token: &Token) -> Held {
+pub(super) fn file_holds(context: &Context<'_>, token: &Token) -> Holds {
     match context.settings.token_file.read(Looseness::Tell) {
-        Ok(reading) if reading.token == *token => Held::Yes,
-        Err(error @ ReadError::Io(_)) => Held::Unknown(error),
+        Ok(reading) if reading.token == *token => Holds::Yes,
+        Err(error @ ReadError::Io(_)) => Holds::Unknown(error),
         Ok(_)
         | Err(
             ReadError::Missing
@@ -128,25 +151,8 @@ pub(super) fn held(context: &Context<'_>, token: &Token) -> Held {
             | ReadError::TooLarge
             | ReadError::Unprintable
             | ReadError::Owner(_),
-        ) => Held::No,
+        ) => Holds::No,
     }
-}
-
-/// The namespace of the token and that of the settings, if they differ. A mint happens in that of the request, where
-/// this token may be nobody.
-pub(super) fn elsewhere(context: &Context<'_>, info: &TokenInfo) -> Option<(String, String)> {
-    let works = context.client.namespace().unwrap_or("");
-    let lives = info.namespace.as_deref().filter(|&lives| lives != works)?;
-    Some((lives.to_owned(), works.to_owned()))
-}
-
-/// Remembers what a lookup says of the token in the file.
-pub(super) fn see(context: &Context<'_>, state: &mut State, info: &TokenInfo, verdict: Verdict) {
-    state.set_contents(Contents::Held(HeldToken::new(
-        info,
-        verdict == Verdict::Ours,
-        context.clock.seconds(),
-    )));
 }
 
 /// Starts over while the token file changes under the work, but not for ever.

@@ -1,10 +1,10 @@
 //! What a pass would do, without doing it: nothing is sent that changes the server, and nothing is written.
 
 use super::authority::{authority, may_update};
-use super::context::Context;
-use super::current::{Current, inspect, undisturbed};
+use super::context::{Context, Work};
+use super::current::{Current, undisturbed};
 use super::entry::saved_state;
-use super::sweep::{Scope, look, sweeps};
+use super::sweep::{Scope, search, sweeps};
 use super::walk::Action;
 use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
@@ -16,10 +16,17 @@ use crate::local::token_file::Looseness;
 use crate::token::TokenInfo;
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
-/// What a pass would do.
-pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
+/// What a run would do.
+pub(crate) fn forecast(context: &Context<'_>, work: Work) -> Forecast {
+    match work {
+        Work::Pass => forecast_pass(context),
+        Work::Sweep => forecast_sweep(context),
+    }
+}
+
+fn forecast_pass(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
-        let current = inspect(context, Looseness::Tell)?;
+        let current = Current::load(context, Looseness::Tell)?;
         let (identity, state) = (&context.settings.identity, saved_state(context).0);
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
         let dying = match identity.judge(&current.info) {
@@ -57,10 +64,9 @@ pub(crate) fn forecast(context: &Context<'_>) -> Forecast {
     .unwrap_or_else(Forecast::Failed)
 }
 
-/// What the verb `sweep` would do.
-pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
+fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
-        let current = inspect(context, Looseness::Tell)?;
+        let current = Current::load(context, Looseness::Tell)?;
         match context.settings.identity.judge(&current.info) {
             Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
             Verdict::Ours => {
@@ -77,7 +83,7 @@ pub(crate) fn forecast_sweep(context: &Context<'_>) -> Forecast {
 
 /// What a sweep that keeps the current token would revoke.
 fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> Swept {
-    look(context, state, &current.token, current.accessor(state), scope, Action::List)
+    search(context, state, &current.token, current.accessor(state), scope, Action::List)
 }
 
 /// What the current token would find stale, and may not revoke, a sweep of its own has to leave alive.

@@ -10,16 +10,28 @@ use crate::local::lock::{self, Lock, Locking};
 use crate::local::staged;
 use crate::local::state::State;
 
-/// Takes the run locks and loads the state. What cannot be had, the pass goes on without.
-pub(super) fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State), Failure> {
+/// What a run holds while it works.
+pub(super) struct Entered {
+    /// Nobody else works on this token file while they are held.
+    pub(super) locks: Locks,
+    /// What the runs before this one left.
+    pub(super) state: State,
+}
+
+/// The run lock, and the one on the directory of the token file; none where it cannot be had.
+pub(super) type Locks = [Option<Lock>; 2];
+
+/// Takes the run locks and loads the state. What cannot be had, the run goes on without.
+pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     let settings = context.settings;
     let directory = &settings.state_directory;
     // Where the name leads nowhere, reading will say so; until then the name itself will do.
     let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
     let waiting = || (context.warn)(Warning::WaitingForLock);
-    let run_lock = match lock::lock(directory, &token_file, waiting) {
+    let run_lock = match lock::lock(directory, &token_file, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
+        Ok(Locking::Stopped) => return Err(Failure::Stopped),
         Err(error) => {
             (context.warn)(Warning::NoState { path: directory.clone(), reason: io_text(&error) });
             None
@@ -27,7 +39,7 @@ pub(super) fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State),
     };
     // A run that keeps its state elsewhere, because its XDG_STATE_HOME differs, or that can keep none, meets
     // us only here. Its sweep would take the token we are about to store for a stale one.
-    let place_lock = match lock::lock_place(&token_file, waiting) {
+    let place_lock = match lock::lock_place(&token_file, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         // Anybody who may read the directory can hold this one for ever, and must not be able to let a token
         // die.
@@ -35,6 +47,7 @@ pub(super) fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State),
             (context.warn)(Warning::PlaceBusy);
             None
         }
+        Ok(Locking::Stopped) => return Err(Failure::Stopped),
         // No such directory, or a file system without locks: reading says the one, and the other is no reason
         // to let a token die.
         Err(_) => None,
@@ -52,7 +65,7 @@ pub(super) fn enter(context: &Context<'_>) -> Result<([Option<Lock>; 2], State),
     {
         (context.warn)(Warning::LeftoversRemain { reason: io_text(&error) });
     }
-    Ok(([run_lock, place_lock], state))
+    Ok(Entered { locks: [run_lock, place_lock], state })
 }
 
 /// The state as it was last saved, and why it could not be read, if so. Whoever only looks takes no lock and leaves

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::context::{Context, warn_unsaved};
-use super::current::{Current, Held, Interruption, elsewhere, held};
+use super::current::{Current, Holds, Interruption, file_holds};
 use super::sweep::{Scope, sweep, sweeps};
 use crate::facts::failure::{Failure, Refusal, RefusedMint};
 use crate::facts::outcome::{HealedFrom, Outcome};
@@ -53,25 +53,25 @@ pub(super) fn heal(
     if let Origin::Dying { dying: Dying::UseLimited, .. } = origin {
         return Err(Failure::use_limited(info).into());
     }
-    if let Some((token, settings)) = elsewhere(context, info) {
+    if let Some((token, settings)) = current.elsewhere(context) {
         (context.warn)(Warning::OtherNamespace { token, settings });
     }
     let minted = match mint(context, &current.token) {
-        Ok(Ok(minted)) => minted,
-        Err(failure) => {
-            // What the server may hold now is found by a walk, even if the next run finds no need to heal.
-            if failure.lost_mint() && sweeps(context.settings) {
-                warn_unsaved(context, state.note_sweep_due(None));
-            }
-            return Err(failure.into());
-        }
-        Ok(Err(refusal)) => {
+        Ok(Mint::Done(minted)) => minted,
+        Ok(Mint::Refused(refusal)) => {
             return match origin {
                 Origin::Foreign => Ok(Outcome::Drift { display_name, refusal }),
                 Origin::Dying { dying, seconds_left } => {
                     Err(Failure::Dying { display_name, dying, seconds_left, refusal: Some(refusal) }.into())
                 }
             };
+        }
+        Err(failure) => {
+            // What the server may hold now is found by a walk, even if the next run finds no need to heal.
+            if failure.lost_mint() && sweeps(context.settings) {
+                warn_unsaved(context, state.note_sweep_due(None));
+            }
+            return Err(failure.into());
         }
     };
     if let Some(accessor) = &minted.accessor {
@@ -100,8 +100,16 @@ pub(super) fn heal(
     Ok(Outcome::Healed { from, display_name, swept })
 }
 
+/// What the server made of the order.
+enum Mint {
+    /// A token, not yet checked.
+    Done(Minted),
+    /// Nothing: it refused on both paths.
+    Refused(Refusal),
+}
+
 /// Mints by whichever of the two calls is granted. Vault's answer is the only judge; an outage is none.
-fn mint(context: &Context<'_>, current: &Token) -> Result<Result<Minted, Refusal>, Failure> {
+fn mint(context: &Context<'_>, current: &Token) -> Result<Mint, Failure> {
     let settings = context.settings;
     let order = MintOrder {
         policies: &settings.identity.policies,
@@ -113,13 +121,13 @@ fn mint(context: &Context<'_>, current: &Token) -> Result<Result<Minted, Refusal
         meta: Meta { managed_by: MANAGED_BY, host: context.host, user: &settings.user },
     };
     let create = match context.client.mint(Call::Create, current, &order) {
-        Ok(minted) => return Ok(Ok(minted)),
+        Ok(minted) => return Ok(Mint::Done(minted)),
         Err(error) => refused(error)?,
     };
     // A refusal has minted nothing, so asking on the other path cannot make a second token.
     match context.client.mint(Call::CreateOrphan, current, &order) {
-        Ok(minted) => Ok(Ok(minted)),
-        Err(error) => Ok(Err(Refusal { create, create_orphan: refused(error)? })),
+        Ok(minted) => Ok(Mint::Done(minted)),
+        Err(error) => Ok(Mint::Refused(Refusal { create, create_orphan: refused(error)? })),
     }
 }
 
@@ -149,10 +157,10 @@ fn adopt(
         state.note_replacement(info.accessor.as_ref().filter(|_| sweeps(context.settings))),
     );
     // The last look at the file, as late as it can be: whoever logged in meanwhile must not lose that login.
-    match held(context, current) {
-        Held::Yes => {}
-        Held::No => return Err(Interruption::FileChanged),
-        Held::Unknown(error) => return Err(Failure::TokenFile(error).into()),
+    match file_holds(context, current) {
+        Holds::Yes => {}
+        Holds::No => return Err(Interruption::FileChanged),
+        Holds::Unknown(error) => return Err(Failure::TokenFile(error).into()),
     }
     match staged.commit() {
         Ok(Committed::Durably) => {}
@@ -161,10 +169,10 @@ fn adopt(
         }
         // Some network file systems report a failure of a rename that has happened. Were the minted token
         // revoked then, the file would hold a dead one.
-        Err(error) => match held(context, &minted.token) {
-            Held::Yes => {}
-            Held::No => return Err(Failure::Replace(error).into()),
-            Held::Unknown(_) => return Err(Failure::Unsettled(error).into()),
+        Err(error) => match file_holds(context, &minted.token) {
+            Holds::Yes => {}
+            Holds::No => return Err(Failure::Replace(error).into()),
+            Holds::Unknown(_) => return Err(Failure::Unsettled(error).into()),
         },
     }
     Ok(info)

@@ -1,6 +1,12 @@
 //! The product: one pass, start to end.
 //!
-//! [`run`] reads like section "One pass" of the documentation: lock, read, look up, judge, renew or heal.
+//! [`run`] is a straight line, for a pass and for the verb `sweep` alike:
+//! 1. enter: take the run locks, load the state;
+//! 2. act while undisturbed: read, look up, judge, renew or heal; and start over if a login lands meanwhile;
+//! 3. note in the state how it ended;
+//! 4. publish the figures, while nobody else can;
+//! 5. finish: give the locks back, and hand on what it came to and what it leaves to be done.
+//!
 //! A decision is made in `identity`, an effect happens here, a word is said in `report`.
 
 mod authority;
@@ -13,15 +19,14 @@ mod sweep;
 mod view;
 mod walk;
 
-use std::cell::Cell;
-
-pub(crate) use context::{Aftermath, Context};
-pub(crate) use dry_run::{forecast, forecast_sweep};
+pub(crate) use context::{Context, Work};
+pub(crate) use dry_run::forecast;
 pub(crate) use entry::saved_state;
 pub(crate) use view::view;
 
 use crate::facts::failure::Failure;
 use crate::facts::outcome::Outcome;
+use crate::facts::swept::Swept;
 use crate::facts::warning::Warning;
 use crate::identity::{Dying, Verdict, Vitality};
 use crate::local::history::{Contents, Counters, Ending, HeldToken};
@@ -29,87 +34,213 @@ use crate::local::state::State;
 use crate::local::token_file::Looseness;
 use crate::vault::{Error, ErrorKind, Renewal};
 use context::warn_unsaved;
-use current::{Current, Held, Interruption, held, inspect, see, undisturbed};
-use entry::enter;
-use heal::Origin;
+use current::{Current, Interruption, undisturbed};
+use entry::{Entered, enter};
+use heal::{Origin, heal};
 use sweep::{Scope, sweep};
 
-/// One complete pass.
-pub(crate) fn run(context: &Context<'_>) -> Outcome {
-    let tried = Cell::new(None);
-    let work = |state: &mut State| {
-        tried.set(None);
-        let current = inspect(context, Looseness::Tighten)?;
-        let outcome = renew_or_heal(context, state, &current, &tried);
-        match outcome {
-            // Bad news about a token that is no longer there is no news.
-            Ok(Outcome::Drift { .. }) | Err(Interruption::Failed(_))
-                if matches!(held(context, &current.token), Held::No) =>
-            {
-                Err(Interruption::FileChanged)
-            }
-            outcome => outcome,
-        }
-    };
-    locked(context, work, |state, outcome| {
-        let (ending, gains) = tally(outcome, tried.get());
-        // Also for a run before this one that was killed before it got so far. A hook that has begun is told.
-        let hook = context.settings.hook.as_ref();
-        if ending.is_good() && !hook.is_some_and(|hook| hook.is_nested) {
-            context.aftermath.borrow_mut().hook_due = hook.is_some() && state.is_hook_due();
-            state.set_hook_due(false);
-        }
-        state.note_pass(context.clock.seconds(), ending, gains)
-    })
+/// What a run came to, once its locks are given back.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// The living token in the token file, if this run could tell.
+    pub(crate) held: Option<HeldToken>,
+    /// Whether the deploy hook has to run now.
+    pub(crate) hook_due: bool,
 }
 
-/// Revokes the stale tokens of our name now.
-pub(crate) fn sweep_now(context: &Context<'_>) -> Outcome {
-    let work = |state: &mut State| {
-        let current = inspect(context, Looseness::Tighten)?;
-        let verdict = context.settings.identity.judge(&current.info);
-        see(context, state, &current.info, verdict);
-        match verdict {
-            Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name }.into()),
-            Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
-            Verdict::Ours => {
-                let keep = current.accessor(state).cloned();
-                Ok(Outcome::Swept(sweep(context, state, &current.token, keep.as_ref(), Scope::Full)))
-            }
-        }
-    };
-    locked(context, work, |state, outcome| {
-        state.note_gains(Counters { swept: outcome.swept(), ..Counters::default() })
-    })
+impl From<Failure> for Finished {
+    /// A run that found out nothing.
+    fn from(failure: Failure) -> Self {
+        Self { outcome: Outcome::Failed(failure), held: None, hook_due: false }
+    }
 }
 
-/// Works under the run locks, and notes at the end what it came to.
-fn locked(
-    context: &Context<'_>,
-    mut work: impl FnMut(&mut State) -> Result<Outcome, Interruption>,
-    conclude: impl FnOnce(&mut State, &Outcome) -> std::io::Result<()>,
-) -> Outcome {
-    let (_locks, mut state) = match enter(context) {
+/// One whole run.
+pub(crate) fn run(context: &Context<'_>, work: Work) -> Finished {
+    let Entered { locks, mut state } = match enter(context) {
         Ok(entered) => entered,
-        Err(failure) => return Outcome::Failed(failure),
+        Err(failure) => return failure.into(),
     };
-    let outcome = undisturbed(|| {
-        let done = work(&mut state);
-        if let Err(Interruption::FileChanged) = done {
+    let Acted { outcome, tried } = act(context, &mut state, work);
+    let hook_due = note(context, &mut state, work, &outcome, tried);
+    (context.publish)(state.history());
+    drop(locks);
+    Finished { outcome, held: state.held_now().cloned(), hook_due }
+}
+
+/// What the attempts came to.
+struct Acted {
+    outcome: Outcome,
+    /// What the last of them tried to heal, if it got that far.
+    tried: Option<Origin>,
+}
+
+/// One attempt, which a login may have disturbed.
+struct Attempt {
+    ended: Result<Outcome, Interruption>,
+    tried: Option<Origin>,
+}
+
+impl Attempt {
+    /// One that had nothing to heal, or did not get that far.
+    fn without_heal(ended: Result<Outcome, Interruption>) -> Self {
+        Self { ended, tried: None }
+    }
+}
+
+/// Attempts it, and starts over while the token file changes meanwhile, but not for ever.
+fn act(context: &Context<'_>, state: &mut State, work: Work) -> Acted {
+    let mut tried = None;
+    let ended = undisturbed(|| {
+        let attempted = match Current::load(context, Looseness::Tighten) {
+            Ok(current) => match work {
+                Work::Pass => renew_or_heal(context, state, &current),
+                Work::Sweep => sweep_with_ours(context, state, &current),
+            },
+            Err(interruption) => Attempt::without_heal(Err(interruption)),
+        };
+        tried = attempted.tried;
+        if let Err(Interruption::FileChanged) = attempted.ended {
             state.disregard();
         }
-        done
-    })
-    .unwrap_or_else(Outcome::Failed);
+        attempted.ended
+    });
+    let outcome = ended.unwrap_or_else(Outcome::Failed);
     if let Outcome::Failed(failure) = &outcome
         && failure.leaves_nothing()
     {
         state.set_contents(Contents::NoToken);
     }
-    context.aftermath.borrow_mut().held = state.held_now().cloned();
-    warn_unsaved(context, conclude(&mut state, &outcome));
-    (context.publish)(state.history());
-    outcome
+    Acted { outcome, tried }
+}
+
+/// Whose token it is, which the state remembers.
+fn judge(context: &Context<'_>, state: &mut State, current: &Current) -> Verdict {
+    let verdict = context.settings.identity.judge(&current.info);
+    let held = HeldToken::new(&current.info, verdict == Verdict::Ours, context.clock.seconds());
+    state.set_contents(Contents::Held(held));
+    verdict
+}
+
+/// What the verdict on the token asks for.
+fn renew_or_heal(context: &Context<'_>, state: &mut State, current: &Current) -> Attempt {
+    let origin = match judge(context, state, current) {
+        Verdict::Ours => match renew(context, state, current) {
+            Ok(Renewed::Lasting { lease, resumed }) => {
+                let display_name = current.info.display_name.clone();
+                return Attempt::without_heal(Ok(Outcome::Renewed { display_name, ttl: lease, resumed }));
+            }
+            Ok(Renewed::Dying { dying, seconds_left }) => {
+                state.set_dying(dying);
+                Origin::Dying { dying, seconds_left }
+            }
+            Err(failure) => {
+                return Attempt::without_heal(current.unless_replaced(context, Err(failure.into())));
+            }
+        },
+        Verdict::Foreign => Origin::Foreign,
+    };
+    let ended = current.unless_replaced(context, heal(context, state, current, origin));
+    Attempt { ended, tried: Some(origin) }
+}
+
+/// The work of the verb `sweep`, which needs our token to keep.
+fn sweep_with_ours(context: &Context<'_>, state: &mut State, current: &Current) -> Attempt {
+    let ended = match judge(context, state, current) {
+        Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name.clone() }.into()),
+        Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
+        Verdict::Ours => {
+            let keep = current.accessor(state).cloned();
+            Ok(Outcome::Swept(sweep(context, state, &current.token, keep.as_ref(), Scope::Full)))
+        }
+    };
+    Attempt::without_heal(ended)
+}
+
+/// What a renewal made of a token of ours.
+enum Renewed {
+    /// It lives on.
+    Lasting {
+        /// Seconds it has now.
+        lease: u64,
+        /// The sweep that an earlier run could not finish, if there is something to say of it.
+        resumed: Option<Swept>,
+    },
+    /// It will end all the same.
+    Dying {
+        /// Why.
+        dying: Dying,
+        /// In how many seconds.
+        seconds_left: u64,
+    },
+}
+
+/// Renews a token of ours, and finishes what an earlier sweep left to be done.
+fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<Renewed, Failure> {
+    let Current { token, info, .. } = current;
+    if info.num_uses != 0 {
+        // A renewal would cost it a use, and add none.
+        return Ok(Renewed::Dying { dying: Dying::UseLimited, seconds_left: info.ttl });
+    }
+    let (dying, seconds_left) = match context.client.renew_self(token) {
+        Ok(Renewal::Renewed { lease, renewable, warnings }) => {
+            for warning in warnings {
+                (context.warn)(Warning::Server(warning));
+            }
+            if lease > 0 {
+                let now = context.clock.seconds();
+                state.set_contents(Contents::Held(HeldToken::new(info, true, now).renewed(lease, now)));
+            }
+            let vitality = if lease == 0 || renewable == Some(false) {
+                Vitality::Dying(Dying::NotRenewable)
+            } else {
+                context.settings.identity.vitality(info, lease)
+            };
+            match vitality {
+                Vitality::Lasting => {
+                    return Ok(Renewed::Lasting { lease, resumed: resume_sweep(context, state, current) });
+                }
+                Vitality::Dying(dying) => (dying, lease),
+            }
+        }
+        Ok(Renewal::NothingDone) => (Dying::NotRenewed, info.ttl),
+        Err(Error { kind: ErrorKind::Refused { .. }, .. }) => (Dying::NotRenewable, info.ttl),
+        Err(error) => return Err(Failure::Vault(error)),
+    };
+    (context.warn)(Warning::Dying { display_name: info.display_name.clone(), dying, seconds_left });
+    Ok(Renewed::Dying { dying, seconds_left })
+}
+
+/// Finishes what an earlier sweep left; says nothing where there is nothing new to say.
+fn resume_sweep(context: &Context<'_>, state: &mut State, current: &Current) -> Option<Swept> {
+    let scope = Scope::left_over(context, state)?;
+    let keep = current.accessor(state).cloned();
+    Some(sweep(context, state, &current.token, keep.as_ref(), scope)).filter(|swept| scope.is_news(swept))
+}
+
+/// Notes how it ended, and says whether the deploy hook has to run now.
+fn note(
+    context: &Context<'_>,
+    state: &mut State,
+    work: Work,
+    outcome: &Outcome,
+    tried: Option<Origin>,
+) -> bool {
+    if let Work::Sweep = work {
+        let gains = Counters { swept: outcome.swept(), ..Counters::default() };
+        warn_unsaved(context, state.note_gains(gains));
+        return false;
+    }
+    let (ending, gains) = tally(outcome, tried);
+    let hook = context.settings.hook.as_ref();
+    // One is also owed by a run before this one that was killed before it got so far. A hook that has begun is
+    // told, and a run that a hook started leaves it to the next.
+    let is_its_turn = ending.is_good() && !hook.is_some_and(|hook| hook.is_nested);
+    let hook_due = is_its_turn && state.take_due_hook() && hook.is_some();
+    warn_unsaved(context, state.note_pass(context.clock.seconds(), ending, gains));
+    hook_due
 }
 
 /// How a pass ended, and what that adds to the counters, given what it `tried` to heal, if it got that far.
@@ -128,73 +259,4 @@ fn tally(outcome: &Outcome, tried: Option<Origin>) -> (Ending, Counters) {
         // A pass that sweeps and does nothing else is none.
         Outcome::Failed(_) | Outcome::Swept(_) => (Ending::Failed, Counters { not_renewed: 1, ..gains }),
     }
-}
-
-/// What the verdict on the token asks for. What is to be healed is left in `tried`.
-fn renew_or_heal(
-    context: &Context<'_>,
-    state: &mut State,
-    current: &Current,
-    tried: &Cell<Option<Origin>>,
-) -> Result<Outcome, Interruption> {
-    let verdict = context.settings.identity.judge(&current.info);
-    see(context, state, &current.info, verdict);
-    let origin = match verdict {
-        Verdict::Ours => match renew(context, state, current)? {
-            Ok(renewed) => return Ok(renewed),
-            Err((dying, seconds_left)) => {
-                state.set_dying(dying);
-                Origin::Dying { dying, seconds_left }
-            }
-        },
-        Verdict::Foreign => Origin::Foreign,
-    };
-    tried.set(Some(origin));
-    heal::heal(context, state, current, origin)
-}
-
-/// Renews a token of ours; if it will end all the same, says why, and in how many seconds.
-fn renew(
-    context: &Context<'_>,
-    state: &mut State,
-    current: &Current,
-) -> Result<Result<Outcome, (Dying, u64)>, Interruption> {
-    let Current { token, info, .. } = current;
-    if info.num_uses != 0 {
-        // A renewal would cost it a use, and add none.
-        return Ok(Err((Dying::UseLimited, info.ttl)));
-    }
-    let (dying, seconds_left) = match context.client.renew_self(token) {
-        Ok(Renewal::Renewed { lease, renewable, warnings }) => {
-            for warning in warnings {
-                (context.warn)(Warning::Server(warning));
-            }
-            if lease > 0 {
-                let now = context.clock.seconds();
-                state.set_contents(Contents::Held(HeldToken::new(info, true, now).renewed(lease, now)));
-            }
-            let vitality = if lease == 0 || renewable == Some(false) {
-                Vitality::Dying(Dying::NotRenewable)
-            } else {
-                context.settings.identity.vitality(info, lease)
-            };
-            match vitality {
-                Vitality::Lasting => {
-                    let resumed = Scope::left_over(context, state).and_then(|scope| {
-                        let keep = current.accessor(state).cloned();
-                        Some(sweep(context, state, token, keep.as_ref(), scope))
-                            .filter(|swept| scope.is_news(swept))
-                    });
-                    let display_name = info.display_name.clone();
-                    return Ok(Ok(Outcome::Renewed { display_name, ttl: lease, resumed }));
-                }
-                Vitality::Dying(dying) => (dying, lease),
-            }
-        }
-        Ok(Renewal::NothingDone) => (Dying::NotRenewed, info.ttl),
-        Err(Error { kind: ErrorKind::Refused { .. }, .. }) => (Dying::NotRenewable, info.ttl),
-        Err(error) => return Err(Failure::Vault(error).into()),
-    };
-    (context.warn)(Warning::Dying { display_name: info.display_name.clone(), dying, seconds_left });
-    Ok(Err((dying, seconds_left)))
 }

@@ -46,7 +46,7 @@ impl Scope {
 }
 
 /// Looks for what is stale, given the token to `keep`, with the authority of `token`.
-pub(super) fn look(
+pub(super) fn search(
     context: &Context<'_>,
     state: &State,
     token: &Token,
@@ -80,7 +80,7 @@ pub(super) fn sweep(
     keep: Option<&Accessor>,
     scope: Scope,
 ) -> Swept {
-    let swept = look(context, state, token, keep, scope, Action::Revoke);
+    let swept = search(context, state, token, keep, scope, Action::Revoke);
     let looked_at = |accessor: &&Accessor| match scope {
         Scope::Full => true,
         Scope::Doubtful => state.doubtful().contains(accessor),

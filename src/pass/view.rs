@@ -2,9 +2,9 @@
 
 use super::authority::{authority, never_mints};
 use super::context::Context;
-use super::current::{Current, elsewhere, inspect, undisturbed};
+use super::current::{Current, undisturbed};
 use super::entry::saved_state;
-use super::sweep::{Scope, look};
+use super::sweep::{Scope, search};
 use super::walk::Action;
 use crate::config::SweepMode;
 use crate::facts::authority::Authority;
@@ -17,7 +17,7 @@ use crate::local::token_file::Looseness;
 /// Looks.
 pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
     undisturbed(|| {
-        let current = inspect(context, Looseness::Tell)?;
+        let current = Current::load(context, Looseness::Tell)?;
         let identity = &context.settings.identity;
         let verdict = identity.judge(&current.info);
         let dying = match verdict {
@@ -29,7 +29,7 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
         };
         let mut view = View {
             authority: never_mints(&current.info).map(Authority::Lacking),
-            elsewhere: elsewhere(context, &current.info),
+            elsewhere: current.elsewhere(context),
             namesakes: None,
             policies: Vec::new(),
             verdict,
@@ -68,7 +68,7 @@ fn namesakes(context: &Context<'_>, current: &Current) -> Option<Namesakes> {
     let SweepMode::Walk = context.settings.sweep else { return None };
     let (state, _) = saved_state(context);
     let keep = current.accessor(&state);
-    let swept = look(context, &state, &current.token, keep, Scope::Full, Action::Count);
+    let swept = search(context, &state, &current.token, keep, Scope::Full, Action::Count);
     match swept.end {
         SweepEnd::Complete => {
             let count = swept.stale.len();

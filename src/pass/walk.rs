@@ -57,7 +57,7 @@ impl Action {
 /// A walk, ready to begin.
 pub(super) struct Walk<'a> {
     /// The server.
-    pub(super) client: &'a Client,
+    pub(super) client: &'a Client<'a>,
     /// With whose authority.
     pub(super) token: &'a Token,
     /// Whose leftovers.

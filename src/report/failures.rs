@@ -60,6 +60,7 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
     match failure {
         Failure::TokenFile(error) => format!("token file: {file}: {}", read_error_text(error)),
         Failure::LockBusy => "lock: another run has been at work for too long".to_owned(),
+        Failure::Stopped => "lock: told to stop while another run was at work".to_owned(),
         Failure::Dead { url, message } => format!(
             "token lookup: {url}: the token in {file} is dead or blocked (403: {}); log in again: {}",
             errors::reason_text(message),

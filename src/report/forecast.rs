@@ -12,7 +12,7 @@ use crate::identity::{Dying, Identity};
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
 /// The lines of a dry run. `has_hook` is whether this run may run one.
-pub(crate) fn forecast_lines(
+pub(super) fn forecast_lines(
     forecast: &Forecast,
     names: &Names<'_>,
     identity: &Identity,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::lines::sweep_end_text;
 use super::times::instant;
+use crate::config::Settings;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::Outcome;
 use crate::facts::swept::Swept;
@@ -48,6 +49,13 @@ pub(crate) struct Subject<'a> {
     pub(crate) token_file: &'a Path,
     /// Now, in seconds since 1970.
     pub(crate) now: u64,
+}
+
+impl<'a> Subject<'a> {
+    /// A run of `verb` with these settings, at `now` (seconds since 1970).
+    pub(crate) fn new(verb: &'static str, settings: &'a Settings, now: u64) -> Self {
+        Self { verb, identity: &settings.identity, token_file: settings.token_file.path(), now }
+    }
 }
 
 /// What makes a token ours, and how it is minted.

@@ -16,20 +16,19 @@ mod paint;
 pub(crate) mod problem;
 mod remedies;
 pub(crate) mod status;
+pub(crate) mod streams;
 mod times;
 mod warnings;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::config::SweepMode;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::{Level, Outcome};
 use crate::facts::warning::Warning;
@@ -38,19 +37,13 @@ use crate::io_text::io_text;
 use crate::local::history::{HeldToken, History};
 use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
-pub(crate) use forecast::forecast_lines;
+use forecast::forecast_lines;
 use json::Subject;
 use metrics::Labels;
 use names::Names;
 pub(crate) use paint::Paint;
 use status::Status;
-
-/// One of the two streams of the process.
-#[derive(Debug, Clone, Copy)]
-enum Stream {
-    Out,
-    Err,
-}
+use streams::{Stream, Streams};
 
 /// Whether the log file is written to.
 #[derive(Debug)]
@@ -77,7 +70,7 @@ pub(crate) struct Report<'a> {
     clock: Clock,
     log: Log,
     log_failed: Cell<bool>,
-    journal: Option<&'a str>,
+    streams: &'a dyn Streams,
     format: Format,
     /// All warnings so far, for the JSON object.
     warnings: RefCell<Vec<String>>,
@@ -86,16 +79,16 @@ pub(crate) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// A report. `journal` is the value of `JOURNAL_STREAM`, by which a service recognises its streams.
+    /// A report of one run.
     pub(crate) fn new(
         names: Names<'a>,
         clock: Clock,
         log: Log,
-        journal: Option<&'a str>,
+        streams: &'a dyn Streams,
         format: Format,
     ) -> Self {
         let (log_failed, warnings, unanswered) = (Cell::new(false), RefCell::default(), Cell::new(false));
-        Self { names, clock, log, log_failed, journal, format, warnings, unanswered }
+        Self { names, clock, log, log_failed, streams, format, warnings, unanswered }
     }
 
     /// The exit status of a run that would have had `status`: not 0 if the answer that was asked for could not be
@@ -107,12 +100,10 @@ impl<'a> Report<'a> {
     /// A line of the answer that was asked for, which is the purpose of the run. Whoever closed the stream has read
     /// enough.
     fn answer(&self, line: &str) {
-        match print(Stream::Out, line) {
+        match self.streams.write(Stream::Out, line) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !self.unanswered.replace(true) => {
-                let _ = print(
-                    Stream::Err,
-                    &format!("vault-token-renew: error: standard output: {}", io_text(&error)),
-                );
+                let text = format!("vault-token-renew: error: standard output: {}", io_text(&error));
+                let _ = self.streams.write(Stream::Err, &text);
             }
             Ok(()) | Err(_) => {}
         }
@@ -161,16 +152,18 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The end of a dry run, in the words of `lines`.
+    /// The end of a dry run. `has_hook` is whether the real run might run one.
     pub(crate) fn forecast(
         &self,
         subject: Subject<'_>,
         forecast: &Forecast,
-        lines: &[String],
+        mode: SweepMode,
+        has_hook: bool,
         exit_status: u8,
     ) {
+        let lines = forecast_lines(forecast, &self.names, subject.identity, mode, has_hook);
         let stream = if forecast.is_good() { Stream::Out } else { Stream::Err };
-        for line in lines {
+        for line in &lines {
             self.print(stream, line);
         }
         let remedy = remedies::forecast_remedy(forecast, &self.names);
@@ -224,8 +217,8 @@ impl<'a> Report<'a> {
 
     /// What to do. For whoever reads a terminal: in the log and in the journal one event is one line.
     fn hint(&self, text: &str) {
-        if !is_journal(Stream::Err, self.journal) {
-            let _ = print(Stream::Err, &format!("hint: {text}"));
+        if !self.streams.is_journal(Stream::Err) {
+            let _ = self.streams.write(Stream::Err, &format!("hint: {text}"));
         }
     }
 
@@ -237,7 +230,7 @@ impl<'a> Report<'a> {
             Level::Warning | Level::Error => Stream::Err,
         };
         match self.log {
-            _ if is_journal(stream, self.journal) => {
+            _ if self.streams.is_journal(stream) => {
                 self.print(stream, &format!("<{}>{text}", priority(level)));
             }
             Log::File(_) => self.print(stream, &format!("{stamp} {text}")),
@@ -252,7 +245,7 @@ impl<'a> Report<'a> {
             (Stream::Out, Format::Lines) if matches!(self.log, Log::None) => self.answer(line),
             // The log has it, too; and the end of a stream is nobody's error.
             (Stream::Out, Format::Lines) | (Stream::Err, _) => {
-                let _ = print(stream, line);
+                let _ = self.streams.write(stream, line);
             }
         }
     }
@@ -270,21 +263,26 @@ impl<'a> Report<'a> {
 }
 
 /// A usage or settings error, before there is a report.
-pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, journal: Option<&str>, format: Format) {
+pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, streams: &dyn Streams, format: Format) {
     let text = errors::chain_text(error);
-    let prefix = if is_journal(Stream::Err, journal) { "<3>" } else { "" };
-    let _ = print(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
+    let prefix = if streams.is_journal(Stream::Err) { "<3>" } else { "" };
+    let _ = streams.write(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
     if format == Format::Json {
-        let _ = print(Stream::Out, &one_line(&json::UsageObject::new(&text, exit_status)));
+        let _ = streams.write(Stream::Out, &one_line(&json::UsageObject::new(&text, exit_status)));
     }
 }
 
 /// A command line that could not be understood: whoever asked for JSON gets an object all the same.
-pub(crate) fn misuse(answer: &str, exit_status: u8, mut arguments: impl Iterator<Item = OsString>) {
+pub(crate) fn misuse(
+    answer: &str,
+    exit_status: u8,
+    streams: &dyn Streams,
+    mut arguments: impl Iterator<Item = OsString>,
+) {
     if arguments.any(|argument| argument == "--json") {
         let first = answer.lines().next().unwrap_or_default();
         let usage = json::UsageObject::new(first.trim_start_matches("error: "), exit_status);
-        let _ = print(Stream::Out, &one_line(&usage));
+        let _ = streams.write(Stream::Out, &one_line(&usage));
     }
 }
 
@@ -301,32 +299,6 @@ fn priority(level: Level) -> u8 {
         Level::Warning => 4,
         Level::Error => 3,
     }
-}
-
-/// One write per line, so that lines of runs side by side do not mix.
-fn print(stream: Stream, line: &str) -> io::Result<()> {
-    let bytes = format!("{line}\n");
-    match stream {
-        Stream::Out => {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes.as_bytes())?;
-            stdout.flush()
-        }
-        Stream::Err => io::stderr().lock().write_all(bytes.as_bytes()),
-    }
-}
-
-/// Whether a stream is the one systemd named in `JOURNAL_STREAM`, by device and inode.
-fn is_journal(stream: Stream, journal: Option<&str>) -> bool {
-    let descriptor = match stream {
-        Stream::Out => io::stdout().as_fd().try_clone_to_owned(),
-        Stream::Err => io::stderr().as_fd().try_clone_to_owned(),
-    };
-    journal.is_some_and(|journal| descriptor.is_ok_and(|descriptor| is_stream(descriptor, journal)))
-}
-
-fn is_stream(descriptor: OwnedFd, journal: &str) -> bool {
-    File::from(descriptor).metadata().is_ok_and(|data| journal == format!("{}:{}", data.dev(), data.ino()))
 }
 
 #[cfg(test)]

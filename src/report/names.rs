@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::escape::Shown;
-use crate::config::DEFAULT_TOKEN_FILE;
+use crate::config::{DEFAULT_TOKEN_FILE, Settings};
 
 /// The names of things on this machine, as people write them.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,19 @@ pub(crate) struct Names<'a> {
     pub(crate) named_token_file: Option<&'a Path>,
     /// The flags that said where the server is and whose the token, which commands have to repeat.
     pub(crate) named_flags: &'a [(&'static str, String)],
+}
+
+impl<'a> Names<'a> {
+    /// Those of a run with these settings.
+    pub(crate) fn of(settings: &'a Settings) -> Self {
+        Self {
+            home: &settings.home,
+            token_file: settings.token_file.path(),
+            named_config: settings.named_config.as_deref(),
+            named_token_file: settings.named_token_file.as_deref(),
+            named_flags: &settings.named_flags,
+        }
+    }
 }
 
 impl Names<'_> {

@@ -44,7 +44,7 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
         Failure::Unsettled(_) => Some("see to the file system, then run it again".to_owned()),
         Failure::Internal { .. } => Some("please report it, with the version".to_owned()),
         Failure::FileKeepsChanging => Some("find what writes the token file again and again".to_owned()),
-        Failure::Dead { .. } | Failure::Spent | Failure::Dying { .. } => None,
+        Failure::Stopped | Failure::Dead { .. } | Failure::Spent | Failure::Dying { .. } => None,
     }
 }
 

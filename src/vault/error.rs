@@ -212,50 +212,61 @@ impl ErrorKind {
 
     /// Whether the request cannot have reached the server, so that even a mint may be repeated.
     pub(crate) fn cannot_have_arrived(&self) -> bool {
-        match self {
-            Self::Unreachable(_) => true,
-            Self::Interrupted(_)
-            | Self::Denied { .. }
-            | Self::Refused { .. }
-            | Self::NotFound { .. }
-            | Self::Sealed
-            | Self::Throttled { .. }
-            | Self::Server { .. }
-            | Self::Unexpected { .. }
-            | Self::NotVault { .. }
-            | Self::Redirect { .. }
-            | Self::AnotherToken => false,
-        }
+        self.traits().0 == Effect::NotSent
     }
 
     /// Whether the server may have done what it was asked, although no believable answer says so.
     pub(crate) fn may_have_acted(&self) -> bool {
-        match self {
-            Self::Interrupted(_) | Self::Server { .. } | Self::NotVault { .. } => true,
-            Self::Unreachable(_)
-            | Self::Denied { .. }
-            | Self::Refused { .. }
-            | Self::NotFound { .. }
-            | Self::Sealed
-            | Self::Throttled { .. }
-            | Self::Unexpected { .. }
-            | Self::Redirect { .. }
-            | Self::AnotherToken => false,
-        }
+        self.traits().0 == Effect::Unknown
     }
 
     /// Whether it may pass by itself, so that trying again makes sense.
     pub(crate) fn is_temporary(&self) -> bool {
+        self.traits().1 == Outlook::Passing
+    }
+
+    /// All of that, a row for each kind.
+    fn traits(&self) -> (Effect, Outlook) {
+        use Effect::{NotSent, Nothing, Unknown};
+        use Outlook::{Lasting, Passing};
         match self {
-            Self::Unreachable(reason) => !matches!(reason, Unreachable::Tls(_)),
-            Self::Interrupted(_) | Self::Sealed | Self::Throttled { .. } | Self::Server { .. } => true,
+            Self::Unreachable(Unreachable::Tls(_)) => (NotSent, Lasting),
+            Self::Unreachable(
+                Unreachable::Name(_)
+                | Unreachable::Refused
+                | Unreachable::TimedOut
+                | Unreachable::Proxy(_)
+                | Unreachable::Other(_),
+            ) => (NotSent, Passing),
+            Self::Interrupted(_) | Self::Server { .. } => (Unknown, Passing),
+            Self::NotVault { .. } => (Unknown, Lasting),
+            Self::Sealed | Self::Throttled { .. } => (Nothing, Passing),
             Self::Denied { .. }
             | Self::Refused { .. }
             | Self::NotFound { .. }
             | Self::Unexpected { .. }
-            | Self::NotVault { .. }
             | Self::Redirect { .. }
-            | Self::AnotherToken => false,
+            | Self::AnotherToken => (Nothing, Lasting),
         }
     }
+}
+
+/// What a request that did not succeed may have done at the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It never got there.
+    NotSent,
+    /// It got there, and was refused.
+    Nothing,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// How long it is going to be so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outlook {
+    /// It may be over soon.
+    Passing,
+    /// Asking again will not help.
+    Lasting,
 }

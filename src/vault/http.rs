@@ -59,13 +59,6 @@ pub(crate) struct ConnectionSettings {
     pub(crate) proxies: ProxyRules,
 }
 
-impl ConnectionSettings {
-    /// The same for somebody who has no more patience than this for one answer.
-    pub(crate) fn within(self, patience: Duration) -> Self {
-        Self { timeout: self.timeout.min(patience), ..self }
-    }
-}
-
 /// What is sent.
 pub(super) struct Question<'a> {
     /// GET or POST.
@@ -96,8 +89,10 @@ pub(super) struct Answer {
 }
 
 /// The connections to one server.
-pub(super) struct Http {
-    settings: ConnectionSettings,
+pub(super) struct Http<'a> {
+    settings: &'a ConnectionSettings,
+    /// The time a single request may take.
+    timeout: Duration,
     agents: Agents,
 }
 
@@ -110,15 +105,15 @@ struct Agents {
     https: OnceLock<Agent>,
 }
 
-impl Http {
-    /// Prepares connections; none is opened yet.
-    pub(super) fn new(settings: ConnectionSettings) -> Self {
-        Self { settings, agents: Agents::default() }
+impl<'a> Http<'a> {
+    /// Prepares connections; none is opened yet. No request takes longer than `patience`.
+    pub(super) fn new(settings: &'a ConnectionSettings, patience: Duration) -> Self {
+        Self { settings, timeout: settings.timeout.min(patience), agents: Agents::default() }
     }
 
     /// What it was made of.
     pub(super) fn settings(&self) -> &ConnectionSettings {
-        &self.settings
+        self.settings
     }
 
     /// One attempt: a request, and one more where the answer is a redirect that may be followed. With an
@@ -214,7 +209,7 @@ impl Http {
     }
 
     fn new_agent(&self, route: Route) -> Agent {
-        let settings = &self.settings;
+        let settings = self.settings;
         let proxy = settings.proxies.proxy(route);
         let proxy_authority = proxy.as_ref().and_then(|proxy| proxy.uri().authority().cloned());
         let config = Config::builder()
@@ -223,9 +218,9 @@ impl Http {
             .max_redirects_will_error(false)
             .proxy(proxy)
             .tls_config(settings.tls.to_ureq())
-            .timeout_global(Some(settings.timeout))
-            .timeout_resolve(Some(CONNECT_TIMEOUT.min(settings.timeout)))
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(settings.timeout)))
+            .timeout_global(Some(self.timeout))
+            .timeout_resolve(Some(CONNECT_TIMEOUT.min(self.timeout)))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(self.timeout)))
             .user_agent(concat!("vault-token-renew/", env!("CARGO_PKG_VERSION")))
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)

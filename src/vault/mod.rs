@@ -93,18 +93,32 @@ pub(crate) enum Revocation {
     AlreadyGone,
 }
 
-/// A client of one server, with one retry budget for its whole life: make a new one for each pass.
-pub(crate) struct Client {
-    http: Http,
+/// How long a client waits, at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For one request, its body included; the settings may ask for less.
+    pub(crate) request: Duration,
+    /// For trying again, all requests together.
+    pub(crate) retry_for: Duration,
+}
+
+/// A client of one server, with one retry budget and one list of secrets for its whole life: every run makes a new
+/// one.
+pub(crate) struct Client<'a> {
+    http: Http<'a>,
     budget: RetryBudget,
     /// Every token it has sent or was given. None of them leaves here in a text.
     secrets: Secrets,
 }
 
-impl Client {
-    /// A client that spends at most `retry_for` on trying again.
-    pub(crate) fn new(settings: ConnectionSettings, retry_for: Duration) -> Self {
-        Self { http: Http::new(settings), budget: RetryBudget::new(retry_for), secrets: Secrets::default() }
+impl<'a> Client<'a> {
+    /// A client that has opened no connection yet.
+    pub(crate) fn new(settings: &'a ConnectionSettings, patience: Patience) -> Self {
+        Self {
+            http: Http::new(settings, patience.request),
+            budget: RetryBudget::new(patience.retry_for),
+            secrets: Secrets::default(),
+        }
     }
 
     /// Where the server is.

@@ -1,3 +1,6 @@
-//! What a person asks for besides the pass itself.
+//! What a person asks for: a verb each.
 
+pub(crate) mod once;
 pub(crate) mod status;
+pub(crate) mod surroundings;
+mod survived;

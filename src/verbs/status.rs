@@ -1,10 +1,15 @@
 //! `status`: look, do not touch. The facts are gathered here, and held against what they should be.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use super::once::Manner;
+use super::surroundings::Surroundings;
+use super::survived::survived;
 use crate::config::{Settings, SettingsWarning, SweepMode};
 use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
+use crate::facts::outcome::Outcome;
 use crate::facts::view::{End, PolicyTrouble, View};
 use crate::identity::{Dying, Identity, Verdict};
 use crate::io_text::io_text;
@@ -14,8 +19,12 @@ use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
+use crate::report::json::Subject;
+use crate::report::names::Names;
 use crate::report::problem::Problem;
 use crate::report::status::Status;
+use crate::report::{Log, Paint, Report};
+use crate::vault::{Client, Patience};
 
 /// A nightly run and its delay, and half a day to make good for one that failed.
 const OLDEST_SUCCESS: u64 = 36 * 60 * 60;
@@ -23,23 +32,71 @@ const OLDEST_SUCCESS: u64 = 36 * 60 * 60;
 /// A clock that was set back a little is no reason to distrust what was noted before.
 const AHEAD: u64 = 60 * 60;
 
+/// How long it waits for one answer, at most: a person waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it tries again, at most: over a restart of a proxy, not of a server. The person asks again if need be.
+const RETRY: Duration = Duration::from_secs(3);
+
 /// What was asked for besides.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 pub(crate) struct Wishes {
     /// Send nothing.
     pub(crate) offline: bool,
     /// How many seconds the token must have left.
     pub(crate) min_ttl: Option<u64>,
+    /// Where the user manager listens.
+    pub(crate) runtime: PathBuf,
+    /// How the lines are coloured.
+    pub(crate) paint: Paint,
 }
 
-/// Finds out all there is to know. `runtime` is where the user manager listens.
-pub(crate) fn status(context: &Context<'_>, wishes: Wishes, runtime: &Path) -> Status {
+/// Looks, tells, and returns the exit status.
+pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner) -> u8 {
+    let settings = around.settings;
+    let report = Report::new(Names::of(settings), around.clock, Log::None, around.streams, manner.format);
+    let request = around.connection.timeout.min(PATIENCE);
+    let client =
+        Client::new(around.connection, Patience { request, retry_for: settings.retry_for.min(RETRY) });
+    let context = Context {
+        settings,
+        client: &client,
+        host: around.host,
+        clock: around.clock,
+        // What a pass would warn of is among the problems.
+        warn: &|_| (),
+        publish: &|_| (),
+        stop: around.stop,
+    };
+    let status = match survived(|| look(&context, wishes)) {
+        Ok(found) => {
+            let status =
+                if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
+            report.status(&found, &settings.identity, status, wishes.paint);
+            status
+        }
+        Err(fault) => {
+            let outcome = Outcome::Failed(fault);
+            let status =
+                if manner.detailed_exitcode { outcome.detailed_exit_status() } else { outcome.exit_status() };
+            let subject = Subject::new("status", settings, around.clock.seconds());
+            report.outcome(subject, &outcome, None, status);
+            status
+        }
+    };
+    report.answered(status)
+}
+
+/// Finds out all there is to know.
+fn look(context: &Context<'_>, wishes: &Wishes) -> Status {
     let settings = context.settings;
     let (state, unread) = pass::saved_state(context);
     let looked = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
     let (access, trouble) = settings.token_file.look();
-    let timer =
-        settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime));
+    let timer = settings
+        .units
+        .as_ref()
+        .map_or_else(Timer::default, |units| timer::timer(&units.timer, &wishes.runtime));
     // Without a user manager there is nobody who could linger.
     let lingers = (timer.state != TimerState::Unknown).then(|| timer::lingers(&settings.user));
     let (view, failure) = match looked {
@@ -81,7 +138,7 @@ fn problems(
     state: &State,
     failure: Option<Failure>,
     settings: &Settings,
-    wishes: Wishes,
+    wishes: &Wishes,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     let unknown = failure.is_some();

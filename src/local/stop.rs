@@ -1,0 +1,46 @@
+//! Whether somebody wants this run to end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::SigId;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+/// The signals by which a terminal, a service manager or a person ends a program.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+/// A wish that a run end, which everything that waits for long asks for. Once raised, it stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+/// While it lives, the signals that would end the program raise a [`Stop`] instead.
+///
+/// Dropped, it takes its handlers back: a program that runs again and again must not gather one more with each
+/// run.
+#[derive(Debug)]
+pub(crate) struct Heard(Vec<SigId>);
+
+impl Stop {
+    /// Whether it was raised.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Lets the signals that would end this program raise it, until what this returns is dropped.
+    pub(crate) fn on_signals(&self) -> io::Result<Heard> {
+        let mut heard = Heard(Vec::with_capacity(ENDING.len()));
+        for signal in ENDING {
+            heard.0.push(signal_hook::flag::register(signal, Arc::clone(&self.0))?);
+        }
+        Ok(heard)
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        for id in self.0.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
