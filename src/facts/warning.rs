@@ -1,5 +1,6 @@
 //! What a person should know although the run goes on.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::config::SettingsWarning;
@@ -23,40 +24,40 @@ pub(crate) enum Warning {
         /// The state directory.
         path: PathBuf,
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// The state file could not be read; what it knew is lost.
     StateSpoilt {
         /// The state directory.
         path: PathBuf,
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// The state could not be saved.
     StateUnsaved {
         /// The state directory.
         path: PathBuf,
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// What a killed run staged could not be removed.
     LeftoversRemain {
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// The log file could not be written.
     LogUnwritable {
         /// The log file.
         path: PathBuf,
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// The metrics could not be written.
     MetricsUnwritable {
         /// The metrics file.
         path: PathBuf,
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// The deploy hook did not do its work.
     Hook(HookFailure),
@@ -85,7 +86,7 @@ pub(crate) enum Warning {
     /// The token file was replaced, but a power cut now could undo that.
     DirectoryUnsynced {
         /// Why.
-        reason: String,
+        error: io::Error,
     },
     /// A minted token could not be revoked.
     Stranded {

@@ -5,7 +5,6 @@ use std::io;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::facts::warning::Warning;
-use crate::io_text::io_text;
 use crate::local::history::History;
 use crate::local::stop::Stop;
 use crate::vault::Client;
@@ -41,6 +40,6 @@ pub(crate) enum Work {
 pub(super) fn warn_unsaved(context: &Context<'_>, saved: io::Result<()>) {
     if let Err(error) = saved {
         let path = context.settings.state_directory.clone();
-        (context.warn)(Warning::StateUnsaved { path, reason: io_text(&error) });
+        (context.warn)(Warning::StateUnsaved { path, error });
     }
 }

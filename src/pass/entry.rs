@@ -5,7 +5,6 @@ use std::io;
 use super::context::Context;
 use crate::facts::failure::Failure;
 use crate::facts::warning::Warning;
-use crate::io_text::io_text;
 use crate::local::lock::{self, Lock, Locking};
 use crate::local::staged;
 use crate::local::state::State;
@@ -33,7 +32,7 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
         Ok(Locking::Stopped) => return Err(Failure::Stopped),
         Err(error) => {
-            (context.warn)(Warning::NoState { path: directory.clone(), reason: io_text(&error) });
+            (context.warn)(Warning::NoState { path: directory.clone(), error });
             None
         }
     };
@@ -57,13 +56,13 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
         None => (State::fleeting(), None),
     };
     if let Some(error) = spoilt {
-        (context.warn)(Warning::StateSpoilt { path: directory.clone(), reason: io_text(&error) });
+        (context.warn)(Warning::StateSpoilt { path: directory.clone(), error });
     }
     // What a killed run left beside the token file may hold a living token.
     if place_lock.is_some()
         && let Err(error) = staged::remove_leftovers(&token_file, rustix::process::geteuid().as_raw())
     {
-        (context.warn)(Warning::LeftoversRemain { reason: io_text(&error) });
+        (context.warn)(Warning::LeftoversRemain { error });
     }
     Ok(Entered { locks: [run_lock, place_lock], state })
 }

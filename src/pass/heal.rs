@@ -10,7 +10,6 @@ use crate::facts::failure::{Failure, Refusal, RefusedMint};
 use crate::facts::outcome::{HealedFrom, Outcome};
 use crate::facts::warning::Warning;
 use crate::identity::{Contradiction, Dying};
-use crate::io_text::io_text;
 use crate::local::history::{Contents, HeldToken};
 use crate::local::staged::Committed;
 use crate::local::state::{Due, State};
@@ -165,7 +164,7 @@ fn adopt(
     match staged.commit() {
         Ok(Committed::Durably) => {}
         Ok(Committed::Unsynced(error)) => {
-            (context.warn)(Warning::DirectoryUnsynced { reason: io_text(&error) });
+            (context.warn)(Warning::DirectoryUnsynced { error });
         }
         // Some network file systems report a failure of a rename that has happened. Were the minted token
         // revoked then, the file would hold a dead one.

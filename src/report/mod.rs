@@ -211,7 +211,7 @@ impl<'a> Report<'a> {
             .and_then(|()| Staged::write(path, text.as_bytes(), Readers::Everybody)?.replace());
         // Figures that a power cut takes away are back after the next pass.
         if let Err(error) = written {
-            self.warn(&Warning::MetricsUnwritable { path: path.to_owned(), reason: io_text(&error) });
+            self.warn(&Warning::MetricsUnwritable { path: path.to_owned(), error });
         }
     }
 
@@ -257,7 +257,7 @@ impl<'a> Report<'a> {
         }
         if let Err(error) = log_file::append(path, &format!("{stamp} {text}\n")) {
             self.log_failed.set(true);
-            self.warn(&Warning::LogUnwritable { path: path.clone(), reason: io_text(&error) });
+            self.warn(&Warning::LogUnwritable { path: path.clone(), error });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What can be wrong, or worth a word, as `status` tells it: its weight, its name, its words and its remedy.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::escape::{Quoted, Shown};
@@ -9,6 +11,7 @@ use super::{errors, failures, remedies};
 use crate::clock::Clock;
 use crate::facts::failure::Failure;
 use crate::identity::Dying;
+use crate::io_text::io_text;
 use crate::local::history::LastRun;
 use crate::local::timer::Units;
 use crate::vault::{Error, ErrorKind};
@@ -77,7 +80,7 @@ pub(crate) enum Problem {
     /// This variable hides the token file from the official command line.
     Shadowed(String),
     /// The state file cannot be read.
-    StateUnread(String),
+    StateUnread(io::Error),
     /// The timer is there and not started.
     TimerOff(Units),
     /// The timer may not be started.
@@ -242,7 +245,9 @@ impl Problem {
             Self::Shadowed(name) => {
                 format!("{name} is set: the vault command line uses it instead of {}", names.token_file())
             }
-            Self::StateUnread(reason) => format!("the state file cannot be read: {}", Shown(reason)),
+            Self::StateUnread(error) => {
+                format!("the state file cannot be read: {}", Shown(&io_text(error)))
+            }
             Self::TimerOff(units) => format!("{} is off: no pass runs by itself", Shown(&units.timer)),
             Self::TimerMasked(units) => format!("{} is masked: no pass runs by itself", Shown(&units.timer)),
             Self::TimerBroken(units) => {

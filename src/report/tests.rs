@@ -351,7 +351,7 @@ fn warnings_are_one_line() {
         (
             Warning::NoState {
                 path: PathBuf::from("/home/wizard/.local/state/vault-token-renew"),
-                reason: "read-only file system".to_owned(),
+                error: io::Error::from_raw_os_error(30),
             },
             "~/.local/state/vault-token-renew: read-only file system; going on without its lock and state",
         ),

@@ -5,6 +5,7 @@ use super::names::Names;
 use super::{errors, failures};
 use crate::config::SettingsWarning;
 use crate::facts::warning::Warning;
+use crate::io_text::io_text;
 use crate::local::token_file::LooseMode;
 
 /// What is said, without time stamp and level.
@@ -22,26 +23,31 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::PlaceBusy => {
             format!("the directory of {} stays locked by another program; going on", names.token_file())
         }
-        Warning::NoState { path, reason } => {
-            format!("{}: {reason}; going on without its lock and state", names.path(path))
+        Warning::NoState { path, error } => {
+            format!("{}: {}; going on without its lock and state", names.path(path), io_text(error))
         }
-        Warning::StateSpoilt { path, reason } => {
-            format!("{}: the state file cannot be read, starting anew: {}", names.path(path), Shown(reason))
-        }
-        Warning::StateUnsaved { path, reason } => {
-            format!("{}: the state cannot be saved: {reason}", names.path(path))
-        }
-        Warning::LeftoversRemain { reason } => {
+        Warning::StateSpoilt { path, error } => {
             format!(
-                "what a killed run may have left beside {} cannot be removed: {reason}",
-                names.token_file()
+                "{}: the state file cannot be read, starting anew: {}",
+                names.path(path),
+                Shown(&io_text(error))
             )
         }
-        Warning::LogUnwritable { path, reason } => {
-            format!("the log file {} cannot be written: {reason}", names.path(path))
+        Warning::StateUnsaved { path, error } => {
+            format!("{}: the state cannot be saved: {}", names.path(path), io_text(error))
         }
-        Warning::MetricsUnwritable { path, reason } => {
-            format!("the metrics file {} cannot be written: {reason}", names.path(path))
+        Warning::LeftoversRemain { error } => {
+            format!(
+                "what a killed run may have left beside {} cannot be removed: {}",
+                names.token_file(),
+                io_text(error)
+            )
+        }
+        Warning::LogUnwritable { path, error } => {
+            format!("the log file {} cannot be written: {}", names.path(path), io_text(error))
+        }
+        Warning::MetricsUnwritable { path, error } => {
+            format!("the metrics file {} cannot be written: {}", names.path(path), io_text(error))
         }
         Warning::Hook(failure) => format!("the deploy hook {}", failures::hook_text(failure)),
         Warning::LooseMode(LooseMode { mode, tightened }) => format!(
@@ -61,8 +67,12 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             Quoted(display_name),
             failures::dying_text(*dying)
         ),
-        Warning::DirectoryUnsynced { reason } => {
-            format!("{} is replaced, but its directory cannot be synced: {reason}", names.token_file())
+        Warning::DirectoryUnsynced { error } => {
+            format!(
+                "{} is replaced, but its directory cannot be synced: {}",
+                names.token_file(),
+                io_text(error)
+            )
         }
         Warning::Stranded { accessor, error } => format!(
             "the minted token{} could not be revoked ({}); a sweep that walks will find it",

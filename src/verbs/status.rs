@@ -12,7 +12,6 @@ use crate::facts::failure::Failure;
 use crate::facts::outcome::Outcome;
 use crate::facts::view::{End, PolicyTrouble, View};
 use crate::identity::{Dying, Identity, Verdict};
-use crate::io_text::io_text;
 use crate::local::history::{Contents, Ending, History};
 use crate::local::log_file;
 use crate::local::state::{Due, State};
@@ -125,7 +124,7 @@ fn look(context: &Context<'_>, wishes: &Wishes) -> Status {
     };
     status.problems = problems(&status, &state, failure, settings, wishes);
     match unread {
-        Some(error) => status.problems.push(Problem::StateUnread(io_text(&error))),
+        Some(error) => status.problems.push(Problem::StateUnread(error)),
         None => about_the_runs(&mut status),
     }
     status.problems.sort_by_key(Problem::severity);
