@@ -46,6 +46,6 @@ fn main() -> ExitCode {
         }
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let clock = clock::Clock::local();
+    let clock = clock::Clock::of_this_machine();
     ExitCode::from(app::run(&command, &config::Environment::of_process(), clock, &host))
 }

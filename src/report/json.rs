@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::lines::sweep_end_text;
-use super::times::instant;
+use super::times::utc_text;
 use crate::config::Settings;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::Outcome;
@@ -93,7 +93,7 @@ impl TokenObject {
             display_name: held.display_name.clone(),
             ours: held.ours,
             ttl: held.ends_at.map(|end| end.saturating_sub(now)),
-            expires_at: held.ends_at.map(instant),
+            expires_at: held.ends_at.map(utc_text),
         }
     }
 }

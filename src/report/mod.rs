@@ -223,7 +223,7 @@ impl<'a> Report<'a> {
     }
 
     fn event(&self, level: Level, text: &str) {
-        let stamp = self.clock.stamp();
+        let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {
             Level::Info => Stream::Out,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::escape::{Quoted, Shown};
 use super::names::{Names, for_shell, word_for_shell};
-use super::times::span;
+use super::times::{local_text, span_text};
 use super::{errors, failures, remedies};
 use crate::clock::Clock;
 use crate::facts::failure::Failure;
@@ -219,12 +219,18 @@ impl Problem {
             Self::NoneSeen => {
                 format!("the last pass found no living token in {}", names.token_file())
             }
-            Self::Ended { at } => format!("by what the last pass saw, the token ended at {}", clock.at(*at)),
+            Self::Ended { at } => {
+                format!("by what the last pass saw, the token ended at {}", local_text(clock, *at))
+            }
             Self::NotPeriodic => {
                 "your token has no period: it dies when the server's maximum is reached".to_owned()
             }
             Self::OtherPeriod { has, wanted } => {
-                format!("your token has a period of {}, the settings ask for {}", span(*has), span(*wanted))
+                format!(
+                    "your token has a period of {}, the settings ask for {}",
+                    span_text(*has),
+                    span_text(*wanted)
+                )
             }
             Self::NotOrphan => "your token is no orphan: it dies with the token that minted it".to_owned(),
             Self::UseLimited(uses) => {
@@ -232,11 +238,15 @@ impl Problem {
             }
             Self::Capped { granted, period } => format!(
                 "the server grants {} at a time, less than the period of {}",
-                span(*granted),
-                span(*period)
+                span_text(*granted),
+                span_text(*period)
             ),
             Self::TooShort { left, least, .. } => {
-                format!("the token has {} left, less than the {} asked for", span(*left), span(*least))
+                format!(
+                    "the token has {} left, less than the {} asked for",
+                    span_text(*left),
+                    span_text(*least)
+                )
             }
             Self::LifeUnknown => "how long the token has is not known".to_owned(),
             Self::LooseMode(mode) => {
@@ -259,9 +269,11 @@ impl Problem {
             }
             Self::SuccessTooOld(Some(at)) if *at > clock.seconds() => format!(
                 "the last success is noted for {}, which is still to come: was the clock wrong?",
-                clock.at(*at)
+                local_text(clock, *at)
             ),
-            Self::SuccessTooOld(Some(at)) => format!("no pass has succeeded since {}", clock.at(*at)),
+            Self::SuccessTooOld(Some(at)) => {
+                format!("no pass has succeeded since {}", local_text(clock, *at))
+            }
             Self::SuccessTooOld(None) => "no pass has ever succeeded".to_owned(),
             Self::PolicyMissing(name) => format!("the server has no policy {}", Quoted(name)),
             Self::PolicyUnreadable(name, error) => {
@@ -281,7 +293,11 @@ impl Problem {
             Self::OtherNamespace { token, settings } => failures::other_namespace_text(token, settings),
             Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
             Self::LastFailed(run) => {
-                format!("the last pass did not end well: {}, at {}", run.ending.word(), clock.at(run.at))
+                format!(
+                    "the last pass did not end well: {}, at {}",
+                    run.ending.word(),
+                    local_text(clock, run.at)
+                )
             }
             Self::Unconfirmed => {
                 "the server does not say which token it speaks of; is there an agent in between?".to_owned()

@@ -9,7 +9,7 @@ use super::json::{IdentityObject, SCHEMA};
 use super::names::Names;
 use super::paint::Paint;
 use super::problem::{Problem, Severity};
-use super::times::{instant, span};
+use super::times::{local_text, span_text, utc_text};
 use crate::clock::Clock;
 use crate::facts::failure::Failure;
 use crate::facts::view::{End, Namesakes, View};
@@ -151,8 +151,8 @@ impl Status {
         match self.end() {
             End::Unknown => "unknown".to_owned(),
             End::Never => "without end".to_owned(),
-            End::At(end) if end <= self.now => format!("none, since {}", clock.at(end)),
-            End::At(end) => format!("{}, until {}", span(end - self.now), clock.at(end)),
+            End::At(end) if end <= self.now => format!("none, since {}", local_text(clock, end)),
+            End::At(end) => format!("{}, until {}", span_text(end - self.now), local_text(clock, end)),
         }
     }
 
@@ -181,14 +181,18 @@ impl Status {
     }
 
     fn past(&self, at: u64, clock: Clock) -> String {
-        format!("{}, {} ago", clock.at(at), span(self.now.saturating_sub(at)))
+        format!("{}, {} ago", local_text(clock, at), span_text(self.now.saturating_sub(at)))
     }
 
     fn next_run(&self, clock: Clock) -> String {
         let timer = self.units.as_ref().map(|units| Shown(&units.timer).to_string()).unwrap_or_default();
         match (self.timer.state, self.timer.next) {
             (TimerState::On, Some(next)) => {
-                format!("{}, in {} ({timer})", clock.at(next), span(next.saturating_sub(self.now)))
+                format!(
+                    "{}, in {} ({timer})",
+                    local_text(clock, next),
+                    span_text(next.saturating_sub(self.now))
+                )
             }
             (TimerState::On, None) => format!("unknown ({timer} is on, and does not say when)"),
             (TimerState::Off, _) => format!("none ({timer} is off)"),
@@ -209,7 +213,7 @@ fn kind(info: &TokenInfo) -> String {
     // A server leaves the period out where there is none.
     let period = match info.period {
         Some(0) | None => "no period".to_owned(),
-        Some(period) => format!("period {}", span(period)),
+        Some(period) => format!("period {}", span_text(period)),
     };
     let said = |yes: Option<bool>, words: [&str; 3]| match yes {
         Some(true) => words[0].to_owned(),
@@ -225,7 +229,7 @@ fn kind(info: &TokenInfo) -> String {
         parts.push(Shown(kind).to_string());
     }
     if info.explicit_max_ttl > 0 {
-        parts.push(format!("explicit maximum {}", span(info.explicit_max_ttl)));
+        parts.push(format!("explicit maximum {}", span_text(info.explicit_max_ttl)));
     }
     parts.join(", ")
 }
@@ -324,8 +328,8 @@ impl Status {
             last_pass: self
                 .history
                 .last_run
-                .map(|run| PassObject { at: instant(run.at), outcome: run.ending.word() }),
-            last_success: self.history.last_success.map(instant),
+                .map(|run| PassObject { at: utc_text(run.at), outcome: run.ending.word() }),
+            last_success: self.history.last_success.map(utc_text),
             last_line: self.last_line.as_deref(),
             timer: TimerObject {
                 unit: self.units.as_ref().map(|units| units.timer.as_str()),
@@ -337,8 +341,8 @@ impl Status {
                     TimerState::Broken => "broken",
                     TimerState::On => "on",
                 },
-                next: self.timer.next.map(instant),
-                last: self.timer.last.map(instant),
+                next: self.timer.next.map(utc_text),
+                last: self.timer.last.map(utc_text),
             },
             linger: self.lingers,
             tokens_of_our_name: self.view.as_ref().and_then(|view| view.namesakes),
@@ -364,7 +368,7 @@ impl Status {
         };
         let life = ContentsObject {
             ttl: end.map(|end| end.saturating_sub(self.now)),
-            expires_at: end.map(instant),
+            expires_at: end.map(utc_text),
             never_expires,
             ..ContentsObject::default()
         };
