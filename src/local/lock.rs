@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
+use super::glance::Glance;
 use super::staged;
-use super::state_dir::{check_owner, file_name};
+use super::state_dir::file_name;
 use super::stop::Stop;
 
 /// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
@@ -68,7 +69,7 @@ pub(crate) fn lock(
         .custom_flags(flags.bits().cast_signed())
         .open(directory.join(file_name(token_file, "lock")))?;
     // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
-    check_owner(&file)?;
+    Glance::check_owner(&file)?;
     let locking = wait_for(file, LOCK_WAIT, stop, waiting)?;
     if let Locking::Held(_) = locking {
         // Under the lock nobody else stages a state file, so what lies there was left by a kill.

@@ -12,9 +12,10 @@ use rustix::fs::OFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::glance::Glance;
 use super::history::{Contents, Counters, Ending, HeldToken, History, LastRun, lenient};
 use super::staged::{Readers, Staged};
-use super::state_dir::{check_owner, file_name, is_own};
+use super::state_dir::file_name;
 use crate::identity::Dying;
 use crate::token::Accessor;
 
@@ -108,7 +109,8 @@ impl State {
         let record = Record { token_file: token_file.display().to_string(), ..record };
         let garbled = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
         let unread = error.as_ref().is_some_and(|error| !garbled.contains(&error.kind()));
-        let foreign = error.is_some() && file.symlink_metadata().is_ok_and(|data| !is_own(&data));
+        let foreign =
+            error.is_some() && file.symlink_metadata().is_ok_and(|data| !Glance::from(&data).is_own());
         (Self { file: Some(file).filter(|_| !foreign), record, told: false, unread }, error)
     }
 
@@ -273,9 +275,8 @@ fn read_record(file: &Path) -> io::Result<Record> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
     // What somebody else lists here as minted by us would be revoked.
-    check_owner(&file)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
+    let glance = Glance::check_owner(&file)?;
+    if !glance.is_file || glance.size > LARGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a state file"));
     }
     let mut json = Vec::new();
@@ -465,9 +466,9 @@ mod tests {
             assert!(planted.contains("planted"), "{planted}");
             assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
         } else {
-            assert!(check_owner(&File::open("/etc/passwd").unwrap()).is_err());
+            assert!(Glance::check_owner(&File::open("/etc/passwd").unwrap()).is_err());
         }
-        assert!(check_owner(&tempfile::tempfile().unwrap()).is_ok());
+        assert!(Glance::check_owner(&tempfile::tempfile().unwrap()).is_ok());
     }
 
     #[test]

@@ -1,26 +1,8 @@
-//! The files of the state directory: what they are called, and whose they may be.
+//! What the files of the state directory are called.
 
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-/// A file of somebody else is none of ours, whatever its name.
-pub(super) fn check_owner(file: &File) -> io::Result<()> {
-    let data = file.metadata()?;
-    if is_own(&data) {
-        return Ok(());
-    }
-    let reason = format!("it belongs to another user (uid {})", data.uid());
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
-}
-
-/// Whether a file belongs to the user who runs this program.
-pub(super) fn is_own(data: &Metadata) -> bool {
-    data.uid() == rustix::process::geteuid().as_raw()
-}
 
 /// A name for the files that belong to `token_file`: its own name to be recognised by, and a hash of its
 /// whole path to tell two apart. The hash has to be the same in every release, which std's is not.

@@ -2,21 +2,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
+use super::glance::Glance;
 use super::staged::{self, Committed, Readers, Staged};
 use crate::secret::{NotAToken, Token};
 
 /// Larger than any token of any server; a file beyond this is something else.
 const LARGEST: u64 = 64 * 1024;
-
-/// Bits of a mode that let others than the owner in.
-pub(crate) const OTHERS: u32 = 0o077;
 
 /// The file that holds the token, by the name the user gave it.
 #[derive(Debug, Clone)]
@@ -120,26 +118,19 @@ impl TokenFile {
         }
     }
 
-    /// Mode and owner (uid) of the file, and what can be told against it without reading it.
-    pub(crate) fn look(&self) -> (Option<(u32, u32)>, Option<ReadError>) {
-        let data = match fs::metadata(&self.path) {
-            Ok(data) => data,
+    /// What can be told of the file, and against it, without reading it.
+    pub(crate) fn glance(&self) -> (Option<Glance>, Option<ReadError>) {
+        let glance = match fs::metadata(&self.path) {
+            Ok(data) => Glance::from(&data),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, Some(ReadError::Missing)),
             Err(error) => return (None, Some(ReadError::Io(error))),
         };
-        let trouble = if !data.is_file() {
-            Some(ReadError::NotAFile)
-        } else if data.uid() != rustix::process::geteuid().as_raw() {
-            Some(ReadError::Owner(data.uid()))
-        } else if data.len() == 0 {
-            Some(ReadError::Empty)
-        } else if data.len() > LARGEST {
-            Some(ReadError::TooLarge)
-        } else {
+        let unreadable = || {
             let refusal = rustix::fs::access(&self.path, rustix::fs::Access::READ_OK).err();
             refusal.map(|refusal| ReadError::Io(refusal.into()))
         };
-        (Some((data.mode() & 0o7777, data.uid())), trouble)
+        let empty = (glance.size == 0).then_some(ReadError::Empty);
+        (Some(glance), objection(glance).or(empty).or_else(unreadable))
     }
 
     /// Reads the token. All checks are made on the opened file, so that nothing can be exchanged between
@@ -153,19 +144,13 @@ impl TokenFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Missing),
             Err(error) => return Err(ReadError::Io(error)),
         };
-        let metadata = file.metadata().map_err(ReadError::Io)?;
-        if !metadata.is_file() {
-            return Err(ReadError::NotAFile);
+        let glance = Glance::from(&file.metadata().map_err(ReadError::Io)?);
+        if let Some(objection) = objection(glance) {
+            return Err(objection);
         }
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(ReadError::Owner(metadata.uid()));
-        }
-        if metadata.len() > LARGEST {
-            return Err(ReadError::TooLarge);
-        }
-        let mut contents =
-            Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+        let mut contents = Zeroizing::new(Vec::with_capacity(usize::try_from(glance.size).unwrap_or(0) + 1));
         (&file).take(LARGEST + 1).read_to_end(&mut contents).map_err(ReadError::Io)?;
+        // It may have grown since.
         if contents.len() as u64 > LARGEST {
             return Err(ReadError::TooLarge);
         }
@@ -173,7 +158,7 @@ impl TokenFile {
             NotAToken::Empty => ReadError::Empty,
             NotAToken::Unprintable => ReadError::Unprintable,
         })?;
-        Ok(Reading { token, loose_mode: loose_mode(&file, metadata.mode(), looseness) })
+        Ok(Reading { token, loose_mode: loose_mode(&file, glance, looseness) })
     }
 
     /// Whether a new file could be put in its place, as far as that can be told without writing.
@@ -215,16 +200,28 @@ impl StagedToken {
     }
 }
 
-fn loose_mode(file: &File, mode: u32, looseness: Looseness) -> Option<LooseMode> {
-    let mode = mode & 0o7777;
-    if mode & OTHERS == 0 {
+/// Why a file cannot be a token file: its kind, its owner, its size.
+fn objection(glance: Glance) -> Option<ReadError> {
+    if !glance.is_file {
+        Some(ReadError::NotAFile)
+    } else if !glance.is_own() {
+        Some(ReadError::Owner(glance.owner))
+    } else if glance.size > LARGEST {
+        Some(ReadError::TooLarge)
+    } else {
+        None
+    }
+}
+
+fn loose_mode(file: &File, glance: Glance, looseness: Looseness) -> Option<LooseMode> {
+    if !glance.is_loose() {
         return None;
     }
     let tightened = match looseness {
         Looseness::Tighten => file.set_permissions(fs::Permissions::from_mode(0o600)).is_ok(),
         Looseness::Tell => false,
     };
-    Some(LooseMode { mode, tightened })
+    Some(LooseMode { mode: glance.mode, tightened })
 }
 
 #[cfg(test)]
@@ -232,7 +229,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write as _;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     struct Home {
         directory: tempfile::TempDir,

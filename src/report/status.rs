@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::facts::failure::Failure;
 use crate::facts::view::{End, Namesakes, View};
 use crate::identity::{Identity, Verdict};
+use crate::local::glance::Glance;
 use crate::local::history::History;
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::local::token_file::ReadError;
@@ -28,8 +29,8 @@ pub(crate) struct Status {
     pub(crate) address: String,
     /// What the server says; none if it was not asked, or gave no answer.
     pub(crate) view: Option<View>,
-    /// Mode and owner (uid) of the token file, if it is there.
-    pub(crate) access: Option<(u32, u32)>,
+    /// What can be told of the token file without reading it, if it is there.
+    pub(crate) glance: Option<Glance>,
     /// How the passes went.
     pub(crate) history: History,
     /// Whether a sweep is waiting to be finished.
@@ -159,16 +160,12 @@ impl Status {
     fn file(&self) -> String {
         let is_missing =
             |problem: &Problem| matches!(problem, Problem::Failed(Failure::TokenFile(ReadError::Missing)));
-        match self.access {
+        match self.glance {
             None if self.problems.iter().any(is_missing) => "missing".to_owned(),
             None => "unknown".to_owned(),
-            Some((mode, uid)) => {
-                let owner = if uid == rustix::process::geteuid().as_raw() {
-                    "you".to_owned()
-                } else {
-                    format!("uid {uid}")
-                };
-                format!("mode {mode:04o}, owner {owner}")
+            Some(glance) => {
+                let owner = if glance.is_own() { "you".to_owned() } else { format!("uid {}", glance.owner) };
+                format!("mode {:04o}, owner {owner}", glance.mode)
             }
         }
     }
@@ -321,8 +318,8 @@ impl Status {
             identity: identity.into(),
             token_file: FileObject {
                 path: names.token_file.to_string_lossy(),
-                mode: self.access.map(|(mode, _)| format!("{mode:04o}")),
-                owner_uid: self.access.map(|(_, uid)| uid),
+                mode: self.glance.map(|glance| format!("{:04o}", glance.mode)),
+                owner_uid: self.glance.map(|glance| glance.owner),
             },
             token: self.token(),
             last_pass: self

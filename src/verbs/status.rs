@@ -16,7 +16,6 @@ use crate::local::history::{Contents, Ending, History};
 use crate::local::log_file;
 use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
-use crate::local::token_file::OTHERS;
 use crate::pass::{self, Context};
 use crate::report::json::Subject;
 use crate::report::names::Names;
@@ -91,7 +90,7 @@ fn look(context: &Context<'_>, wishes: &Wishes) -> Status {
     let settings = context.settings;
     let (state, unread) = pass::saved_state(context);
     let looked = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
-    let (access, trouble) = settings.token_file.look();
+    let (glance, trouble) = settings.token_file.glance();
     let timer = settings
         .units
         .as_ref()
@@ -113,7 +112,7 @@ fn look(context: &Context<'_>, wishes: &Wishes) -> Status {
         now: context.clock.seconds(),
         address: context.client.address(),
         view,
-        access,
+        glance,
         history,
         sweep_due: state.is_sweep_due(),
         last_line: log_file::last_line(&settings.log_file),
@@ -157,9 +156,8 @@ fn problems(
         (Some(_), End::Never | End::Unknown) | (None, _) => {}
     }
     // Nobody mends the mode of somebody else's file.
-    let own = |uid| uid == rustix::process::geteuid().as_raw();
-    if let Some((mode, _)) = status.access.filter(|(mode, uid)| mode & OTHERS != 0 && own(*uid)) {
-        problems.push(Problem::LooseMode(mode));
+    if let Some(glance) = status.glance.filter(|glance| glance.is_loose() && glance.is_own()) {
+        problems.push(Problem::LooseMode(glance.mode));
     }
     problems.extend(settings.warnings.iter().map(|warning| match warning {
         SettingsWarning::TokenVariableIgnored(name) => Problem::Shadowed(name.clone()),
