@@ -162,4 +162,19 @@ mod tests {
         assert!(matches!(wait_for(another(), limit, &Stop::default(), || ()).unwrap(), Locking::Held(_)));
         assert!(lock_place(&directory.path().join("nowhere/token"), &Stop::default(), || ()).is_err());
     }
+
+    #[test]
+    fn a_wait_for_a_lock_ends_when_somebody_wants_the_run_to_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let token_file = directory.path().join("token");
+        let stop = Stop::default();
+        let Locking::Held(held) = lock_place(&token_file, &stop, || ()).unwrap() else { panic!("not held") };
+        stop.raise();
+        for _ in 0..2 {
+            assert!(matches!(lock_place(&token_file, &stop, || ()).unwrap(), Locking::Stopped));
+        }
+        drop(held);
+        // What is free needs no waiting.
+        assert!(matches!(lock_place(&token_file, &stop, || ()).unwrap(), Locking::Held(_)));
+    }
 }

@@ -22,6 +22,12 @@ pub(crate) struct Stop(Arc<AtomicBool>);
 pub(crate) struct Heard(Vec<SigId>);
 
 impl Stop {
+    /// Raises it.
+    #[cfg(test)]
+    pub(crate) fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it was raised.
     pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -42,5 +48,33 @@ impl Drop for Heard {
         for id in self.0.drain(..) {
             signal_hook::low_level::unregister(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    #[test]
+    fn signals_raise_the_stop_of_a_run_and_not_that_of_the_run_before() {
+        let mut earlier: Vec<Stop> = Vec::new();
+        for _ in 0..3 {
+            let stop = Stop::default();
+            let heard = stop.on_signals().unwrap();
+            assert!(!stop.is_raised());
+            kill_process(getpid(), Signal::HUP).unwrap();
+            while !stop.is_raised() {
+                std::thread::yield_now();
+            }
+            drop(heard);
+            earlier.push(stop);
+            let deaf = Stop::default();
+            drop(deaf.on_signals().unwrap());
+            kill_process(getpid(), Signal::HUP).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!deaf.is_raised(), "its handler is still there");
+        }
+        assert!(earlier.iter().all(Stop::is_raised), "once raised, it stays");
     }
 }

@@ -438,6 +438,25 @@ mod tests {
         secrets
     }
 
+    #[test]
+    fn a_client_knows_the_secrets_of_its_own_run_only() {
+        let settings = ConnectionSettings {
+            address: Address::parse("http://127.0.0.1:1").unwrap(),
+            namespace: None,
+            timeout: Duration::from_secs(1),
+            disable_redirects: false,
+            concurrency: 1,
+            tls: TlsSettings::default(),
+            proxies: ProxyRules::default(),
+        };
+        let patience = Patience { request: Duration::from_secs(1), retry_for: Duration::ZERO };
+        let token = Token::parse(b"s.secret-0123456").unwrap();
+        let first = Client::new(&settings, patience);
+        assert!(first.lookup_self(&token).is_err());
+        assert!(first.secrets.are_in("x s.secret-0123456 y"));
+        assert!(!Client::new(&settings, patience).secrets.are_in("x s.secret-0123456 y"));
+    }
+
     fn answer(status: u16, body: &str) -> Answer {
         Answer {
             status,

@@ -130,3 +130,6 @@ fn run_hook(around: &Surroundings<'_>, report: &Report<'_>, held: &HeldToken) {
         report.warn(&Warning::Hook(failure));
     }
 }
+
+#[cfg(test)]
+mod tests;
