@@ -475,7 +475,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_kept_or_named_otherwise_is_never_stale(name in ".{0,30}", id in "[a-z]{1,4}", keep in "[a-z]{1,4}") {
+        fn whatever_is_kept_or_named_otherwise_is_never_stale(
+            name in ".{0,30}",
+            id in "[a-z]{1,4}",
+            keep in "[a-z]{1,4}",
+        ) {
             let info = TokenInfo { display_name: name.clone(), accessor: Accessor::new(id.clone()), ..ours() };
             if name != "token-devvm-wizard" || id == keep {
                 prop_assert_eq!(wizard().staleness(&info, &accessor(&keep), "devvm"), Staleness::Spared);

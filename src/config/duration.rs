@@ -118,7 +118,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_duration_or_a_refusal(text in crate::hostile::text(&["768h0m0s", "32d", "1.5h", "300ms", "2764800"])) {
+        fn any_text_is_a_duration_or_a_refusal(text in crate::hostile::text(&[
+            "768h0m0s", "32d", "1.5h", "300ms", "2764800",
+        ])) {
             let _ = parse(&text);
         }
 

@@ -378,11 +378,13 @@ fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
             (DEFAULT_DISPLAY_NAME.to_owned(), (policies, "default".to_owned()))
         }
         (Some(name), None) => bail!(
-            "{}: display_name is set but policies are not; set both (--policy, VTR_POLICIES or the key `policies`)",
+            "{}: display_name is set but policies are not; set both (--policy, VTR_POLICIES or the key \
+             `policies`)",
             name.source
         ),
         (None, Some((_, source))) => bail!(
-            "{source}: policies are set but display_name is not; set both (--display-name, VTR_DISPLAY_NAME or the key `display_name`)"
+            "{source}: policies are set but display_name is not; set both (--display-name, \
+             VTR_DISPLAY_NAME or the key `display_name`)"
         ),
     };
     let Some(first) = policies.first() else { bail!("{policies_source}: at least one policy is needed") };
@@ -400,7 +402,8 @@ fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
     }
     if !policies.contains(&required_policy) {
         bail!(
-            "required_policy {required_policy:?} is not among the policies ({}): a token minted with those would not be yours",
+            "required_policy {required_policy:?} is not among the policies ({}): a token minted with those \
+             would not be yours",
             policies.join(", ")
         );
     }

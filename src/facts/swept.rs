@@ -19,7 +19,7 @@ pub(crate) struct Swept {
     /// Vault's words about the first of them.
     pub(crate) irrevocable_because: Option<String>,
     /// Remembered tokens a dry run may not look at.
-    pub(crate) unseen: usize,
+    pub(crate) lookup_denied: usize,
     /// Tokens of our name that are not ours to revoke.
     pub(crate) namesakes: usize,
     /// Accessors to which the server answered with an error of its own.

@@ -110,8 +110,8 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// The word, as the state file has it.
-    pub(crate) fn word(self) -> &'static str {
+    /// Its stable name, as the state file has it.
+    pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Renewed => "renewed",
             Self::Healed => "healed",

@@ -505,7 +505,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_state_or_a_spoilt_one(bytes in crate::hostile::bytes(&[
-            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],"minted":["a","b"],"history":{"seen":{"display_name":"token-x","ours":true,"ends_at":5,"lease":null,"dying":"no_period"},"last_run":{"at":1,"ending":"healed"},"last_success":1,"counters":{"renewed":1}}}"#,
+            r#"{"token_file":"/home/wizard/.vault-token","sweep_due":true,"kept":"a","second_look":["b"],
+                "minted":["a","b"],"history":{"seen":{"display_name":"token-x","ours":true,"ends_at":5,
+                "lease":null,"dying":"no_period"},"last_run":{"at":1,"ending":"healed"},"last_success":1,
+                "counters":{"renewed":1}}}"#,
         ])) {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(file_name(file(), "json"));

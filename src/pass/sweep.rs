@@ -37,10 +37,10 @@ impl Scope {
             // That listing is still denied was said when the token was minted.
             Self::Full => {
                 !swept.stale.is_empty()
-                    || swept.unseen > 0
+                    || swept.lookup_denied > 0
                     || !matches!(swept.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
             }
-            Self::Doubtful => !swept.stale.is_empty() || swept.unseen > 0,
+            Self::Doubtful => !swept.stale.is_empty() || swept.lookup_denied > 0,
         }
     }
 }

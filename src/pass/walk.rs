@@ -76,7 +76,7 @@ pub(super) struct Walk<'a> {
 
 /// Where an accessor comes from, which decides how a denial is understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum Source {
     /// The server listed it. A denied lookup means that the token vanished meanwhile.
     Listed,
     /// We minted it. It may be revoked even where it may not be looked up.
@@ -94,7 +94,7 @@ enum Fate {
     /// Not there, or not to be looked at: the answer is the same.
     GoneOrDenied,
     /// One of ours that may not be looked at. A sweep would try to revoke it.
-    Unseen,
+    LookupDenied,
     /// Not ours to revoke, although it may bear our name.
     Spared { namesake: bool },
     /// Stale, but Vault forbids its revocation.
@@ -122,7 +122,7 @@ impl Fate {
             Self::Gone | Self::GoneOrDenied => Some(Doubt::Anybodys),
             Self::Unknown(error) => matches!(error.kind, ErrorKind::Server { .. }).then_some(Doubt::Anybodys),
             // With these a sweep is not at its end, or nothing was asked of them.
-            Self::Unrevoked(_) | Self::Unseen | Self::Spared { .. } => None,
+            Self::Unrevoked(_) | Self::LookupDenied | Self::Spared { .. } => None,
         }
     }
 }
@@ -132,15 +132,15 @@ impl Walk<'_> {
     pub(super) fn run(&self, mode: SweepMode) -> Swept {
         match mode {
             SweepMode::Off => Swept { end: SweepEnd::Off, ..Swept::default() },
-            SweepMode::Remembered => self.examine(self.remembered, Known::Remembered),
+            SweepMode::Remembered => self.examine(self.remembered, Source::Remembered),
             SweepMode::Walk => match self.list() {
                 Ok(mut accessors) => {
                     arrange(&mut accessors, self.remembered, fastrand::usize(..));
-                    self.examine(&accessors, Known::Listed)
+                    self.examine(&accessors, Source::Listed)
                 }
                 // Then at least what we minted ourselves.
                 Err(end @ (SweepEnd::ListDenied | SweepEnd::LookupDenied)) => {
-                    let remembered = self.examine(self.remembered, Known::Remembered);
+                    let remembered = self.examine(self.remembered, Source::Remembered);
                     match remembered.end {
                         SweepEnd::Complete => Swept { end, ..remembered },
                         SweepEnd::CutShort { .. }
@@ -158,7 +158,7 @@ impl Walk<'_> {
 
     /// Looks only at what the sweep before this one was not sure of.
     pub(super) fn recheck(&self) -> Swept {
-        self.examine(self.doubtful, Known::Doubtful)
+        self.examine(self.doubtful, Source::Doubtful)
     }
 
     /// All accessors there are, if they may be listed and looked up.
@@ -184,7 +184,7 @@ impl Walk<'_> {
     }
 
     /// Looks at each accessor but the kept one, side by side.
-    fn examine(&self, accessors: &[Accessor], known: Known) -> Swept {
+    fn examine(&self, accessors: &[Accessor], source: Source) -> Swept {
         let start = Instant::now();
         let total = accessors.iter().filter(|&accessor| accessor != self.keep).count();
         let next = AtomicUsize::new(0);
@@ -198,7 +198,7 @@ impl Walk<'_> {
                     locked(&findings, |findings| findings.time_is_up = true);
                     return;
                 }
-                let fate = self.fate(accessor, known);
+                let fate = self.fate(accessor, source);
                 if let Some(doubt) = fate.doubt()
                     && !self.doubtful.contains(accessor)
                 {
@@ -222,7 +222,7 @@ impl Walk<'_> {
         findings.report(total)
     }
 
-    fn fate(&self, accessor: &Accessor, known: Known) -> Fate {
+    fn fate(&self, accessor: &Accessor, source: Source) -> Fate {
         match self.client.lookup_accessor(self.token, accessor) {
             Ok(info) if info.accessor.as_ref() != Some(accessor) => Fate::Spared { namesake: false },
             Ok(info) => match self.identity.staleness(&info, self.keep, self.host) {
@@ -232,10 +232,12 @@ impl Walk<'_> {
                 Staleness::Stale => self.revoke(accessor),
             },
             Err(error) => match error.kind.no() {
-                Some((No::Denied, _)) if self.may_revoke_unseen(accessor, known) => match self.action {
-                    Action::Revoke => self.revoke(accessor),
-                    Action::List | Action::Count => Fate::Unseen,
-                },
+                Some((No::Denied, _)) if self.may_revoke_without_lookup(accessor, source) => {
+                    match self.action {
+                        Action::Revoke => self.revoke(accessor),
+                        Action::List | Action::Count => Fate::LookupDenied,
+                    }
+                }
                 Some((No::Denied, _)) => Fate::GoneOrDenied,
                 Some((No::Refused | No::NotFound, _)) => Fate::Gone,
                 None => Fate::Unknown(error),
@@ -244,11 +246,11 @@ impl Walk<'_> {
     }
 
     /// Whether it is ours for certain, so that it may be revoked although it may not be looked up.
-    fn may_revoke_unseen(&self, accessor: &Accessor, known: Known) -> bool {
-        match known {
-            Known::Remembered => true,
-            Known::Doubtful => self.remembered.contains(accessor),
-            Known::Listed => false,
+    fn may_revoke_without_lookup(&self, accessor: &Accessor, source: Source) -> bool {
+        match source {
+            Source::Remembered => true,
+            Source::Doubtful => self.remembered.contains(accessor),
+            Source::Listed => false,
         }
     }
 
@@ -284,7 +286,7 @@ struct Findings {
     irrevocable_because: Option<String>,
     examined: usize,
     denied: usize,
-    unseen: usize,
+    lookup_denied: usize,
     namesakes: usize,
     failures: usize,
     indigestible: Vec<Accessor>,
@@ -302,7 +304,7 @@ impl Findings {
                 self.gone.insert(accessor.as_str().to_owned());
             }
             Fate::GoneOrDenied => self.denied += 1,
-            Fate::Unseen => self.unseen += 1,
+            Fate::LookupDenied => self.lookup_denied += 1,
             Fate::Spared { namesake } => self.namesakes += usize::from(namesake),
             Fate::Irrevocable(message) => {
                 self.irrevocable.push(accessor.clone());
@@ -356,7 +358,7 @@ impl Findings {
             gone: self.gone,
             irrevocable: self.irrevocable,
             irrevocable_because: self.irrevocable_because,
-            unseen: self.unseen,
+            lookup_denied: self.lookup_denied,
             namesakes: self.namesakes,
             indigestible,
             doubtful: self.doubtful.concat(),
@@ -452,12 +454,15 @@ mod tests {
             Fate::GoneOrDenied,
             Fate::Spared { namesake: false },
             Fate::Spared { namesake: true },
-            Fate::Unseen,
+            Fate::LookupDenied,
             Fate::Irrevocable("permission denied".to_owned()),
         ];
         let (swept, on) = found(7, fates);
         assert!(matches!(swept.end, SweepEnd::Complete));
-        assert_eq!((swept.stale, swept.irrevocable, swept.unseen), (vec![accessor(0)], vec![accessor(6)], 1));
+        assert_eq!(
+            (swept.stale, swept.irrevocable, swept.lookup_denied),
+            (vec![accessor(0)], vec![accessor(6)], 1)
+        );
         assert_eq!(swept.irrevocable_because.as_deref(), Some("permission denied"));
         assert_eq!(swept.gone.len(), 1);
         assert_eq!(swept.namesakes, 1);

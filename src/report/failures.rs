@@ -67,7 +67,8 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
             names.recovery_command()
         ),
         Failure::Spent => format!(
-            "token lookup: the token in {file} is dead: it could be used so many times only, and this was the last; log in again: {}",
+            "token lookup: the token in {file} is dead: it could be used so many times only, and this was \
+             the last; log in again: {}",
             names.recovery_command()
         ),
         Failure::Vault(error) if failure.lost_mint() => format!(
@@ -76,7 +77,8 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
         ),
         Failure::Vault(error) => errors::error_text(error),
         Failure::Dying { display_name, dying: why, seconds_left, refusal: why_not } => format!(
-            "renewal: our token dn={} is dying ({}) and may not mint its successor ({}); {seconds_left}s left, rotate it before they end: {}",
+            "renewal: our token dn={} is dying ({}) and may not mint its successor ({}); {seconds_left}s \
+             left, rotate it before they end: {}",
             Quoted(display_name),
             dying_text(*why),
             why_not.as_ref().map_or_else(|| NEVER_MINTS.to_owned(), refusal_text),
@@ -98,7 +100,8 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
             format!("token file: {file}: {step}: {}; it is as it was", io_text(&error.error))
         }
         Failure::Unsettled(error) => format!(
-            "token file: {file}: replacing it failed, and reading it too: {}; it holds the old token or the new one, and both live",
+            "token file: {file}: replacing it failed, and reading it too: {}; it holds the old token or \
+             the new one, and both live",
             io_text(&error.error)
         ),
         Failure::Internal { place } => {

@@ -124,8 +124,8 @@ fn sweep_lines(swept: &Swept, mode: SweepMode) -> Vec<String> {
         }
         SweepMode::Walk | SweepMode::Off => {}
     }
-    if swept.unseen > 0 {
-        lines.push(format!("cannot look at {} remembered token(s) with this token", swept.unseen));
+    if swept.lookup_denied > 0 {
+        lines.push(format!("cannot look at {} remembered token(s) with this token", swept.lookup_denied));
     }
     let reason = lines::sweep_end_text(&swept.end);
     if !reason.is_empty() {

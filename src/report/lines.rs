@@ -35,7 +35,8 @@ pub(super) fn outcome_text(outcome: &Outcome, names: &Names<'_>) -> String {
             format!("FAIL: sweep: {}{}", sweep_text(swept), failures::accessors_text(&swept.stale))
         }
         Outcome::Drift { display_name, refusal } => format!(
-            "DRIFT: {} is dn={} — heal denied, foreign token lacks create authority ({}); investigate what wrote it. {}",
+            "DRIFT: {} is dn={} — heal denied, foreign token lacks create authority ({}); investigate what \
+             wrote it. {}",
             names.token_file(),
             Quoted(display_name),
             failures::refusal_text(refusal),

@@ -69,12 +69,14 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
     for (name, help, value) in [
         (
             "vault_token_expiry_timestamp_seconds",
-            "When the token in the token file ends; +Inf if never, 0 if no living one is there, NaN if no pass could tell yet.",
+            "When the token in the token file ends; +Inf if never, 0 if no living one is there, NaN if no \
+             pass could tell yet.",
             expiry,
         ),
         (
             "vault_token_ttl_seconds",
-            "How long the token had at the last pass; +Inf if for ever, 0 if no living one is there, NaN if no pass could tell yet.",
+            "How long the token had at the last pass; +Inf if for ever, 0 if no living one is there, NaN \
+             if no pass could tell yet.",
             ttl,
         ),
         (
@@ -188,8 +190,10 @@ mod tests {
                 "renewals_total Passes that had to renew our token, by result.",
                 "heals_total Passes that had to mint our token anew, by result.",
                 "swept_total Stale tokens of our name that were revoked.",
-                "expiry_timestamp_seconds When the token in the token file ends; +Inf if never, 0 if no living one is there, NaN if no pass could tell yet.",
-                "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one is there, NaN if no pass could tell yet.",
+                "expiry_timestamp_seconds When the token in the token file ends; +Inf if never, 0 if no \
+                 living one is there, NaN if no pass could tell yet.",
+                "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one \
+                 is there, NaN if no pass could tell yet.",
                 "foreign 1 if the last pass left a foreign token in the token file.",
                 "last_run_timestamp_seconds When the last pass ended.",
                 "last_success_timestamp_seconds When a pass last renewed or healed; 0 if none ever did.",

@@ -295,7 +295,7 @@ impl Problem {
             Self::LastFailed(run) => {
                 format!(
                     "the last pass did not end well: {}, at {}",
-                    run.ending.word(),
+                    run.ending.id(),
                     local_text(clock, run.at)
                 )
             }
@@ -313,7 +313,6 @@ impl Problem {
     pub(super) fn remedy(&self, names: &Names<'_>) -> Option<String> {
         let start = |unit: &str, verb: &str| format!("systemctl --user {verb} {unit}");
         Some(match self {
-            Self::Failed(failure) if !matches!(failure, Failure::Dead { .. } | Failure::Spent) => return remedies::failure_remedy(failure, names),
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { renewal_helps: true, .. }
@@ -324,7 +323,7 @@ impl Problem {
             Self::Foreign { able: Some(false), .. } => {
                 format!("see what wrote it, then: {}", names.recovery_command())
             }
-            Self::Failed(_)
+            Self::Failed(Failure::Dead { .. } | Failure::Spent)
             | Self::NoneSeen
             | Self::Ended { .. }
             | Self::NotPeriodic
@@ -332,11 +331,14 @@ impl Problem {
             | Self::NotOrphan
             | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
+            Self::Failed(failure) => return remedies::failure_remedy(failure, names),
             Self::StateUnread(_) => {
                 "see whose it is and what is in it; a run overwrites one that is garbled".to_owned()
             }
             Self::Capped { .. } => {
-                "set `period` to what the server grants, or raise its max_lease_ttl; let no run fail for so long".to_owned()
+                "set `period` to what the server grants, or raise its max_lease_ttl; let no run fail for \
+                 so long"
+                    .to_owned()
             }
             Self::LooseMode(_) => format!("chmod 600 {}", for_shell(names.token_file)),
             Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),

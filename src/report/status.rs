@@ -172,7 +172,7 @@ impl Status {
 
     fn last_pass(&self, clock: Clock) -> String {
         match self.history.last_run {
-            Some(run) => format!("{}: {}", self.past(run.at, clock), run.ending.word()),
+            Some(run) => format!("{}: {}", self.past(run.at, clock), run.ending.id()),
             None => "unknown".to_owned(),
         }
     }
@@ -325,7 +325,7 @@ impl Status {
             last_pass: self
                 .history
                 .last_run
-                .map(|run| PassObject { at: utc_text(run.at), outcome: run.ending.word() }),
+                .map(|run| PassObject { at: utc_text(run.at), outcome: run.ending.id() }),
             last_success: self.history.last_success.map(utc_text),
             last_line: self.last_line.as_deref(),
             timer: TimerObject {

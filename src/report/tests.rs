@@ -69,19 +69,24 @@ fn the_lines_of_the_contract_stand_word_for_word() {
     assert_eq!(line(&renewed), "OK renewed (dn=token-devvm-wizard ttl=2764800s)");
     assert_eq!(
         line(&healed(HealedFrom::Foreign, "oidc-vbarzin", swept(2))),
-        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 2 stale periodic token(s))"
+        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 2 stale periodic \
+         token(s))"
     );
     assert_eq!(
         line(&healed(HealedFrom::Foreign, "oidc-vbarzin", ended(SweepEnd::ListDenied))),
-        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (accessor sweep skipped (list denied))"
+        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (accessor sweep skipped (list \
+         denied))"
     );
     assert_eq!(
         line(&healed(HealedFrom::Dying, "token-devvm-wizard", swept(1))),
-        "HEALED: re-minted periodic token from dying dn=\"token-devvm-wizard\" (revoked 1 stale periodic token(s))"
+        "HEALED: re-minted periodic token from dying dn=\"token-devvm-wizard\" (revoked 1 stale periodic \
+         token(s))"
     );
     assert_eq!(
         line(&drift("kubernetes-woodpecker-default")),
-        "DRIFT: ~/.vault-token is dn=\"kubernetes-woodpecker-default\" — heal denied, foreign token lacks create authority (403: permission denied); investigate what wrote it. Manual re-mint: vault login -method=oidc && vault-token-renew"
+        "DRIFT: ~/.vault-token is dn=\"kubernetes-woodpecker-default\" — heal denied, foreign token lacks \
+         create authority (403: permission denied); investigate what wrote it. Manual re-mint: vault login \
+         -method=oidc && vault-token-renew"
     );
     assert_eq!(
         line(&Outcome::Failed(Failure::Vault(failed(ErrorKind::Unreachable(Unreachable::Refused))))),
@@ -96,7 +101,8 @@ fn a_sweep_that_did_not_do_everything_says_how_far_it_got() {
     let words = |report| line(&healed(HealedFrom::Foreign, "x", report));
     let sealed = CutCause::Error(Box::new(failed(ErrorKind::Sealed)));
     assert!(words(cut(120, 5000, sealed)).ends_with(
-        "(revoked 2 stale periodic token(s); accessor sweep cut short after 120 of 5000 accessors: token lookup: https://vault.example.org: 503: Vault is sealed)"
+        "(revoked 2 stale periodic token(s); accessor sweep cut short after 120 of 5000 accessors: \
+         token lookup: https://vault.example.org: 503: Vault is sealed)"
     ));
     assert!(
         words(cut(9, 10, CutCause::TimeIsUp)).ends_with("cut short after 9 of 10 accessors: time is up)")
@@ -187,7 +193,8 @@ fn the_recovery_names_a_configuration_file_that_is_not_the_default() {
         ..names()
     };
     assert!(outcome_text(&drift("x"), &elsewhere).ends_with(
-        "Manual re-mint: (umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > /home/wizard/.vault-token-work) && vault-token-renew --token-file /home/wizard/.vault-token-work"
+        "Manual re-mint: (umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > \
+         /home/wizard/.vault-token-work) && vault-token-renew --token-file /home/wizard/.vault-token-work"
     ));
     assert!(with("/etc/work.toml").ends_with("&& vault-token-renew --config /etc/work.toml"));
     assert!(with("/a b/it's.toml").ends_with(r"&& vault-token-renew --config '/a b/it'\''s.toml'"));
@@ -217,7 +224,9 @@ fn failures_say_what_on_which_object_and_why() {
                 url: "https://h/v1/auth/token/lookup-self".to_owned(),
                 message: "permission denied".to_owned(),
             },
-            "FAIL: token lookup: https://h/v1/auth/token/lookup-self: the token in ~/.vault-token is dead or blocked (403: permission denied); log in again: vault login -method=oidc && vault-token-renew",
+            "FAIL: token lookup: https://h/v1/auth/token/lookup-self: the token in ~/.vault-token is dead \
+             or blocked (403: permission denied); log in again: vault login -method=oidc && \
+             vault-token-renew",
         ),
         (
             Failure::Dying {
@@ -226,7 +235,9 @@ fn failures_say_what_on_which_object_and_why() {
                 seconds_left: 3599,
                 refusal: Some(Refusal { create: denied(), create_orphan: denied() }),
             },
-            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it is not renewable) and may not mint its successor (403: permission denied); 3599s left, rotate it before they end: vault login -method=oidc && vault-token-renew",
+            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it is not renewable) and may not \
+             mint its successor (403: permission denied); 3599s left, rotate it before they end: vault \
+             login -method=oidc && vault-token-renew",
         ),
         (
             Failure::Dying {
@@ -235,11 +246,14 @@ fn failures_say_what_on_which_object_and_why() {
                 seconds_left: 3599,
                 refusal: None,
             },
-            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it may be used so many times only) and may not mint its successor (tokens with a limited number of uses cannot mint); 3599s left, rotate it before they end: vault login -method=oidc && vault-token-renew",
+            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it may be used so many times \
+             only) and may not mint its successor (tokens with a limited number of uses cannot mint); \
+             3599s left, rotate it before they end: vault login -method=oidc && vault-token-renew",
         ),
         (
             Failure::Spent,
-            "FAIL: token lookup: the token in ~/.vault-token is dead: it could be used so many times only, and this was the last; log in again: vault login -method=oidc && vault-token-renew",
+            "FAIL: token lookup: the token in ~/.vault-token is dead: it could be used so many times only, \
+             and this was the last; log in again: vault login -method=oidc && vault-token-renew",
         ),
         (
             Failure::Contradiction(Contradiction::Period(60)),
@@ -257,7 +271,8 @@ fn failures_say_what_on_which_object_and_why() {
                 step: ReplaceStep::Rename,
                 error: io::Error::from_raw_os_error(5),
             }),
-            "FAIL: token file: ~/.vault-token: replacing it failed, and reading it too: input/output error; it holds the old token or the new one, and both live",
+            "FAIL: token file: ~/.vault-token: replacing it failed, and reading it too: input/output \
+             error; it holds the old token or the new one, and both live",
         ),
         (
             Failure::Internal { place: "src/x.rs:1:2".to_owned() },
@@ -265,7 +280,8 @@ fn failures_say_what_on_which_object_and_why() {
         ),
         (
             Failure::NotOurs { display_name: "oidc-x".to_owned() },
-            "FAIL: sweep: ~/.vault-token is dn=\"oidc-x\", not our token; without ours to keep nothing is revoked",
+            "FAIL: sweep: ~/.vault-token is dn=\"oidc-x\", not our token; without ours to keep nothing is \
+             revoked",
         ),
     ];
     for (failure, expected) in table {

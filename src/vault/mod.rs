@@ -530,7 +530,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_body_is_an_answer_or_an_error(status in 100u16..600, html: bool, body in crate::hostile::bytes(&[
-            r#"{"data":{"id":"s.x","accessor":"a","display_name":"token-x","policies":["p"],"ttl":60,"period":60,"explicit_max_ttl":0,"creation_time":1,"renewable":true,"orphan":true,"type":"service","path":"auth/token/create","meta":{"host":"h"},"num_uses":0}}"#,
+            r#"{"data":{"id":"s.x","accessor":"a","display_name":"token-x","policies":["p"],"ttl":60,"period":60,
+                "explicit_max_ttl":0,"creation_time":1,"renewable":true,"orphan":true,"type":"service",
+                "path":"auth/token/create","meta":{"host":"h"},"num_uses":0}}"#,
             r#"{"auth":{"client_token":"s.x","accessor":"a","lease_duration":60,"renewable":true},"warnings":["w"]}"#,
             r#"{"data":{"keys":["a","b"]},"warnings":null}"#,
             r#"{"data":{"auth/token/create":["update","sudo"]}}"#,

@@ -66,7 +66,7 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
         publish: &|_| (),
         stop: around.stop,
     };
-    let status = match survived(|| look(&context, wishes)) {
+    let status = match survived(|| gather(&context, wishes)) {
         Ok(found) => {
             let status =
                 if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
@@ -86,10 +86,10 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
 }
 
 /// Finds out all there is to know.
-fn look(context: &Context<'_>, wishes: &Wishes) -> Status {
+fn gather(context: &Context<'_>, wishes: &Wishes) -> Status {
     let settings = context.settings;
     let (state, unread) = pass::saved_state(context);
-    let looked = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
+    let viewed = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
     let (glance, trouble) = settings.token_file.glance();
     let timer = settings
         .units
@@ -97,7 +97,7 @@ fn look(context: &Context<'_>, wishes: &Wishes) -> Status {
         .map_or_else(Timer::default, |units| timer::timer(&units.timer, &wishes.runtime));
     // Without a user manager there is nobody who could linger.
     let lingers = (timer.state != TimerState::Unknown).then(|| timer::lingers(&settings.user));
-    let (view, failure) = match looked {
+    let (view, failure) = match viewed {
         Ok(Some(view)) => (Some(view), None),
         // Where the server is not asked, the file is not read either; but what can be told without has to be right.
         Ok(None) => (None, trouble.map(Failure::TokenFile)),

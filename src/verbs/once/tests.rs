@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Clock;
@@ -71,22 +71,21 @@ fn answer(mut connection: TcpStream, busy: &impl Fn() -> bool) {
     }
     reader.read_exact(&mut vec![0; length]).unwrap();
     let (status, body) = if busy() {
-        (503, r#"{"errors":["Vault is sealed"]}"#.to_owned())
+        (503, json!({ "errors": ["Vault is sealed"] }))
     } else if first.contains("lookup-self") {
-        (
-            200,
-            format!(
-                r#"{{"data":{{"id":"{TOKEN}","accessor":"a","display_name":"token-devvm-wizard","policies":["vault-admin"],"ttl":60,"period":2764800,"orphan":true,"renewable":true,"type":"service","num_uses":0}}}}"#
-            ),
-        )
+        let data = json!({
+            "id": TOKEN, "accessor": "a", "display_name": "token-devvm-wizard", "policies": ["vault-admin"], "ttl": 60,
+            "period": 2_764_800, "orphan": true, "renewable": true, "type": "service", "num_uses": 0,
+        });
+        (200, json!({ "data": data }))
     } else {
+        let lease = 2_764_800;
         (
             200,
-            format!(
-                r#"{{"auth":{{"client_token":"{TOKEN}","accessor":"a","lease_duration":2764800,"renewable":true}}}}"#
-            ),
+            json!({ "auth": { "client_token": TOKEN, "accessor": "a", "lease_duration": lease, "renewable": true } }),
         )
     };
+    let body = body.to_string();
     let length = body.len();
     write!(connection, "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
         .unwrap();
