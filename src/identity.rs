@@ -174,7 +174,8 @@ impl Identity {
     /// Whether a token is, or will be once another one is kept, a leftover of an earlier mint of ours.
     ///
     /// Policies are not compared: whatever bears our name and is not our current token was minted earlier,
-    /// perhaps with an older set of policies. The exception is the root policy, which is never touched.
+    /// perhaps with an older set of policies. The exception is the root policy, which is never touched. See
+    /// docs/design.md, "The name alone decides staleness".
     pub(crate) fn is_leftover(&self, info: &TokenInfo, host: &str) -> bool {
         let named = info.display_name == self.display_name;
         let root = info.all_policies().any(|policy| policy == ROOT_POLICY);

@@ -1,5 +1,5 @@
 //! The flags that are settings, as text: like the variables and the keys of the file, they are checked in one
-//! place, whatever they come from.
+//! place, whatever they come from. Why not by clap's own support for variables: docs/design.md, "The settings".
 
 use std::path::PathBuf;
 

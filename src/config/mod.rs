@@ -74,7 +74,7 @@ pub(crate) enum SweepMode {
 /// Something about the settings that a person should know and that stops nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SettingsWarning {
-    /// This variable is set, and ignored.
+    /// This variable is set, and ignored: docs/design.md, "No `VAULT_TOKEN`".
     TokenVariableIgnored(String),
     /// This variable switched off the check of the server's certificate.
     VerificationOff(String),

@@ -1,4 +1,5 @@
-//! The deploy hook: the user's own command, run after the token file was replaced.
+//! The deploy hook: the user's own command, run after the token file was replaced. When, and why not again:
+//! docs/design.md, "The hook".
 
 use std::io;
 use std::os::fd::AsFd as _;

@@ -1,7 +1,7 @@
 //! The run lock: one run at a time for each token file.
 //!
 //! It is a file of its own in the state directory. Runs that keep their state in different places meet at the
-//! directory of the token file, which is locked too.
+//! directory of the token file, which is locked too. Why two: docs/design.md, "A lock of its own".
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;

@@ -49,7 +49,8 @@ struct Record {
     /// The token that the last sweep kept, or was to keep: for people, too.
     #[serde(deserialize_with = "lenient")]
     kept: Option<Accessor>,
-    /// What the last sweep believes gone, or could not make out; the next pass looks at it once more.
+    /// What the last sweep believes gone, or could not make out; the next pass looks at it once more. See
+    /// docs/design.md, "A second look".
     #[serde(rename = "second_look", deserialize_with = "lenient")]
     doubtful: Vec<Accessor>,
     /// Tokens minted here and not yet known to be gone, oldest first.
@@ -213,7 +214,8 @@ impl State {
     /// Notes what the counters gain without a pass.
     pub(crate) fn note_gains(&mut self, gains: Counters) -> io::Result<()> {
         self.record.history.counters.add(gains);
-        // What an unread state file remembers is worth more than this.
+        // Renamed without a sync of the directory, and what an unread state file remembers is worth more than this:
+        // docs/design.md, "The state file keeps a history".
         if self.unread { Ok(()) } else { self.stage()?.map_or(Ok(()), Staged::replace) }
     }
 

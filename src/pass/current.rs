@@ -85,7 +85,8 @@ impl Current {
         Some((lives.to_owned(), works.to_owned()))
     }
 
-    /// The same end, unless it is bad news about a token that is no longer in the file: that is no news.
+    /// The same end, unless it is bad news about a token that is no longer in the file: that is no news. See
+    /// docs/design.md, "Only a token that is still in the file is judged".
     pub(super) fn unless_replaced(
         &self,
         context: &Context<'_>,

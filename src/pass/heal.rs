@@ -1,4 +1,6 @@
-//! Mint, check, swap, sweep: a foreign or dying token turned back into ours with its own authority.
+//! Mint, check, swap, sweep: a foreign or dying token turned back into ours with its own authority. In which order,
+//! and what a kill leaves behind: docs/design.md, "Order of a heal, and what a kill leaves behind". Why the foreign
+//! token lives on: docs/design.md, "The foreign token is not revoked".
 
 use std::thread;
 use std::time::Duration;

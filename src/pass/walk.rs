@@ -164,7 +164,8 @@ impl Walk<'_> {
     /// All accessors there are, if they may be listed and looked up.
     ///
     /// The kept token is looked up first. It lives, since it is the one that asks; so a denial here is a
-    /// denial of the call, and any later one means that an accessor vanished. The two look the same.
+    /// denial of the call, and any later one means that an accessor vanished. The two look the same. See
+    /// docs/design.md, "The kept accessor is looked up first".
     fn list(&self) -> Result<Vec<Accessor>, SweepEnd> {
         let cut =
             |error| SweepEnd::CutShort { examined: 0, total: 0, cause: CutCause::Error(Box::new(error)) };

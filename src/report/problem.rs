@@ -125,7 +125,7 @@ pub(crate) enum Problem {
     NoTimer,
 }
 
-/// How much a problem weighs.
+/// How much a problem weighs; see docs/design.md, "What status calls wrong".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {

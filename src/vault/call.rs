@@ -46,7 +46,8 @@ impl Call {
         }
     }
 
-    /// Whether sending it twice does no more than sending it once. A second mint makes a second token.
+    /// Whether sending it twice does no more than sending it once. A second mint makes a second token. See
+    /// docs/design.md, "A mint is never repeated blindly".
     pub(super) fn is_repeatable(self) -> bool {
         match self {
             Self::Create | Self::CreateOrphan => false,

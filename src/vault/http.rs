@@ -2,7 +2,7 @@
 //!
 //! ureq would send `X-Vault-Token` along on any redirect it follows, to any host. So it follows none
 //! (`max_redirects(0)`), and [`Http::attempt`] makes the single hop by hand, by the rules of the official
-//! client, tightened where a token could travel unencrypted.
+//! client, tightened where a token could travel unencrypted. Why: docs/design.md, "Redirects".
 
 use std::sync::OnceLock;
 use std::time::Duration;
