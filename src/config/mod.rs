@@ -240,25 +240,8 @@ impl Settings {
         let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
         let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
         let metrics_file = path(metrics_file, &home)?;
-        let mut files = Vec::new();
-        // Nothing is lost in /dev/null, which is a way to have no configuration and no log.
-        if sources.file_path.metadata().map_or(true, |data| data.is_file()) {
-            files.push(("configuration file", &sources.file_path));
-        }
-        files.extend([("token_file", &token_file), ("log_file", &log_file)]);
-        files.extend(metrics_file.as_ref().map(|file| ("metrics_file", file)));
-        for (place, (one, path)) in files.iter().enumerate() {
-            if let Some((other, _)) = files.iter().skip(place + 1).find(|(_, other)| same_file(path, other)) {
-                bail!("{other} and {one} are the same file: {}", path.display());
-            }
-        }
         let state_directory = state_home.join("vault-token-renew");
-        if metrics_file
-            .as_ref()
-            .is_some_and(|file| file.parent().is_some_and(|folder| same_file(folder, &state_directory)))
-        {
-            bail!("metrics_file lies among the state files: {}", state_directory.display());
-        }
+        check_files(&sources.file_path, &token_file, &log_file, metrics_file.as_ref(), &state_directory)?;
         let settings = Self {
             identity: identity(flags, &sources)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
@@ -283,6 +266,34 @@ impl Settings {
         };
         Ok((settings, connection))
     }
+}
+
+/// Nothing may overwrite, or be appended to, what is something else.
+fn check_files(
+    config: &PathBuf,
+    token_file: &PathBuf,
+    log_file: &PathBuf,
+    metrics_file: Option<&PathBuf>,
+    state_directory: &Path,
+) -> Result<()> {
+    let mut files = Vec::new();
+    // Nothing is lost in /dev/null, which is a way to have no configuration and no log.
+    if config.metadata().map_or(true, |data| data.is_file()) {
+        files.push(("configuration file", config));
+    }
+    files.extend([("token_file", token_file), ("log_file", log_file)]);
+    files.extend(metrics_file.map(|file| ("metrics_file", file)));
+    for (place, (one, path)) in files.iter().enumerate() {
+        if let Some((other, _)) = files.iter().skip(place + 1).find(|(_, other)| same_file(path, other)) {
+            bail!("{other} and {one} are the same file: {}", path.display());
+        }
+    }
+    let is_among_states =
+        |file: &PathBuf| file.parent().is_some_and(|folder| same_file(folder, state_directory));
+    if metrics_file.is_some_and(is_among_states) {
+        bail!("metrics_file lies among the state files: {}", state_directory.display());
+    }
+    Ok(())
 }
 
 /// The flags that were given to say where the server is and whose the token. Without them a copied command would mean
