@@ -1,6 +1,7 @@
 //! What several test binaries share.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::allow_attributes,
     reason = "each test binary uses its own part, so what is unused or unreachable in one is not in another"
@@ -17,9 +18,12 @@
 
 use std::any::Any;
 use std::io::Write as _;
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+pub use cast::*;
 
+mod cast;
 pub mod certificates;
 pub mod openbao;
 pub mod prometheus;
@@ -39,12 +43,20 @@ pub fn what_was_said(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
 
-/// The order of a token as the default identity mints it.
-pub fn ours() -> Value {
-    json!({
-        "display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h", "no_parent": true,
-    })
+/// Nothing a test waits for takes longer, unless something hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something that another process or thread does.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
-/// The name the server gives to what the default identity mints.
-pub const OUR_NAME: &str = "token-devvm-wizard";
+/// The seconds since 1970.
+pub fn now() -> u64 {
+    UNIX_EPOCH.elapsed().expect("a clock").as_secs()
+}

@@ -193,7 +193,7 @@ impl OpenBao {
 
     /// One request with the root token that has to succeed.
     #[track_caller]
-    fn as_root(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub fn as_root(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         self.request(method, path, Some(&self.root_token), None, body).expect(&format!("{method} {path}"))
     }
 
@@ -258,13 +258,15 @@ impl OpenBao {
         keys.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// The accessors of all living tokens with this display name.
+    /// The accessors of all living tokens with this display name, sorted.
     #[track_caller]
     pub fn named(&self, display_name: &str) -> Vec<String> {
         let bears_it = |accessor: &String| {
             self.lookup_accessor(accessor).is_some_and(|data| data["display_name"] == display_name)
         };
-        self.accessors().into_iter().filter(bears_it).collect()
+        let mut named: Vec<String> = self.accessors().into_iter().filter(bears_it).collect();
+        named.sort();
+        named
     }
 
     /// Revokes a token, and with it its children.

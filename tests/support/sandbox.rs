@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// No run of the program takes longer than this, unless it hangs.
@@ -19,6 +20,12 @@ const RUN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vault-token-renew");
+
+/// Where the state is, below the home.
+const STATE: &str = ".local/state/vault-token-renew";
+
+/// Where the log is, below the home.
+pub const LOG: &str = ".local/state/vault-token-renew.log";
 
 /// A home directory that is thrown away.
 pub struct Sandbox {
@@ -64,13 +71,9 @@ impl Sandbox {
         self.path().join(".vault-token")
     }
 
-    /// Writes the token file as `vault login` does: raw, mode 0600. From now on the token must not appear
-    /// anywhere else.
+    /// A login lands in the token file. From now on the token must not appear anywhere else.
     pub fn put(&self, token: &str) {
-        let temporary = self.path().join(".vault-token.tmp");
-        fs::write(&temporary, token).unwrap();
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::rename(&temporary, self.token_file()).unwrap();
+        land(&self.token_file(), token);
         self.guard(token);
     }
 
@@ -93,7 +96,39 @@ impl Sandbox {
 
     /// The log file, empty if there is none.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.path().join(".local/state/vault-token-renew.log")).unwrap_or_default()
+        fs::read_to_string(self.path().join(LOG)).unwrap_or_default()
+    }
+
+    /// The lines of the log, without their time stamps.
+    #[track_caller]
+    pub fn logged(&self) -> Vec<String> {
+        self.log().lines().map(|line| unstamped(line).to_owned()).collect()
+    }
+
+    /// The file with what the runs in this home remember.
+    #[track_caller]
+    pub fn state_file(&self) -> PathBuf {
+        file_in(&self.path().join(STATE), "json").expect("a state file")
+    }
+
+    /// The file that a run locks.
+    #[track_caller]
+    pub fn lock_file(&self) -> PathBuf {
+        file_in(&self.path().join(STATE), "lock").expect("a lock file")
+    }
+
+    /// What the runs in this home remember.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.state_file()).unwrap()).expect("a whole state file")
+    }
+
+    /// Makes the next run remember something else.
+    #[track_caller]
+    pub fn rewrite_state(&self, change: impl FnOnce(&mut Value)) {
+        let mut state = self.state();
+        change(&mut state);
+        fs::write(self.state_file(), state.to_string()).unwrap();
     }
 
     /// Everything in the home, by path relative to it.
@@ -123,6 +158,16 @@ impl Sandbox {
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// Checks that there is nothing in the home but the token file and what a run may leave in its own folders, where
+    /// nothing temporary has stayed.
+    #[track_caller]
+    pub fn check_tidy(&self) {
+        assert_eq!(self.names(), [".local", ".vault-token"]);
+        for name in self.snapshot().into_keys() {
+            assert!(!name.contains(".renew-"), "{name} is left behind");
+        }
     }
 
     /// The program, in this home and an otherwise empty environment. It does not wait for an outage to pass.
@@ -274,6 +319,28 @@ impl Run {
         complaints[0]
     }
 
+    /// All that was said, on both streams.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// The one object of a run with `--json`, which is all that standard output holds.
+    #[track_caller]
+    pub fn object(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        let object: Value = serde_json::from_str(&self.stdout).expect("one JSON object");
+        assert_eq!(object["schema"], 1, "{object}");
+        assert_eq!(object["exit_status"], self.status, "{object}");
+        object
+    }
+
+    /// Checks that nobody was told anything on standard error.
+    #[track_caller]
+    pub fn quiet(self) -> Self {
+        assert_eq!(self.stderr, "", "{self:?}");
+        self
+    }
+
     /// Checks the exit status.
     #[track_caller]
     pub fn expect(self, status: i32) -> Self {
@@ -289,4 +356,23 @@ pub fn unstamped(line: &str) -> &str {
     let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert!(matches!(shape.as_str(), "0000-00-00T00:00:00+00:00" | "0000-00-00T00:00:00-00:00"), "{line:?}");
     rest
+}
+
+/// Writes a token file as `vault login` does: raw, mode 0600, by a rename.
+#[track_caller]
+pub fn land(file: &Path, token: &str) {
+    let temporary = file.with_extension("tmp");
+    fs::write(&temporary, token).unwrap();
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&temporary, file).unwrap();
+}
+
+/// The one file in a directory with this ending, if both are there.
+#[track_caller]
+pub fn file_in(directory: &Path, ending: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?.map(|entry| entry.unwrap().path());
+    let mut files = entries.filter(|path| path.extension().is_some_and(|extension| extension == ending));
+    let file = files.next();
+    assert_eq!(files.next(), None, "more than one {ending}");
+    file
 }

@@ -106,7 +106,18 @@ impl Scripted {
         Self::listen("http", None, script)
     }
 
-    /// The same with TLS.
+    /// In front of the real server at this address, which answers whatever `script` does not.
+    pub fn in_front_of(
+        real: &str,
+        script: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let real = real.to_owned();
+        Self::start(move |request, number| {
+            script(request, number).unwrap_or_else(|| Reply::Forward(real.clone()))
+        })
+    }
+
+    /// The same as [`Scripted::start`] with TLS.
     pub fn start_tls(
         tls: Arc<ServerConfig>,
         script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
