@@ -9,67 +9,22 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::process::Stdio;
 
-use assert_cmd::Command;
 use serde_json::{Value, json};
-use support::openbao::{Minted, OpenBao};
-use support::sandbox::{Run, Sandbox, unstamped};
+use support::openbao::OpenBao;
+use support::sandbox::{PROGRAM, Run, Sandbox, land};
 use support::scripted::{Reply, Scripted};
-use support::{OUR_NAME, ours};
-
-const DEVVM: &str = "devvm-wizard";
-const PERIOD: u64 = 2_764_800;
-
-/// A server with the standard policies.
-fn server() -> OpenBao {
-    let server = OpenBao::start();
-    server.standard_policies();
-    server
-}
-
-fn with(mut order: Value, key: &str, value: Value) -> Value {
-    order[key] = value;
-    order
-}
-
-fn mint(server: &OpenBao, order: Value) -> Minted {
-    server.mint(server.root_token(), order)
-}
-
-/// A login that is an administrator only by the policies of its entity, as an OIDC login is.
-fn admin_login(server: &OpenBao) -> Minted {
-    server.userpass_login("admin", &["default"], &["vault-admin"])
-}
-
-/// What the server knows of the token in the file, which has to be ours in every respect.
-#[track_caller]
-fn check_ours(server: &OpenBao, home: &Sandbox) -> String {
-    let info = server.lookup(&home.token()).expect("the token in the file lives");
-    assert_eq!(info["display_name"], OUR_NAME);
-    assert_eq!(info["policies"], json!(["default", "sops-admin", "vault-admin"]));
-    assert_eq!(info["period"], PERIOD);
-    assert_eq!(info["orphan"], true);
-    assert_eq!(info["type"], "service");
-    assert_eq!(info["explicit_max_ttl"], 0);
-    assert_eq!(info["meta"]["managed_by"], "vault-token-renew");
-    assert_eq!(info["meta"]["user"], "wizard");
-    assert_eq!(home.mode(".vault-token"), 0o600);
-    assert_eq!(home.names(), [".local", ".vault-token"]);
-    let accessor = info["accessor"].as_str().unwrap().to_owned();
-    assert_eq!(server.named(OUR_NAME), std::slice::from_ref(&accessor));
-    accessor
-}
+use support::{DISPLAY_NAME, NOWHERE, OUR_NAME, RENEWED, ours, server, with};
 
 #[test]
 fn our_token_is_renewed_and_nothing_else_is_touched() {
     let server = server();
-    let kept = mint(&server, ours());
-    let stray = mint(&server, ours());
+    let kept = server.mint_ours();
+    let stray = server.mint_ours();
     let home = Sandbox::holding(&kept.token);
     let before = home.snapshot();
     let run = home.run(server.address(), &[]).expect(0);
-    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    assert_eq!(run.said(), RENEWED);
     assert_eq!(run.stderr, "");
     assert_eq!(home.log(), run.stdout);
     assert_eq!(home.mode(".local/state/vault-token-renew.log"), 0o600);
@@ -86,14 +41,14 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
         with(ours(), "policies", json!(["reader"])),
         with(ours(), "meta", json!({ "something": "else" })),
     ]
-    .map(|order| mint(&server, order).accessor);
+    .map(|order| server.mint_as_root(order).accessor);
     let others = [
-        with(ours(), "display_name", json!("devvm-emo")),
-        with(ours(), "display_name", json!("devvm-wizard-2")),
-        with(ours(), "display_name", json!("")),
+        with(ours(), "display_name", "devvm-emo"),
+        with(ours(), "display_name", "devvm-wizard-2"),
+        with(ours(), "display_name", ""),
     ]
-    .map(|order| mint(&server, order));
-    let login = admin_login(&server);
+    .map(|order| server.mint_as_root(order));
+    let login = server.admin_login();
     let another_login = server.userpass_login("emo", &["reader"], &[]);
     let home = Sandbox::holding(&login.token);
     let run = home.run(server.address(), &[]).expect(0);
@@ -102,10 +57,9 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
         "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (revoked 3 stale periodic token(s))"
     );
     assert_eq!(run.stderr, "");
-    let accessor = check_ours(&server, &home);
+    let accessor = server.check_healed(&home);
     // What is remembered: this token, for the day it is stale, and the revoked ones for a second look.
-    let json = home.snapshot().into_iter().find(|(name, _)| name.contains(".json")).unwrap().1.3;
-    let mut noted: Value = serde_json::from_slice(&json).unwrap();
+    let mut noted = home.state();
     let second_look = noted["second_look"].take();
     assert_eq!(noted["history"].take()["last_run"]["ending"], "healed");
     assert!(stale.iter().all(|accessor| second_look.as_array().unwrap().contains(&json!(accessor))));
@@ -124,30 +78,25 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     assert!(!home.token().ends_with('\n'));
     // And the next run has nothing to do but renew.
     let next = home.run(server.address(), &[]).expect(0);
-    assert_eq!(next.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    assert_eq!(next.said(), RENEWED);
 }
 
 #[test]
 fn what_a_sweep_must_never_revoke_survives_it() {
     let server = server();
-    let root = mint(&server, json!({ "display_name": DEVVM, "policies": ["root"], "no_parent": true }));
-    let elsewhere = mint(&server, with(ours(), "meta", json!({ "host": "laptop" })));
+    let root =
+        server.mint_as_root(json!({ "display_name": DISPLAY_NAME, "policies": ["root"], "no_parent": true }));
+    let elsewhere = server.mint_as_root(with(ours(), "meta", json!({ "host": "laptop" })));
     // A login that happens to bear our name: mount `token-devvm`, user `wizard`.
-    let as_root = |method: &str, path: &str, body: Value| {
-        server.request(method, path, Some(server.root_token()), None, Some(body)).expect(path)
-    };
-    as_root("POST", "sys/auth/token-devvm", json!({ "type": "userpass" }));
-    as_root(
-        "POST",
-        "auth/token-devvm/users/wizard",
-        json!({ "password": "p", "token_policies": ["vault-admin"] }),
-    );
+    server.as_root("POST", "sys/auth/token-devvm", Some(json!({ "type": "userpass" })));
+    let user = json!({ "password": "p", "token_policies": ["vault-admin"] });
+    server.as_root("POST", "auth/token-devvm/users/wizard", Some(user));
     let body = Some(json!({ "password": "p" }));
     let login = server.request("POST", "auth/token-devvm/login/wizard", None, None, body).expect("login");
     let namesake = login.json["auth"]["accessor"].as_str().unwrap().to_owned();
     assert_eq!(server.lookup_accessor(&namesake).unwrap()["display_name"], OUR_NAME);
 
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let home = Sandbox::holding(&server.admin_login().token);
     let run = home.run(server.address(), &[]).expect(0);
     assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
     for accessor in [root.accessor, elsewhere.accessor, namesake] {
@@ -158,7 +107,7 @@ fn what_a_sweep_must_never_revoke_survives_it() {
 #[test]
 fn a_weak_login_is_drift_and_nothing_changes() {
     let server = server();
-    let login = server.userpass_login("woodpecker", &["reader"], &[]);
+    let login = server.weak_login();
     let home = Sandbox::holding(&login.token);
     let before: BTreeSet<String> = server.accessors().into_iter().collect();
     let file = home.snapshot();
@@ -181,13 +130,9 @@ fn tokens_that_vault_never_lets_mint_are_drift_however_mighty() {
         json!({ "policies": ["vault-admin"], "type": "batch", "ttl": "1h" }),
         json!({ "policies": ["vault-admin"], "num_uses": 9 }),
     ] {
-        let order = with(order, "no_parent", json!(true));
-        let body = Some(order.clone());
-        let minted =
-            server.request("POST", "auth/token/create", Some(server.root_token()), None, body).expect("mint");
-        let token = minted.json["auth"]["client_token"].as_str().unwrap();
+        let token = server.mint_as_root(with(order, "no_parent", true)).token;
         for arguments in [&["--dry-run"][..], &[]] {
-            let home = Sandbox::holding(token);
+            let home = Sandbox::holding(&token);
             let run = home.run(server.address(), arguments).expect(1);
             assert!(run.stderr.contains("heal denied"), "{run:?}");
         }
@@ -197,7 +142,7 @@ fn tokens_that_vault_never_lets_mint_are_drift_however_mighty() {
 #[test]
 fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
     let server = server();
-    let limited = |uses: u64| mint(&server, with(ours(), "num_uses", json!(uses)));
+    let limited = |uses: u64| server.mint_as_root(with(ours(), "num_uses", uses));
     let token = limited(9);
     let home = Sandbox::holding(&token.token);
     let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(5);
@@ -206,7 +151,7 @@ fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
     assert!(run.complaint().contains("(tokens with a limited number of uses cannot mint); "), "{run:?}");
     assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 7);
     // Nor does a sweep spend the rest, and take the denials that follow for tokens that are gone.
-    mint(&server, ours());
+    server.mint_ours();
     for arguments in [&["sweep", "--detailed-exitcode"][..], &["sweep", "--dry-run", "--detailed-exitcode"]] {
         home.run(server.address(), arguments).expect(5);
     }
@@ -243,13 +188,13 @@ fn authority_on_either_mint_path_is_enough() {
     for path in ["create", "create-orphan"] {
         let server = server();
         healer(&server, "vault-admin", path, SWEEPER);
-        mint(&server, ours());
-        let home = Sandbox::holding(&admin_login(&server).token);
+        server.mint_ours();
+        let home = Sandbox::holding(&server.admin_login().token);
         let dry = home.run(server.address(), &["--dry-run"]).expect(0);
         assert!(dry.stdout.contains(&format!("the token may, on auth/token/{path}\n")), "{dry:?}");
         let run = home.run(server.address(), &[]).expect(0);
         assert!(run.said().ends_with("(revoked 1 stale periodic token(s))"), "{path}: {run:?}");
-        check_ours(&server, &home);
+        server.check_healed(&home);
     }
 }
 
@@ -258,16 +203,16 @@ fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
     let server = server();
     let revoker = r#"path "auth/token/revoke-accessor" { capabilities = ["update"] }"#;
     healer(&server, "vault-admin", "create", revoker);
-    let stray = mint(&server, ours());
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let stray = server.mint_ours();
+    let home = Sandbox::holding(&server.admin_login().token);
     let run = home.run(server.address(), &[]).expect(0);
     assert_eq!(
         run.said(),
         "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (accessor sweep skipped (list denied))"
     );
-    let first = server.lookup(&home.token()).unwrap()["accessor"].as_str().unwrap().to_owned();
+    let first = server.accessor_in(&home);
 
-    home.put(&admin_login(&server).token);
+    home.put(&server.admin_login().token);
     let run = home.run(server.address(), &[]).expect(0);
     assert!(
         run.said().ends_with("(accessor sweep skipped (list denied); revoked 1 stale periodic token(s))"),
@@ -280,32 +225,32 @@ fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
 #[test]
 fn the_ways_to_sweep_differ_in_what_they_look_at() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let home = Sandbox::holding(&server.admin_login().token);
     home.run(server.address(), &["--sweep=off"]).expect(0);
-    let first = server.lookup(&home.token()).unwrap()["accessor"].as_str().unwrap().to_owned();
-    let stray = mint(&server, ours());
+    let first = server.accessor_in(&home);
+    let stray = server.mint_ours();
 
-    home.put(&admin_login(&server).token);
+    home.put(&server.admin_login().token);
     let run = home.run(server.address(), &["--sweep=off"]).expect(0);
     assert!(run.said().ends_with("(accessor sweep off)"), "{run:?}");
     assert_eq!(server.named(OUR_NAME).len(), 3);
 
-    home.put(&admin_login(&server).token);
+    home.put(&server.admin_login().token);
     let run = home.run(server.address(), &["--sweep=remembered"]).expect(0);
     assert!(run.said().ends_with("(revoked 2 stale periodic token(s))"), "{run:?}");
     assert!(server.lookup_accessor(&first).is_none());
     assert!(server.lookup_accessor(&stray.accessor).is_some());
 
-    home.put(&admin_login(&server).token);
+    home.put(&server.admin_login().token);
     let run = home.run(server.address(), &["--sweep=walk"]).expect(0);
     assert!(run.said().ends_with("(revoked 2 stale periodic token(s))"), "{run:?}");
-    check_ours(&server, &home);
+    server.check_healed(&home);
 }
 
 #[test]
 fn a_dead_token_needs_a_login_and_is_left_where_it_is() {
     let server = server();
-    let minted = mint(&server, ours());
+    let minted = server.mint_ours();
     server.revoke_accessor(&minted.accessor);
     for token in [minted.token.as_str(), "s.never-existed", "nonsense"] {
         let home = Sandbox::holding(token);
@@ -325,7 +270,7 @@ fn a_dead_token_needs_a_login_and_is_left_where_it_is() {
 #[test]
 fn a_sealed_server_is_an_outage() {
     let server = server();
-    let minted = mint(&server, ours());
+    let minted = server.mint_ours();
     let home = Sandbox::holding(&minted.token);
     server.seal();
     let run = home.run(server.address(), &[]).expect(1);
@@ -339,18 +284,15 @@ fn a_sealed_server_is_an_outage() {
 
 #[test]
 fn an_unreachable_server_is_an_outage() {
-    // A port that was free a moment ago, with nobody behind it.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let address = format!("http://{nobody}");
     let home = Sandbox::holding("s.whatever");
-    let run = home.run(&address, &[]).expect(1);
-    assert_eq!(run.complaint(), format!("FAIL: token lookup: {address}: connection refused"));
+    let run = home.run(NOWHERE, &[]).expect(1);
+    assert_eq!(run.complaint(), format!("FAIL: token lookup: {NOWHERE}: connection refused"));
     assert_eq!(
         run.hints(),
         ["is the server up and the address right? set --address, VAULT_ADDR or the key address"]
     );
-    assert_eq!(home.run(&address, &["--detailed-exitcode"]).status, 75);
-    assert_eq!(home.run(&address, &["--dry-run"]).status, 1);
+    assert_eq!(home.run(NOWHERE, &["--detailed-exitcode"]).status, 75);
+    assert_eq!(home.run(NOWHERE, &["--dry-run"]).status, 1);
     assert_eq!(home.token(), "s.whatever");
 }
 
@@ -387,7 +329,7 @@ fn what_is_no_token_file_fails_without_a_request_and_is_left_alone() {
 #[test]
 fn a_loose_mode_is_tightened_with_a_warning() {
     let server = server();
-    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o644)).unwrap();
     let run = home.run(server.address(), &[]).expect(0);
     assert_eq!(
@@ -395,7 +337,7 @@ fn a_loose_mode_is_tightened_with_a_warning() {
         "WARN: ~/.vault-token had mode 0644, which lets others read the token; it is 0600 now"
     );
     assert_eq!(home.mode(".vault-token"), 0o600);
-    let lines: Vec<String> = home.log().lines().map(|line| unstamped(line).to_owned()).collect();
+    let lines = home.logged();
     assert_eq!(lines.len(), 2, "warnings stand before the line of the pass");
     assert!(lines[0].starts_with("WARN: ") && lines[1].starts_with("OK renewed"), "{lines:?}");
 }
@@ -403,13 +345,13 @@ fn a_loose_mode_is_tightened_with_a_warning() {
 #[test]
 fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
     let endings = [
-        (with(with(ours(), "period", json!(0)), "ttl", json!("2h")), "it has no period"),
-        (with(ours(), "renewable", json!(false)), "it is not renewable"),
-        (with(ours(), "explicit_max_ttl", json!("1h")), "its explicit maximum comes near"),
+        (with(with(ours(), "period", 0), "ttl", "2h"), "it has no period"),
+        (with(ours(), "renewable", false), "it is not renewable"),
+        (with(ours(), "explicit_max_ttl", "1h"), "its explicit maximum comes near"),
     ];
     for (order, why) in endings {
         let server = server();
-        let dying = mint(&server, order);
+        let dying = server.mint_as_root(order);
         let home = Sandbox::holding(&dying.token);
         let dry = home.run(server.address(), &["--dry-run"]).expect(0);
         let run = home.run(server.address(), &[]).expect(0);
@@ -420,7 +362,7 @@ fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
                 "HEALED: re-minted periodic token from dying dn=\"{OUR_NAME}\" (revoked 1 stale periodic token(s))"
             )
         );
-        check_ours(&server, &home);
+        server.check_healed(&home);
         assert!(server.lookup(&dying.token).is_none(), "the dying token is a leftover");
         assert!(dry.stdout.contains(&format!("is dying: {why}")), "{dry:?}");
         assert!(dry.stdout.contains("would revoke 1 stale periodic token(s): "), "{dry:?}");
@@ -430,9 +372,8 @@ fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
 #[test]
 fn a_cap_of_the_server_below_the_period_is_outlived_with_a_warning() {
     let server = server();
-    let home = Sandbox::holding(&mint(&server, ours()).token);
-    let tune = json!({ "max_lease_ttl": "24h", "default_lease_ttl": "24h" });
-    server.request("POST", "sys/auth/token/tune", Some(server.root_token()), None, Some(tune)).expect("tune");
+    let home = Sandbox::holding(&server.mint_ours().token);
+    server.cap_leases("24h");
     let run = home.run(server.address(), &[]).expect(0);
     assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl=86400s)"));
     assert!(run.complaint().starts_with("WARN: the server warns: \"period of "), "{run:?}");
@@ -442,8 +383,8 @@ fn a_cap_of_the_server_below_the_period_is_outlived_with_a_warning() {
 fn a_dying_token_without_authority_tells_how_long_it_has() {
     let server = server();
     server.write_policy("vault-admin", r#"path "secret/*" { capabilities = ["read"] }"#);
-    let order = with(with(ours(), "renewable", json!(false)), "explicit_max_ttl", json!("1h"));
-    let home = Sandbox::holding(&mint(&server, order).token);
+    let order = with(with(ours(), "renewable", false), "explicit_max_ttl", "1h");
+    let home = Sandbox::holding(&server.mint_as_root(order).token);
     let token = home.token();
     let run = home.run(server.address(), &[]).expect(1);
     let line = *run.complaints().last().unwrap();
@@ -464,10 +405,10 @@ fn a_dying_token_without_authority_tells_how_long_it_has() {
 #[test]
 fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
     let server = server();
-    let stray = mint(&server, ours());
-    let kept = mint(&server, ours());
-    let admin = admin_login(&server);
-    let weak = server.userpass_login("woodpecker", &["reader"], &[]);
+    let stray = server.mint_ours();
+    let kept = server.mint_ours();
+    let admin = server.admin_login();
+    let weak = server.weak_login();
     let everything = || -> BTreeSet<String> {
         server
             .accessors()
@@ -508,7 +449,7 @@ fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
         fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
         let (files, tokens) = (home.snapshot(), everything());
         let run = home.run(server.address(), arguments).expect(status);
-        let said = format!("{}{}", run.stdout, run.stderr);
+        let said = run.all();
         for word in words {
             assert!(said.contains(word), "{word:?}: {said}");
         }
@@ -525,9 +466,9 @@ fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
 fn a_dry_run_exits_in_detail_as_the_real_run_would() {
     let server = server();
     for (token, status) in [
-        (mint(&server, ours()).token, 10),
-        (admin_login(&server).token, 11),
-        (server.userpass_login("woodpecker", &["reader"], &[]).token, 3),
+        (server.mint_ours().token, 10),
+        (server.admin_login().token, 11),
+        (server.weak_login().token, 3),
         ("s.dead".to_owned(), 4),
     ] {
         for arguments in [&["--dry-run", "--detailed-exitcode"][..], &["--detailed-exitcode"]] {
@@ -543,8 +484,8 @@ fn a_dry_run_exits_in_detail_as_the_real_run_would() {
 #[test]
 fn the_verb_sweep_revokes_strays_and_keeps_the_token_in_the_file() {
     let server = server();
-    let kept = mint(&server, ours());
-    let strays = [mint(&server, ours()), mint(&server, ours())];
+    let kept = server.mint_ours();
+    let strays = [server.mint_ours(), server.mint_ours()];
     let home = Sandbox::holding(&kept.token);
     let run = home.run(server.address(), &["sweep"]).expect(0);
     let (count, accessors) = run.said().split_once(": ").unwrap();
@@ -563,8 +504,8 @@ fn the_verb_sweep_revokes_strays_and_keeps_the_token_in_the_file() {
 #[test]
 fn the_verb_sweep_refuses_to_work_without_our_token() {
     let server = server();
-    let stray = mint(&server, ours());
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let stray = server.mint_ours();
+    let home = Sandbox::holding(&server.admin_login().token);
     let run = home.run(server.address(), &["sweep"]).expect(1);
     assert_eq!(
         run.complaint(),
@@ -579,29 +520,17 @@ fn the_verb_sweep_refuses_to_work_without_our_token() {
 fn the_verb_sweep_fails_where_it_may_not_list() {
     let server = server();
     healer(&server, "vault-admin", "create", "");
-    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let run = home.run(server.address(), &["sweep"]).expect(1);
     assert_eq!(run.complaint(), "FAIL: sweep: accessor sweep skipped (list denied)");
-}
-
-/// In front of the real server: it loses the listing, as an outage in the middle of a heal would.
-fn losing_the_list(server: &OpenBao) -> Scripted {
-    let real = server.address().to_owned();
-    Scripted::start(move |request, _| {
-        if request.call().starts_with("auth/token/accessors") {
-            Reply::Close
-        } else {
-            Reply::Forward(real.clone())
-        }
-    })
 }
 
 #[test]
 fn an_interrupted_sweep_is_finished_by_the_next_pass() {
     let server = server();
-    let stray = mint(&server, ours());
-    let home = Sandbox::holding(&admin_login(&server).token);
-    let flaky = losing_the_list(&server);
+    let stray = server.mint_ours();
+    let home = Sandbox::holding(&server.admin_login().token);
+    let flaky = server.losing_the_list();
     let run = home.run(flaky.address(), &[]).expect(0);
     assert!(
         run.said().contains("(revoked 0 stale periodic token(s); accessor sweep cut short after 0 of 0 accessors: accessor list: "),
@@ -613,13 +542,11 @@ fn an_interrupted_sweep_is_finished_by_the_next_pass() {
     let run = home.run(server.address(), &[]).expect(0);
     assert_eq!(
         run.said(),
-        format!(
-            "OK renewed (dn={OUR_NAME} ttl={PERIOD}s); resumed an earlier sweep (revoked 1 stale periodic token(s))"
-        )
+        format!("{RENEWED}; resumed an earlier sweep (revoked 1 stale periodic token(s))")
     );
-    check_ours(&server, &home);
+    server.check_healed(&home);
     let run = home.run(server.address(), &[]).expect(0);
-    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"), "the marker is gone");
+    assert_eq!(run.said(), RENEWED, "the marker is gone");
 }
 
 #[test]
@@ -629,35 +556,33 @@ fn a_login_that_lands_during_a_heal_is_seen() {
         ("weak", 1, "DRIFT: ~/.vault-token is dn=\"userpass-weak\""),
     ] {
         let server = server();
-        let home = Sandbox::holding(&admin_login(&server).token);
+        let home = Sandbox::holding(&server.admin_login().token);
         let late = match second {
             "admin" => server.userpass_login("admin2", &["vault-admin"], &[]),
             _ => server.userpass_login("weak", &["reader"], &[]),
         };
-        let (real, file, token) = (server.address().to_owned(), home.token_file(), late.token.clone());
-        let during = Scripted::start(move |request, _| {
+        let (file, token) = (home.token_file(), late.token.clone());
+        let during = Scripted::in_front_of(server.address(), move |request, _| {
             // The first mint brings the login: it lands between lookup and swap.
             if request.call() == "auth/token/create" && fs::read_to_string(&file).unwrap() != token {
-                let temporary = file.with_extension("tmp");
-                fs::write(&temporary, &token).unwrap();
-                fs::rename(&temporary, &file).unwrap();
+                land(&file, &token);
             }
-            Reply::Forward(real.clone())
+            None
         });
         home.guard(&late.token);
         let run = home.run(during.address(), &[]).expect(status);
-        assert!(format!("{}{}", run.stdout, run.stderr).contains(line), "{run:?}");
+        assert!(run.all().contains(line), "{run:?}");
         assert!(server.lookup(&late.token).is_some(), "the late login must live");
         if second == "admin" {
-            check_ours(&server, &home);
+            server.check_healed(&home);
         } else {
             assert_eq!(home.token(), late.token, "the late login is kept");
             assert_eq!(server.named(OUR_NAME), [""; 0], "nothing is stranded");
             // Nor is a sweep due that never began: a renewal that follows is nothing but that.
-            let stray = mint(&server, ours());
-            home.put(&mint(&server, ours()).token);
+            let stray = server.mint_ours();
+            home.put(&server.mint_ours().token);
             let run = home.run(server.address(), &[]).expect(0);
-            assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+            assert_eq!(run.said(), RENEWED);
             assert!(server.lookup_accessor(&stray.accessor).is_some());
         }
     }
@@ -665,17 +590,14 @@ fn a_login_that_lands_during_a_heal_is_seen() {
 
 /// The program where nothing can be written to any file, as on a full disk. Not even root can.
 fn on_a_full_disk(server: &OpenBao, home: &Sandbox) -> Run {
-    let mut command = Command::new("sh");
-    let script = r#"trap '' XFSZ; ulimit -f 0; exec "$0""#;
-    command.args(["-c", script, env!("CARGO_BIN_EXE_vault-token-renew")]);
-    command.env_clear().env("HOME", home.path()).env("TZ", "UTC").env("VAULT_ADDR", server.address());
-    home.finish(&mut command)
+    let mut command = home.command_of("/bin/sh", server.address());
+    home.finish(command.args(["-c", r#"trap '' XFSZ; ulimit -f 0; exec "$0""#, PROGRAM]))
 }
 
 #[test]
 fn a_token_that_cannot_be_stored_is_revoked() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let home = Sandbox::holding(&server.admin_login().token);
     let token = home.token();
     let run = on_a_full_disk(&server, &home).expect(1);
     let line = "FAIL: token file: ~/.vault-token: cannot write beside it: file too large; it is as it was";
@@ -690,9 +612,9 @@ fn a_token_that_cannot_be_stored_is_revoked() {
 #[test]
 fn a_renewal_succeeds_although_nothing_can_be_written() {
     let server = server();
-    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let run = on_a_full_disk(&server, &home).expect(0);
-    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    assert_eq!(run.said(), RENEWED);
     assert_eq!(
         run.complaints(),
         [
@@ -706,12 +628,9 @@ fn a_renewal_succeeds_although_nothing_can_be_written() {
 fn files_are_the_owners_alone_whatever_the_mask() {
     let server = server();
     for mask in ["0000", "0777"] {
-        let home = Sandbox::holding(&admin_login(&server).token);
-        let mut command = Command::new("sh");
-        let script = format!("umask {mask}; exec \"$0\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_vault-token-renew")]);
-        command.env_clear().env("HOME", home.path()).env("TZ", "UTC").env("VAULT_ADDR", server.address());
-        home.finish(&mut command).expect(0);
+        let home = Sandbox::holding(&server.admin_login().token);
+        let mut command = home.command_of("/bin/sh", server.address());
+        home.finish(command.args(["-c", &format!("umask {mask}; exec \"$0\""), PROGRAM])).expect(0);
         for (name, (mode, ..)) in home.snapshot() {
             let expected = if mode & 0o170_000 == 0o040_000 { 0o700 } else { 0o600 };
             assert_eq!(mode & 0o7777, expected, "{name} under the mask {mask}");
@@ -738,7 +657,7 @@ fn a_token_file_of_another_user_is_not_used() {
 fn a_token_of_our_name_without_our_policy_is_a_leftover_after_the_heal_and_the_dry_run_says_so() {
     let server = server();
     server.write_policy("minter", r#"path "auth/token/*" { capabilities = ["update", "list", "sudo"] }"#);
-    let former = mint(&server, with(ours(), "policies", json!(["minter"])));
+    let former = server.mint_as_root(with(ours(), "policies", json!(["minter"])));
     let home = Sandbox::holding(&former.token);
     let dry = home.run(server.address(), &["--dry-run"]).expect(0);
     assert!(dry.stdout.contains("holds a foreign token"), "{dry:?}");
@@ -747,7 +666,7 @@ fn a_token_of_our_name_without_our_policy_is_a_leftover_after_the_heal_and_the_d
     let run = home.run(server.address(), &[]).expect(0);
     assert!(run.said().ends_with("(revoked 1 stale periodic token(s))"), "{run:?}");
     assert!(server.lookup(&former.token).is_none());
-    check_ours(&server, &home);
+    server.check_healed(&home);
 }
 
 #[test]
@@ -755,7 +674,7 @@ fn a_dry_run_that_may_not_ask_does_not_promise_a_heal() {
     let server = server();
     let order = json!({ "policies": ["reader"], "no_default_policy": true, "no_parent": true });
     server.write_policy("reader", r#"path "auth/token/lookup-self" { capabilities = ["read"] }"#);
-    let home = Sandbox::holding(&mint(&server, order).token);
+    let home = Sandbox::holding(&server.mint_as_root(order).token);
     let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(1);
     assert!(dry.stderr.ends_with("; Vault does not tell whether the token may\n"), "{dry:?}");
     assert!(home.run(server.address(), &[]).expect(1).complaint().starts_with("DRIFT"));
@@ -766,7 +685,7 @@ fn a_dry_run_that_may_not_ask_does_not_promise_a_heal() {
            path "auth/token/create" { capabilities = ["update", "sudo"] }"#,
     );
     let order = json!({ "policies": ["minter"], "no_default_policy": true, "no_parent": true });
-    let home = Sandbox::holding(&mint(&server, order).token);
+    let home = Sandbox::holding(&server.mint_as_root(order).token);
     let dry = home.run(server.address(), &["--dry-run", "--json"]).expect(1);
     assert!(dry.stdout.contains(r#""outcome":"would_try","reason":"not_told""#), "{dry:?}");
     let status = home.run(server.address(), &["status"]).expect(1);
@@ -782,8 +701,8 @@ fn a_dry_run_foresees_that_a_renewal_or_a_revocation_is_denied() {
         r#"path "auth/token/lookup-self" { capabilities = ["read"] }
         path "sys/capabilities-self" { capabilities = ["update"] }"#,
     );
-    let bare = with(with(ours(), "policies", json!(["vault-admin"])), "no_default_policy", json!(true));
-    let home = Sandbox::holding(&mint(&server, bare).token);
+    let bare = with(with(ours(), "policies", json!(["vault-admin"])), "no_default_policy", true);
+    let home = Sandbox::holding(&server.mint_as_root(bare).token);
     let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(1);
     assert!(
         dry.stderr.contains("\nwould fail: the token may not renew itself (auth/token/renew-self"),
@@ -793,10 +712,10 @@ fn a_dry_run_foresees_that_a_renewal_or_a_revocation_is_denied() {
     assert!(run.complaint().starts_with("FAIL: renewal: "), "{run:?}");
 
     server.write_policy("vault-admin", &SWEEPER.replace("revoke-accessor", "elsewhere"));
-    let home = Sandbox::holding(&mint(&server, ours()).token);
-    let stale = mint(&server, ours());
+    let home = Sandbox::holding(&server.mint_ours().token);
+    let stale = server.mint_ours();
     let dry = home.run(server.address(), &["sweep", "--dry-run", "--json"]).expect(1);
-    let foreseen: Value = serde_json::from_str(&dry.stdout).expect("JSON");
+    let foreseen = dry.object();
     let sweep = &foreseen["sweep"];
     assert_eq!(sweep["would_revoke"], json!([]), "{foreseen}");
     assert!(sweep["may_not_be_revoked"].as_array().unwrap().contains(&json!(stale.accessor)), "{foreseen}");
@@ -806,21 +725,20 @@ fn a_dry_run_foresees_that_a_renewal_or_a_revocation_is_denied() {
     // The second look of the next run revokes nothing either, and has nothing to say.
     let dry = home.run(server.address(), &["--dry-run"]).expect(0);
     assert!(!dry.stdout.contains("would revoke"), "{dry:?}");
-    assert!(home.run(server.address(), &[]).expect(0).said().ends_with("ttl=2764800s)"));
+    assert!(home.run(server.address(), &[]).expect(0).said() == RENEWED);
 }
 
 #[test]
 fn a_token_whose_role_is_gone_is_dying() {
     let server = server();
-    let root = Some(server.root_token());
     let role = json!({ "orphan": true, "allowed_policies": "vault-admin,sops-admin", "renewable": true });
-    server.request("POST", "auth/token/roles/r1", root, None, Some(role)).expect("role");
-    let minted = server.request("POST", "auth/token/create/r1", root, None, Some(ours())).expect("mint");
+    server.as_root("POST", "auth/token/roles/r1", Some(role));
+    let minted = server.as_root("POST", "auth/token/create/r1", Some(ours()));
     let home = Sandbox::holding(minted.json["auth"]["client_token"].as_str().unwrap());
-    server.request("DELETE", "auth/token/roles/r1", root, None, None).expect("no role");
+    server.as_root("DELETE", "auth/token/roles/r1", None);
     let run = home.run(server.address(), &[]).expect(0);
     assert!(run.said().starts_with("HEALED: re-minted periodic token from dying"), "{run:?}");
-    check_ours(&server, &home);
+    server.check_healed(&home);
 }
 
 #[test]
@@ -828,46 +746,38 @@ fn runs_that_keep_their_state_in_different_places_do_not_kill_each_others_token(
     let server = server();
     let home = Sandbox::new();
     for round in 0..8 {
-        home.put(&admin_login(&server).token);
+        home.put(&server.admin_login().token);
         let start = |place: &str| {
-            std::process::Command::new(env!("CARGO_BIN_EXE_vault-token-renew"))
-                .env_clear()
-                .env("HOME", home.path())
-                .env("XDG_STATE_HOME", home.path().join(place))
-                .env("VAULT_ADDR", server.address())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap()
+            let place = home.path().join(place);
+            home.start(server.address(), &[("XDG_STATE_HOME", place.to_str().unwrap())])
         };
-        for mut run in ["one", "two", "three"].map(start) {
-            assert!(run.wait().unwrap().success());
+        for run in ["one", "two", "three"].map(start) {
+            home.wait(run).expect(0);
         }
         assert!(server.lookup(&home.token()).is_some(), "the token in the file is dead in round {round}");
-        assert_eq!(server.named(OUR_NAME).len(), 1);
+        server.check_minted(&home);
     }
 }
 
 #[test]
 fn a_sweep_that_is_due_waits_while_sweeps_are_switched_off() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
-    let flaky = losing_the_list(&server);
+    let home = Sandbox::holding(&server.admin_login().token);
+    let flaky = server.losing_the_list();
     home.run(flaky.address(), &[]).expect(0);
-    let plain = format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)");
-    assert_eq!(home.run(server.address(), &["--sweep=off"]).expect(0).said(), plain);
-    home.put(&admin_login(&server).token);
+    assert_eq!(home.run(server.address(), &["--sweep=off"]).expect(0).said(), RENEWED);
+    home.put(&server.admin_login().token);
     home.run(server.address(), &["--sweep=off"]).expect(0);
     assert!(
         home.run(server.address(), &[]).expect(0).said().contains("; resumed an earlier sweep (revoked 1 ")
     );
-    check_ours(&server, &home);
+    server.check_healed(&home);
 }
 
 #[test]
 fn a_symbolic_link_stays_a_link() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let home = Sandbox::holding(&server.admin_login().token);
     fs::create_dir(home.path().join("real")).unwrap();
     fs::rename(home.token_file(), home.path().join("real/token")).unwrap();
     symlink("real/token", home.token_file()).unwrap();
@@ -881,7 +791,7 @@ fn a_symbolic_link_stays_a_link() {
 #[test]
 fn leftovers_of_a_killed_run_are_removed_by_the_next() {
     let server = server();
-    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let leftover = home.path().join("..vault-token.renew-AbCdEf012345");
     fs::write(&leftover, "s.secret").unwrap();
     fs::write(home.path().join(".vault-token.tmp"), "a login in progress").unwrap();
@@ -900,7 +810,7 @@ fn a_namespace_is_a_world_of_its_own() {
     for name in ["vault-admin", "sops-admin"] {
         inside("POST", &format!("sys/policies/acl/{name}"), server.root_token(), policy.clone());
     }
-    let outside = mint(&server, ours());
+    let outside = server.mint_ours();
     let admin = json!({ "policies": ["vault-admin"], "no_parent": true });
     let admin = inside("POST", "auth/token/create", server.root_token(), admin);
     let stray = inside("POST", "auth/token/create", server.root_token(), ours());
@@ -936,11 +846,11 @@ fn a_namespace_is_a_world_of_its_own() {
 #[test]
 fn without_a_writable_state_directory_the_renewal_succeeds_all_the_same() {
     let server = server();
-    let home = Sandbox::holding(&mint(&server, ours()).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     // A file where a directory would have to be: nobody can write below it, not even root.
     fs::write(home.path().join(".local"), "").unwrap();
     let run = home.run(server.address(), &[]).expect(0);
-    assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)"));
+    assert_eq!(run.said(), RENEWED);
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 2, "{run:?}");
     assert!(run.stderr.contains("WARN: ~/.local/state/vault-token-renew: "), "{run:?}");

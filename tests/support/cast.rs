@@ -87,12 +87,26 @@ impl OpenBao {
         self.userpass_login("woodpecker", &["reader"], &[])
     }
 
+    /// From now on no token is granted more than this at a time.
+    #[track_caller]
+    pub fn cap_leases(&self, most: &str) {
+        let tune = json!({ "max_lease_ttl": most, "default_lease_ttl": most });
+        self.as_root("POST", "sys/auth/token/tune", Some(tune));
+    }
+
     /// Revokes every token of our name, so that a test can begin anew on the same server.
     #[track_caller]
     pub fn revoke_ours(&self) {
         for accessor in self.named(OUR_NAME) {
             self.revoke_accessor(&accessor);
         }
+    }
+
+    /// The accessor of the living token in the file.
+    #[track_caller]
+    pub fn accessor_in(&self, home: &Sandbox) -> String {
+        let info = self.lookup(&home.token()).expect("the token in the file lives");
+        info["accessor"].as_str().expect("an accessor").to_owned()
     }
 
     /// In front of this server: loses the listing, as an outage in the middle of a heal would.

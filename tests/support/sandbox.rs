@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -131,16 +131,17 @@ impl Sandbox {
         fs::write(self.state_file(), state.to_string()).unwrap();
     }
 
-    /// Everything in the home, by path relative to it.
+    /// Everything in the home, by path relative to it. What vanishes while a run is at work is not there.
     pub fn snapshot(&self) -> BTreeMap<String, Trace> {
         let mut files = BTreeMap::new();
         let mut pending = vec![self.path().to_owned()];
         while let Some(directory) = pending.pop() {
             for entry in fs::read_dir(&directory).unwrap() {
                 let path = entry.unwrap().path();
-                let data = path.symlink_metadata().unwrap();
+                let Some(data) = there(path.symlink_metadata()) else { continue };
                 let changed = i128::from(data.ctime()) * 1_000_000_000 + i128::from(data.ctime_nsec());
-                let contents = if data.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+                let contents = if data.is_file() { there(fs::read(&path)) } else { Some(Vec::new()) };
+                let Some(contents) = contents else { continue };
                 let name = path.strip_prefix(self.path()).unwrap().to_str().unwrap().to_owned();
                 files.insert(name, (data.mode(), data.ino(), changed, contents));
                 if data.is_dir() {
@@ -375,4 +376,13 @@ pub fn file_in(directory: &Path, ending: &str) -> Option<PathBuf> {
     let file = files.next();
     assert_eq!(files.next(), None, "more than one {ending}");
     file
+}
+
+/// `None` of what is not there, or no longer.
+#[track_caller]
+fn there<T>(result: io::Result<T>) -> Option<T> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        result => Some(result.unwrap()),
+    }
 }
