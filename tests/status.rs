@@ -11,29 +11,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::openbao::{Minted, OpenBao};
-use support::sandbox::{PROGRAM, Run, Sandbox};
+use support::openbao::OpenBao;
+use support::sandbox::{LOG, PROGRAM, Sandbox};
 use support::scripted::{Reply, Scripted};
-use support::{OUR_NAME, ours};
-
-const PERIOD: u64 = 2_764_800;
-
-/// Where nobody listens.
-const NOWHERE: &str = "http://127.0.0.1:1";
-
-fn server() -> OpenBao {
-    let server = OpenBao::start();
-    server.standard_policies();
-    server
-}
-
-fn mint_ours(server: &OpenBao) -> Minted {
-    server.mint(server.root_token(), ours())
-}
+use support::{DISPLAY_NAME, NOWHERE, OUR_NAME, PERIOD, RENEWED, dying, now, ours, server, with, without};
 
 /// A home in which a pass has just renewed our token.
 fn renewed(server: &OpenBao) -> Sandbox {
-    let home = Sandbox::holding(&mint_ours(server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     home.run(server.address(), &[]).expect(0);
     home
 }
@@ -45,15 +30,7 @@ fn look(home: &Sandbox, address: &str, arguments: &[&str]) -> Value {
     let arguments: Vec<&str> = ["status", "--json"].iter().chain(arguments).copied().collect();
     let run = home.run(address, &arguments);
     assert_eq!(home.snapshot(), before, "status touched the home");
-    object(&run)
-}
-
-#[track_caller]
-fn object(run: &Run) -> Value {
-    assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1, ""), "{run:?}");
-    let object: Value = serde_json::from_str(&run.stdout).expect("one JSON object");
-    assert_eq!(object["exit_status"], run.status, "{object}");
-    object
+    run.quiet().object()
 }
 
 /// What is wrong, and what is only noted, by their stable names.
@@ -142,7 +119,7 @@ fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
         assert!(run.stdout.contains(expected), "{expected}: {run:?}");
     }
 
-    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    home.put(&server.admin_login().token);
     let run = home.run(server.address(), &["status"]).expect(1);
     assert!(run.stdout.contains("vault-admin (identity)"), "{run:?}");
     assert!(
@@ -180,14 +157,14 @@ fn colours_are_for_terminals_whose_user_wants_them() {
 fn a_foreign_token_is_wrong_and_the_remedy_fits_its_authority() {
     let server = server();
     let home = renewed(&server);
-    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    home.put(&server.admin_login().token);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
     assert_eq!(problem(&status, "foreign").1, "vault-token-renew");
     assert_eq!(status["token"]["identity_policies"], json!(["vault-admin"]));
     assert_eq!(status["tokens_of_our_name"], json!({"total": 1, "stale": 1}));
 
-    home.put(&server.userpass_login("woodpecker", &["reader"], &[]).token);
+    home.put(&server.weak_login().token);
     let status = look(&home, server.address(), &["--detailed-exitcode"]);
     assert_eq!(status["exit_status"], 3);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
@@ -224,15 +201,12 @@ fn dead_missing_and_unreachable_are_three_things() {
 fn a_dying_token_of_ours_is_wrong() {
     let server = server();
     let home = renewed(&server);
-    for (more, able) in [(json!("vault-admin"), "it may mint"), (json!("reader"), "it may not mint")] {
-        let order = json!({"display_name": "devvm-wizard", "policies": [more], "ttl": "1h", "no_parent": true,
-            "renewable": false});
-        home.put(&server.mint(server.root_token(), order).token);
-        let policy = more.as_str().unwrap();
+    for (policy, able) in [("vault-admin", "it may mint"), ("reader", "it may not mint")] {
+        home.put(&server.mint_as_root(dying(policy)).token);
         let status = look(
             &home,
             server.address(),
-            &["--display-name", "devvm-wizard", "--policy", policy, "--detailed-exitcode"],
+            &["--display-name", DISPLAY_NAME, "--policy", policy, "--detailed-exitcode"],
         );
         assert_eq!(problems(&status, "wrong"), ["dying"], "{status}");
         assert_eq!(status["exit_status"], 5);
@@ -244,8 +218,8 @@ fn a_dying_token_of_ours_is_wrong() {
 fn a_token_without_a_period_is_wrong_before_it_is_dying() {
     let server = server();
     let home = renewed(&server);
-    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin"], "ttl": "768h", "no_parent": true});
-    home.put(&server.mint(server.root_token(), order).token);
+    let order = with(without(ours(), &["period"]), "ttl", "768h");
+    home.put(&server.mint_as_root(order).token);
     let status = look(&home, server.address(), &["--period", "24h"]);
     assert_eq!(problems(&status, "wrong"), ["not_periodic"], "{status}");
 }
@@ -253,9 +227,8 @@ fn a_token_without_a_period_is_wrong_before_it_is_dying() {
 #[test]
 fn a_period_that_the_server_caps_is_wrong_before_and_after_a_renewal() {
     let server = server();
-    let tune = json!({ "max_lease_ttl": "24h", "default_lease_ttl": "24h" });
-    server.request("POST", "sys/auth/token/tune", Some(server.root_token()), None, Some(tune)).expect("tune");
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    server.cap_leases("24h");
+    let home = Sandbox::holding(&server.mint_ours().token);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["period_capped", "never_run"], "{status}");
     home.run(server.address(), &[]).expect(0);
@@ -264,8 +237,7 @@ fn a_period_that_the_server_caps_is_wrong_before_and_after_a_renewal() {
     let (message, _) = problem(&status, "period_capped");
     assert_eq!(message, "the server grants 1 d at a time, less than the period of 32 d");
     // A token that was minted under the cap, and renewed when it was gone.
-    let tune = json!({ "max_lease_ttl": "768h", "default_lease_ttl": "768h" });
-    server.request("POST", "sys/auth/token/tune", Some(server.root_token()), None, Some(tune)).expect("tune");
+    server.cap_leases("768h");
     home.run(server.address(), &[]).expect(0);
     assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
 }
@@ -284,8 +256,8 @@ fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
     fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
     for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
         let mut command = home.command(server.address());
-        let run = home.finish(command.args(["status", "--json"]).env(name, "x")).expect(1);
-        let status = object(&run);
+        let status =
+            home.finish(command.args(["status", "--json"]).env(name, "x")).expect(1).quiet().object();
         assert_eq!(problems(&status, "wrong"), ["shadowed"]);
         assert!(problem(&status, "shadowed").1.starts_with(&format!("unset {name}")));
     }
@@ -295,17 +267,14 @@ fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
 fn a_policy_that_is_missing_is_wrong_and_one_that_may_not_be_read_is_noted() {
     let server = server();
     let home = renewed(&server);
-    server
-        .request("DELETE", "sys/policies/acl/sops-admin", Some(server.root_token()), None, None)
-        .expect("delete");
+    server.as_root("DELETE", "sys/policies/acl/sops-admin", None);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["policy_missing"]);
     assert_eq!(problem(&status, "policy_missing").0, "the server has no policy \"sops-admin\"");
 
-    let order =
-        json!({"display_name": "devvm-wizard", "policies": ["reader"], "period": "768h", "no_parent": true});
-    home.put(&server.mint(server.root_token(), order).token);
-    let status = look(&home, server.address(), &["--display-name", "devvm-wizard", "--policy", "reader"]);
+    let order = with(ours(), "policies", json!(["reader"]));
+    home.put(&server.mint_as_root(order).token);
+    let status = look(&home, server.address(), &["--display-name", DISPLAY_NAME, "--policy", "reader"]);
     assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["policy_unreadable"]));
     assert_eq!(status["exit_status"], 0, "whoever is no administrator can be healthy too");
 }
@@ -314,27 +283,23 @@ fn a_policy_that_is_missing_is_wrong_and_one_that_may_not_be_read_is_noted() {
 fn an_unfinished_sweep_is_wrong_and_a_stale_token_is_noted() {
     let server = server();
     let home = renewed(&server);
-    mint_ours(&server);
+    server.mint_ours();
     let status = look(&home, server.address(), &[]);
     assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["stale_tokens"]));
     assert_eq!(status["tokens_of_our_name"], json!({"total": 2, "stale": 1}));
     assert_eq!(server.named(OUR_NAME).len(), 2, "looking must not sweep");
     assert_eq!(look(&home, server.address(), &["--sweep", "off"])["tokens_of_our_name"], Value::Null);
 
-    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
-    let target = server.address().to_owned();
-    let without_list = Scripted::start(move |request, _| {
-        if request.path.contains("accessors") { Reply::Close } else { Reply::Forward(target.clone()) }
-    });
-    home.run(without_list.address(), &[]).expect(0);
+    home.put(&server.admin_login().token);
+    home.run(server.losing_the_list().address(), &[]).expect(0);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["sweep_unfinished"]);
     home.run(server.address(), &[]).expect(0);
     assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
     // Of our name, and not ours to revoke.
     let elsewhere =
-        json!({"display_name": "devvm-wizard", "policies": ["reader"], "meta": {"host": "elsewhere"}});
-    server.mint(server.root_token(), elsewhere);
+        json!({"display_name": DISPLAY_NAME, "policies": ["reader"], "meta": {"host": "elsewhere"}});
+    server.mint_as_root(elsewhere);
     let status = look(&home, server.address(), &[]);
     assert_eq!(status["tokens_of_our_name"], json!({"total": 2, "stale": 0}));
 }
@@ -366,21 +331,13 @@ fn a_sweep_that_is_denied_or_switched_off_makes_nobody_unhealthy() {
     assert_eq!((problems(&status, "note"), &status["sweep_due"]), (vec!["policy_unreadable"], &json!(false)));
 }
 
-/// Changes what the state file of a home remembers of the passes.
+/// Changes what is remembered of the passes.
 fn rewrite_history(home: &Sandbox, change: impl Fn(&mut Value)) {
-    let folder = home.path().join(".local/state/vault-token-renew");
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            change(&mut state["history"]);
-            fs::write(&path, state.to_string()).unwrap();
-        }
-    }
+    home.rewrite_state(|state| change(&mut state["history"]));
 }
 
 fn hours_ago(hours: u64) -> Value {
-    json!(std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs() - hours * 3_600)
+    json!(now() - hours * 3_600)
 }
 
 #[test]
@@ -407,14 +364,14 @@ fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
 #[test]
 fn where_no_pass_is_known_to_have_run_that_is_wrong_whatever_the_log_of_all_profiles_says() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["never_run"]);
     assert_eq!((&status["last_pass"], &status["last_line"]), (&Value::Null, &Value::Null));
     fs::create_dir_all(home.path().join(".local/state")).unwrap();
-    let line = "2026-11-22T00:03:11+00:00 OK renewed (dn=token-devvm-wizard ttl=2764800s)";
+    let line = format!("2026-11-22T00:03:11+00:00 {RENEWED}");
     let log = format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n");
-    fs::write(home.path().join(".local/state/vault-token-renew.log"), log).unwrap();
+    fs::write(home.path().join(LOG), log).unwrap();
     let status = look(&home, server.address(), &[]);
     assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec!["never_run"], &json!(line)));
 }
@@ -445,20 +402,19 @@ fn offline_nothing_is_sent_and_the_last_pass_is_believed() {
     assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["ended"]);
     rewrite_history(&home, |history| history["seen"] = json!("nothing"));
     assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["no_token_seen"]);
-    home.put(&server.userpass_login("woodpecker", &["reader"], &[]).token);
+    home.put(&server.weak_login().token);
     home.run(server.address(), &[]).expect(1);
     let status = look(&home, ear.address(), &["--offline"]);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
     assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
-    let dying = json!({"display_name": "devvm-wizard", "policies": ["vault-admin"], "type": "batch", "ttl": "2h",
+    let dying = json!({"display_name": DISPLAY_NAME, "policies": ["vault-admin"], "type": "batch", "ttl": "2h",
         "no_parent": true});
-    let minted = server.request("POST", "auth/token/create", Some(server.root_token()), None, Some(dying));
-    home.put(minted.expect("mint").json["auth"]["client_token"].as_str().unwrap());
+    home.put(&server.mint_as_root(dying).token);
     home.run(server.address(), &[]).expect(1);
     let status = look(&home, ear.address(), &["--offline", "--detailed-exitcode"]);
     assert_eq!((problems(&status, "wrong"), &status["exit_status"]), (vec!["dying"], &json!(5)));
     // What the server grants, too, is known from the last pass.
-    home.put(&mint_ours(&server).token);
+    home.put(&server.mint_ours().token);
     home.run(server.address(), &[]).expect(0);
     rewrite_history(&home, |history| history["seen"]["lease"] = json!(360_000));
     assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["period_capped"]);
@@ -470,23 +426,23 @@ fn offline_nothing_is_sent_and_the_last_pass_is_believed() {
 #[test]
 fn an_outage_before_anything_is_known_is_not_taken_for_a_token_that_is_gone() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let run = home.run(NOWHERE, &["--retry-for", "0s", "--json"]).expect(1);
-    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["token"], Value::Null);
+    assert_eq!(run.object()["token"], Value::Null);
     let status = look(&home, NOWHERE, &["--offline", "--detailed-exitcode"]);
     assert_eq!((problems(&status, "wrong"), &status["exit_status"]), (vec!["success_too_old"], &json!(1)));
     // Nor is what an earlier run saw told as what this one did.
     home.run(server.address(), &[]).expect(0);
     let run = home.run(NOWHERE, &["--retry-for", "0s", "--json"]).expect(1);
-    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["token"], Value::Null);
+    assert_eq!(run.object()["token"], Value::Null);
 }
 
 #[test]
 fn looking_changes_nothing_on_the_server() {
     let server = server();
     let home = renewed(&server);
-    mint_ours(&server);
-    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    server.mint_ours();
+    home.put(&server.admin_login().token);
     let before = (server.accessors(), server.lookup(&home.token()));
     let ttl = |info: &Option<Value>| info.as_ref().unwrap()["last_renewal_time"].clone();
     look(&home, server.address(), &[]);
@@ -499,7 +455,7 @@ fn looking_changes_nothing_on_the_server() {
 fn commands_name_the_configuration_they_are_for() {
     let server = server();
     let home = renewed(&server);
-    home.put(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    home.put(&server.admin_login().token);
     let config = home.path().join("work.toml");
     fs::write(&config, "").unwrap();
     let status = look(&home, server.address(), &["--config", config.to_str().unwrap()]);
@@ -514,11 +470,9 @@ fn commands_name_the_configuration_they_are_for() {
 #[test]
 fn a_token_that_ends_with_its_parent_is_wrong() {
     let server = server();
-    let login = server
-        .mint(server.root_token(), json!({"policies": ["vault-admin", "sops-admin"], "no_parent": true}));
-    let child =
-        json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h"});
-    let home = Sandbox::holding(&server.mint(&login.token, child).token);
+    let login = server.mint_as_root(json!({"policies": ["vault-admin", "sops-admin"], "no_parent": true}));
+    let child = server.mint(&login.token, without(ours(), &["no_parent"]));
+    let home = Sandbox::holding(&child.token);
     home.run(server.address(), &[]).expect(0);
     assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), ["not_orphan"]);
 }
@@ -526,9 +480,7 @@ fn a_token_that_ends_with_its_parent_is_wrong() {
 #[test]
 fn a_token_of_limited_uses_is_wrong_and_loses_no_more_than_one_by_a_look() {
     let server = server();
-    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
-        "no_parent": true, "num_uses": 5});
-    let limited = server.mint(server.root_token(), order);
+    let limited = server.mint_as_root(with(ours(), "num_uses", 5));
     let home = Sandbox::holding(&limited.token);
     let status = look(&home, server.address(), &["--detailed-exitcode"]);
     assert_eq!(problems(&status, "wrong"), ["use_limited", "never_run"]);
@@ -540,7 +492,7 @@ fn a_token_of_limited_uses_is_wrong_and_loses_no_more_than_one_by_a_look() {
 fn a_foreign_token_that_never_mints_is_not_told_to_try() {
     let server = server();
     let order = json!({"policies": ["vault-admin"], "num_uses": 9});
-    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    let home = Sandbox::holding(&server.mint_as_root(order).token);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["foreign", "use_limited", "never_run"]);
     assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
@@ -549,9 +501,7 @@ fn a_foreign_token_that_never_mints_is_not_told_to_try() {
 #[test]
 fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
     let server = server();
-    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "768h",
-        "no_parent": true, "num_uses": 1});
-    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    let home = Sandbox::holding(&server.mint_as_root(with(ours(), "num_uses", 1)).token);
     let status = look(&home, server.address(), &["--detailed-exitcode"]);
     assert_eq!(problems(&status, "wrong"), ["token_dead", "never_run"]);
     assert_eq!(status["exit_status"], 4);
@@ -561,9 +511,7 @@ fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
 #[test]
 fn a_token_with_another_period_than_asked_for_is_wrong() {
     let server = server();
-    let order = json!({"display_name": "devvm-wizard", "policies": ["vault-admin", "sops-admin"], "period": "1h",
-        "no_parent": true});
-    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    let home = Sandbox::holding(&server.mint_as_root(with(ours(), "period", "1h")).token);
     home.run(server.address(), &[]).expect(0);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["other_period"]);
@@ -576,9 +524,7 @@ fn a_token_with_another_period_than_asked_for_is_wrong() {
 fn a_state_that_cannot_be_read_is_wrong() {
     let server = server();
     let home = renewed(&server);
-    let folder = home.path().join(".local/state/vault-token-renew");
-    let state = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
-    let state = state.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+    let state = home.state_file();
     fs::write(&state, "{\"sweep").unwrap();
     assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), ["state_unreadable"]);
     let offline = look(&home, NOWHERE, &["--offline", "--min-ttl", "7d"]);
@@ -609,13 +555,12 @@ fn offline_a_token_file_that_cannot_be_one_is_wrong() {
 fn a_server_that_falls_silent_is_waited_for_once() {
     let server = server();
     let home = renewed(&server);
-    let target = server.address().to_owned();
-    let silent = Scripted::start(move |request, _| {
-        if request.path.contains("lookup-self") { Reply::Forward(target.clone()) } else { Reply::Hang }
+    let silent = Scripted::in_front_of(server.address(), |request, _| {
+        (!request.path.contains("lookup-self")).then_some(Reply::Hang)
     });
     let mut command = home.command(silent.address());
     command.args(["status", "--json"]).env("VAULT_CLIENT_TIMEOUT", "1s").env("VTR_RETRY_FOR", "0s");
-    let status = object(&home.finish(&mut command).expect(0));
+    let status = home.finish(&mut command).expect(0).quiet().object();
     assert_eq!(problems(&status, "note"), ["policy_unreadable"]);
     assert_eq!(silent.requests().len(), 2, "one lookup, one silence");
 }
@@ -634,8 +579,8 @@ fn commands_repeat_the_flags_that_say_whose_token_it_is() {
 fn our_name_without_our_policy_says_what_it_lacks() {
     let server = server();
     let home = renewed(&server);
-    let order = json!({"display_name": "devvm-wizard", "policies": ["reader"], "no_parent": true});
-    home.put(&server.mint(server.root_token(), order).token);
+    let order = without(with(ours(), "policies", json!(["reader"])), &["period"]);
+    home.put(&server.mint_as_root(order).token);
     let (status, policy) = (look(&home, server.address(), &[]), "(it lacks the policy \"vault-admin\")");
     assert!(problem(&status, "foreign").0.contains(policy), "{status}");
 }
@@ -650,6 +595,6 @@ fn a_path_that_is_not_utf_8_is_an_object_all_the_same() {
     fs::create_dir(&folder).unwrap();
     let mut command = home.command(server.address());
     command.args(["status", "--json", "--token-file", "tok"]).current_dir(&folder);
-    let status = object(&home.finish(&mut command).expect(1));
+    let status = home.finish(&mut command).expect(1).quiet().object();
     assert_eq!(problems(&status, "wrong")[0], "token_file_missing");
 }
