@@ -10,49 +10,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::openbao::{Minted, OpenBao};
+use support::openbao::OpenBao;
 use support::sandbox::{PROGRAM, Run, Sandbox, unstamped};
 use support::scripted::{Reply, Scripted};
-use support::{OUR_NAME, ours};
-
-const PERIOD: u64 = 2_764_800;
-
-/// Where nobody listens.
-const NOWHERE: &str = "http://127.0.0.1:1";
-
-fn server() -> OpenBao {
-    let server = OpenBao::start();
-    server.standard_policies();
-    server
-}
-
-fn mint_ours(server: &OpenBao) -> Minted {
-    server.mint(server.root_token(), ours())
-}
-
-/// A login that can mint ours.
-fn admin_login(server: &OpenBao) -> Minted {
-    server.userpass_login("admin", &["default"], &["vault-admin"])
-}
-
-/// A login that cannot.
-fn weak_login(server: &OpenBao) -> Minted {
-    server.userpass_login("woodpecker", &["reader"], &[])
-}
-
-/// Waits for something another process does.
-#[track_caller]
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+use support::{DISPLAY_NAME, NOWHERE, OUR_NAME, PERIOD, dying, now, server, wait_until};
 
 fn is_alive(pid: &str) -> bool {
     // A process that has ended but is not reaped yet is not alive.
@@ -70,7 +34,7 @@ struct Healing {
 impl Healing {
     fn new() -> Self {
         let server = server();
-        let home = Sandbox::holding(&admin_login(&server).token);
+        let home = Sandbox::holding(&server.admin_login().token);
         Self { server, home }
     }
 
@@ -88,11 +52,10 @@ impl Healing {
         self.home.run(self.server.address(), &arguments)
     }
 
-    /// Our token is in the file, and alive.
+    /// The heal stands, whatever became of the hook. What hooks write is in the home, too.
     #[track_caller]
-    fn assert_healed(&self) {
-        let info = self.server.lookup(&self.home.token()).expect("the token in the file lives");
-        assert_eq!(info["display_name"], OUR_NAME);
+    fn check_healed(&self) {
+        self.server.check_minted(&self.home);
     }
 }
 
@@ -107,7 +70,7 @@ fn the_hook_is_told_of_the_heal_and_of_no_token() {
     ]);
     command.env("VAULT_TOKEN", "a-token-of-the-shell").env("BAO_TOKEN", "another-token-of-the-shell");
     healing.home.finish(&mut command).expect(0);
-    healing.assert_healed();
+    healing.check_healed();
     let told: BTreeMap<String, String> = healing
         .read("told")
         .lines()
@@ -134,12 +97,12 @@ fn the_hook_is_told_of_the_heal_and_of_no_token() {
 fn only_a_heal_runs_the_hook() {
     let server = server();
     let hook = ["--deploy-hook", "touch ran"];
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     home.run(server.address(), &hook).expect(0);
     home.run(server.address(), &["sweep", hook[0], hook[1]]).expect(0);
-    home.put(&weak_login(&server).token);
+    home.put(&server.weak_login().token);
     home.run(server.address(), &hook).expect(1);
-    home.put(&admin_login(&server).token);
+    home.put(&server.admin_login().token);
     let dry = home.run(server.address(), &["--dry-run", hook[0], hook[1]]).expect(0);
     assert!(dry.stdout.ends_with("\nwould run the deploy hook\n"), "{dry:?}");
     home.run(NOWHERE, &hook).expect(1);
@@ -164,9 +127,9 @@ fn a_hook_that_fails_is_a_warning_and_the_heal_stands() {
     let run = healing.run("exit 3", &[]).expect(0);
     assert_eq!(run.complaint(), "WARN: the deploy hook ended with exit status 3");
     assert!(run.said().starts_with("HEALED: "), "{run:?}");
-    let lines: Vec<String> = healing.home.log().lines().map(|line| unstamped(line).to_owned()).collect();
+    let lines = healing.home.logged();
     assert!(lines[0].starts_with("WARN: the deploy hook") && lines[1].starts_with("HEALED: "), "{lines:?}");
-    healing.assert_healed();
+    healing.check_healed();
 }
 
 #[test]
@@ -185,7 +148,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_it_started() {
         assert!(!pid.is_empty(), "the hook did not get far enough to test anything");
         wait_until("the hook's processes are gone", || !is_alive(pid.trim()));
     }
-    healing.assert_healed();
+    healing.check_healed();
 }
 
 #[test]
@@ -215,23 +178,21 @@ fn a_hook_may_run_the_program_itself() {
     let said: Vec<&str> = run.stdout.lines().map(unstamped).collect();
     assert!(said[0].starts_with("OK renewed") && said[1].starts_with("HEALED: "), "{run:?}");
     assert!(!healing.file("again").exists(), "the nested run took our token for a foreign one");
-    assert_eq!(healing.server.named(OUR_NAME).len(), 1);
+    healing.check_healed();
 }
 
 #[test]
 fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead() {
     let server = server();
-    let (home, ours) = (Sandbox::holding("s.spent-token-of-somebody"), mint_ours(&server));
-    let (file, target) = (home.token_file(), server.address().to_owned());
+    let (home, ours) = (Sandbox::holding("s.spent-token-of-somebody"), server.mint_ours());
+    let file = home.token_file();
     let spent =
         json!({"data": {"display_name": "token", "policies": ["default"], "ttl": 60, "num_uses": -1}});
-    let between = Scripted::start(move |_, number| {
-        if number == 0 {
+    let between = Scripted::in_front_of(server.address(), move |_, number| {
+        (number == 0).then(|| {
             fs::write(&file, &ours.token).unwrap();
             Reply::Json(200, spent.to_string())
-        } else {
-            Reply::Forward(target.clone())
-        }
+        })
     });
     let run = home.run(between.address(), &[]).expect(0);
     assert!(run.said().starts_with("OK renewed"), "{run:?}");
@@ -240,7 +201,7 @@ fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead()
 #[test]
 fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
     let healing = Healing::new();
-    fs::write(healing.file("login"), &admin_login(&healing.server).token).unwrap();
+    fs::write(healing.file("login"), &healing.server.admin_login().token).unwrap();
     let script = healing.file("hook");
     fs::write(
         &script,
@@ -258,7 +219,7 @@ fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
     assert_eq!(healing.read("ran").lines().count(), 2);
     healing.run("sh hook", &[]).expect(0);
     assert_eq!(healing.read("ran").lines().count(), 2);
-    healing.assert_healed();
+    healing.check_healed();
 }
 
 #[test]
@@ -266,7 +227,7 @@ fn a_hook_that_leaves_its_process_group_is_killed_all_the_same() {
     let healing = Healing::new();
     // Two processes: one that stays in the group, and the first, which goes over to ours.
     for stays in ["", "sleep 60 & "] {
-        healing.home.put(&admin_login(&healing.server).token);
+        healing.home.put(&healing.server.admin_login().token);
         let hook = format!("echo $$ > self; {stays}exec perl -e 'setpgrp(0, getpgrp(getppid())); sleep 60'");
         let run = healing.run(&hook, &["--hook-timeout", "500ms"]).expect(0);
         assert!(run.complaint().contains("the deploy hook was killed, because it took longer"), "{run:?}");
@@ -287,10 +248,9 @@ fn a_hook_can_be_waited_for_where_children_are_left_to_nobody() {
 #[test]
 fn a_hook_that_a_killed_run_owes_is_run_by_the_next() {
     let healing = Healing::new();
-    let target = healing.server.address().to_owned();
     // The sweep, which comes after the replacement, never gets its list.
-    let stuck = Scripted::start(move |request, _| {
-        if request.path.contains("accessors") { Reply::Hang } else { Reply::Forward(target.clone()) }
+    let stuck = Scripted::in_front_of(healing.server.address(), |request, _| {
+        request.path.contains("accessors").then_some(Reply::Hang)
     });
     let variables = [("VTR_DEPLOY_HOOK", "echo \"$VTR_EVENT $VTR_DISPLAY_NAME\" >> told")];
     let mut child = healing.home.start(stuck.address(), &variables);
@@ -299,7 +259,7 @@ fn a_hook_that_a_killed_run_owes_is_run_by_the_next() {
     });
     child.kill().expect("a kill");
     healing.home.wait(child);
-    healing.assert_healed();
+    healing.check_healed();
     assert_eq!(healing.read("told"), "");
     // An outage pays nothing back; the next good run does, once.
     let hook = variables[0].1;
@@ -390,14 +350,10 @@ impl<'a> Metrics<'a> {
     }
 }
 
-fn now() -> u64 {
-    std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs()
-}
-
 #[test]
 fn the_metrics_tell_how_every_pass_went() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let home = Sandbox::holding(&server.admin_login().token);
     let metrics = Metrics::of(&home);
     let start = now();
 
@@ -410,7 +366,7 @@ fn the_metrics_tell_how_every_pass_went() {
     assert_eq!(metrics.time("last_success"), 0);
     assert!(metrics.time("last_run") >= start);
     // A heal.
-    mint_ours(&server);
+    server.mint_ours();
     metrics.run(server.address(), &[], 0);
     assert_eq!(metrics.counts(), [0, 1, 0, 1, 0, 0, 1, 0]);
     let end = metrics.time("expiry");
@@ -422,7 +378,7 @@ fn the_metrics_tell_how_every_pass_went() {
     assert_eq!(metrics.counts(), [1, 1, 0, 1, 0, 0, 1, 0]);
     // A weak token that dies soon.
     let weak = json!({"policies": ["reader"], "ttl": "1h"});
-    home.put(&server.mint(server.root_token(), weak).token);
+    home.put(&server.mint_as_root(weak).token);
     metrics.run(server.address(), &[], 1);
     assert_eq!(metrics.counts(), [1, 1, 0, 1, 1, 0, 1, 1]);
     assert!(metrics.time("expiry") < end, "the end is that of the token in the file");
@@ -433,17 +389,14 @@ fn the_metrics_tell_how_every_pass_went() {
     assert_eq!(metrics.counts(), [1, 2, 0, 1, 1, 0, 1, 1]);
     assert_eq!(metrics.time("last_success"), success);
     // Our token, dying and without the authority to mint; then one with it.
-    let plain = json!({"display_name": "devvm-wizard", "policies": ["vault-admin"], "ttl": "1h", "no_parent": true,
-        "renewable": false});
-    home.put(&server.mint(server.root_token(), plain).token);
+    home.put(&server.mint_as_root(dying("vault-admin")).token);
     metrics.run(server.address(), &[], 0);
     assert_eq!(metrics.counts()[..6], [1, 2, 1, 2, 1, 0]);
     // A mint that fails for another reason than a denial.
-    home.put(&admin_login(&server).token);
-    let target = server.address().to_owned();
-    let broken = Scripted::start(move |request, _| match request.path.as_str() {
-        "/v1/auth/token/create" => Reply::Json(500, r#"{"errors":["internal error"]}"#.to_owned()),
-        _ => Reply::Forward(target.clone()),
+    home.put(&server.admin_login().token);
+    let broken = Scripted::in_front_of(server.address(), |request, _| {
+        let error = Reply::Json(500, r#"{"errors":["internal error"]}"#.to_owned());
+        (request.call() == "auth/token/create").then_some(error)
     });
     metrics.run(broken.address(), &[], 1);
     assert_eq!(metrics.counts()[..6], [1, 2, 1, 2, 1, 1]);
@@ -459,7 +412,7 @@ fn the_metrics_tell_how_every_pass_went() {
 #[test]
 fn a_token_file_that_cannot_be_read_at_the_moment_is_not_told_as_gone() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let metrics = Metrics::of(&home);
     metrics.run(server.address(), &[], 0);
     let end = metrics.time("expiry");
@@ -476,19 +429,17 @@ fn a_token_file_that_cannot_be_read_at_the_moment_is_not_told_as_gone() {
 fn a_dying_token_that_may_not_mint_is_counted_as_both() {
     let server = server();
     server.write_policy("weak-admin", "path \"secret/*\" { capabilities = [\"read\"] }");
-    let order = json!({"display_name": "devvm-wizard", "policies": ["weak-admin"], "ttl": "1h", "no_parent": true,
-        "renewable": false});
-    let home = Sandbox::holding(&server.mint(server.root_token(), order).token);
+    let home = Sandbox::holding(&server.mint_as_root(dying("weak-admin")).token);
     let metrics = Metrics::of(&home);
-    metrics.run(server.address(), &["--display-name", "devvm-wizard", "--policy", "weak-admin"], 1);
+    metrics.run(server.address(), &["--display-name", DISPLAY_NAME, "--policy", "weak-admin"], 1);
     assert_eq!(metrics.counts(), [0, 0, 1, 0, 1, 0, 0, 0]);
 }
 
 #[test]
 fn the_verb_sweep_adds_to_the_metrics_and_is_no_pass() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
-    mint_ours(&server);
+    let home = Sandbox::holding(&server.mint_ours().token);
+    server.mint_ours();
     let metrics = Metrics::of(&home);
     metrics.run(server.address(), &["sweep"], 0);
     assert_eq!(metrics.counts(), [0, 0, 0, 0, 0, 0, 1, 0]);
@@ -503,7 +454,7 @@ fn the_verb_sweep_adds_to_the_metrics_and_is_no_pass() {
 #[test]
 fn a_dry_run_writes_no_metrics() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     home.run(server.address(), &["--dry-run", "--metrics-file", "vault.prom"]).expect(0);
     assert_eq!(home.names(), [".vault-token"]);
 }
@@ -511,7 +462,7 @@ fn a_dry_run_writes_no_metrics() {
 #[test]
 fn metrics_that_cannot_be_written_are_a_warning() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let run = home.run(server.address(), &["--metrics-file", "~/no/such/folder/vault.prom"]).expect(0);
     assert_eq!(
         run.complaint(),
@@ -524,7 +475,7 @@ fn metrics_that_cannot_be_written_are_a_warning() {
 fn what_is_no_regular_file_is_not_replaced_by_metrics() {
     use std::os::unix::fs::symlink;
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let (link, folder) = (home.path().join("link"), home.path().join("folder"));
     symlink(home.path().join("target"), &link).unwrap();
     fs::create_dir(&folder).unwrap();
@@ -540,7 +491,7 @@ fn what_is_no_regular_file_is_not_replaced_by_metrics() {
 fn the_metrics_file_is_replaced_and_never_written_in_place() {
     use std::os::unix::fs::MetadataExt as _;
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let metrics = Metrics::of(&home);
     metrics.run(server.address(), &[], 0);
     let reader = fs::File::open(&metrics.file).unwrap();
@@ -556,7 +507,7 @@ fn the_metrics_file_is_replaced_and_never_written_in_place() {
 #[test]
 fn a_second_token_has_a_profile_of_its_own() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     let config = home.path().join("work.toml");
     fs::write(&config, format!("metrics_file = \"{}/work.prom\"\n", home.path().display())).unwrap();
     home.run(server.address(), &["--config", config.to_str().unwrap()]).expect(0);
@@ -565,16 +516,6 @@ fn a_second_token_has_a_profile_of_its_own() {
 }
 
 // --- JSON
-
-/// The one object a run printed, and nothing else on standard output.
-#[track_caller]
-fn object(run: &Run) -> Value {
-    assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
-    let object: Value = serde_json::from_str(&run.stdout).expect("one JSON object");
-    assert_eq!(object["schema"], 1, "{object}");
-    assert_eq!(object["exit_status"], run.status, "{object}");
-    object
-}
 
 fn names(object: &Value) -> Vec<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -591,11 +532,11 @@ fn assert_fields(object: &Value, expected: Value) {
 #[test]
 fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
-    let stale = mint_ours(&server);
+    let home = Sandbox::holding(&server.admin_login().token);
+    let stale = server.mint_ours();
     let run = home.run(server.address(), &["--json"]).expect(0);
     assert_eq!(run.stderr, "");
-    let healed = object(&run);
+    let healed = run.object();
     assert_fields(
         &healed,
         json!({
@@ -617,7 +558,7 @@ fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
     let end = healed["token"]["expires_at"].as_str().unwrap();
     assert!(end.ends_with('Z') && end.len() == 20, "{end}");
 
-    let renewed = object(&home.run(server.address(), &["--json", "--detailed-exitcode"]).expect(10));
+    let renewed = home.run(server.address(), &["--json", "--detailed-exitcode"]).expect(10).object();
     assert_fields(&renewed, json!({"outcome": "renewed", "sweep": null}));
     assert_eq!(renewed["token"]["ttl"], PERIOD);
     assert_eq!(names(&renewed), names(&healed), "the names do not depend on the outcome");
@@ -626,10 +567,10 @@ fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
 #[test]
 fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
     let server = server();
-    let home = Sandbox::holding(&weak_login(&server).token);
+    let home = Sandbox::holding(&server.weak_login().token);
     let mut command = home.command(server.address());
     let run = home.finish(command.args(["--json"]).env("VAULT_TOKEN", "x")).expect(1);
-    let drift = object(&run);
+    let drift = run.object();
     assert_fields(&drift, json!({"outcome": "drift", "reason": "denied", "sweep": null}));
     assert_fields(&drift["token"], json!({"display_name": "userpass-woodpecker", "ours": false}));
     let warning =
@@ -639,14 +580,14 @@ fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
     assert_eq!(complaints[0], format!("WARN: {warning}"));
     assert_eq!(complaints[1], drift["message"]);
 
-    let outage = object(&home.run(NOWHERE, &["--json"]).expect(1));
+    let outage = home.run(NOWHERE, &["--json"]).expect(1).object();
     assert_fields(&outage, json!({"outcome": "failed", "reason": "unreachable"}));
     assert!(outage["hint"].as_str().unwrap().contains("--address"), "{outage}");
     fs::remove_file(home.token_file()).unwrap();
-    let missing = object(&home.run(server.address(), &["--json"]).expect(1));
+    let missing = home.run(server.address(), &["--json"]).expect(1).object();
     assert_fields(&missing, json!({"outcome": "failed", "reason": "token_file_missing", "token": null}));
     home.put("s.no-such-token-anywhere");
-    let dead = object(&home.run(server.address(), &["--json"]).expect(1));
+    let dead = home.run(server.address(), &["--json"]).expect(1).object();
     assert_fields(&dead, json!({"outcome": "failed", "reason": "token_dead", "token": null}));
     assert_eq!(names(&dead), names(&drift));
 }
@@ -654,10 +595,10 @@ fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
 #[test]
 fn a_dry_run_and_a_sweep_are_objects_too() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
-    let stale = mint_ours(&server);
+    let home = Sandbox::holding(&server.admin_login().token);
+    let stale = server.mint_ours();
     let before = home.snapshot();
-    let foreseen = object(&home.run(server.address(), &["--dry-run", "--json"]).expect(0));
+    let foreseen = home.run(server.address(), &["--dry-run", "--json"]).expect(0).object();
     assert_eq!(home.snapshot(), before);
     assert_fields(
         &foreseen,
@@ -668,17 +609,17 @@ fn a_dry_run_and_a_sweep_are_objects_too() {
     assert!(foreseen["sweep"].get("revoked").is_none(), "{foreseen}");
     assert!(foreseen["message"].as_str().unwrap().contains("would mint"), "{foreseen}");
 
-    home.put(&mint_ours(&server).token);
-    let foreseen = object(&home.run(server.address(), &["sweep", "--dry-run", "--json"]).expect(0));
+    home.put(&server.mint_ours().token);
+    let foreseen = home.run(server.address(), &["sweep", "--dry-run", "--json"]).expect(0).object();
     assert_fields(&foreseen, json!({"verb": "sweep", "dry_run": true, "outcome": "would_sweep"}));
-    let swept = object(&home.run(server.address(), &["sweep", "--json"]).expect(0));
+    let swept = home.run(server.address(), &["sweep", "--json"]).expect(0).object();
     assert_fields(&swept, json!({"verb": "sweep", "dry_run": false, "outcome": "swept"}));
     assert_eq!(swept["sweep"]["revoked"], json!([stale.accessor]));
     assert_fields(&swept["token"], json!({"display_name": OUR_NAME, "ours": true}));
     assert_eq!(names(&swept), names(&foreseen));
 
-    home.put(&weak_login(&server).token);
-    let foreseen = object(&home.run(server.address(), &["--dry-run", "--json"]).expect(1));
+    home.put(&server.weak_login().token);
+    let foreseen = home.run(server.address(), &["--dry-run", "--json"]).expect(1).object();
     assert_fields(&foreseen, json!({"outcome": "would_drift", "reason": "denied"}));
 }
 
@@ -686,7 +627,7 @@ fn a_dry_run_and_a_sweep_are_objects_too() {
 fn wrong_settings_are_an_object_too() {
     let home = Sandbox::new();
     let run = home.run(NOWHERE, &["--json", "--period", "never"]).expect(2);
-    let usage = object(&run);
+    let usage = run.object();
     assert_eq!(usage["outcome"], "usage");
     assert!(usage["message"].as_str().unwrap().contains("--period"), "{usage}");
     assert!(run.stderr.contains("--period"), "{run:?}");
@@ -697,7 +638,7 @@ fn a_misspelt_command_line_is_an_object_too() {
     let home = Sandbox::new();
     for arguments in [&["--json", "--bogus"][..], &["status", "--json", "--min-ttl"], &["--json", "staus"]] {
         let run = home.run(NOWHERE, arguments).expect(2);
-        let usage = object(&run);
+        let usage = run.object();
         assert_eq!(usage["outcome"], "usage");
         assert!(run.stderr.contains(usage["message"].as_str().unwrap()), "{run:?}");
     }
@@ -707,7 +648,7 @@ fn a_misspelt_command_line_is_an_object_too() {
 #[test]
 fn an_answer_that_could_not_be_written_is_no_success() {
     let server = server();
-    let home = Sandbox::holding(&mint_ours(&server).token);
+    let home = Sandbox::holding(&server.mint_ours().token);
     home.run(server.address(), &[]).expect(0);
     for (arguments, status) in
         [(&["status"][..], 1), (&["status", "--json"], 1), (&["--dry-run"], 1), (&["--json"], 1), (&[], 0)]
@@ -724,7 +665,7 @@ fn an_answer_that_could_not_be_written_is_no_success() {
 fn a_hook_does_not_disturb_the_object() {
     let healing = Healing::new();
     let run = healing.run("echo noise; exit 3", &["--json"]).expect(0);
-    let healed = object(&run);
+    let healed = run.object();
     assert_eq!(healed["warnings"], json!(["the deploy hook ended with exit status 3"]));
     assert!(run.stderr.contains("noise\n"), "{run:?}");
     assert!(Path::new(&healing.home.token_file()).exists());
