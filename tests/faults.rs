@@ -13,9 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::OUR_NAME;
-use support::sandbox::{Run, Sandbox, unstamped};
+use support::sandbox::{PROGRAM, Run, Sandbox, unstamped};
 use support::scripted::{Reply, Request, Scripted};
+use support::{OUR_NAME, server};
 
 const FILE_TOKEN: &str = "s.in-the-file-0123456789";
 const NEW_TOKEN: &str = "s.freshly-minted-0123456789";
@@ -683,6 +683,22 @@ fn closed_streams_do_not_end_a_renewal() {
     assert_eq!(status.code(), Some(0));
     assert!(home.log().contains(GOOD));
     assert_eq!(home.token(), FILE_TOKEN);
+}
+
+#[test]
+fn an_answer_that_could_not_be_written_is_no_success() {
+    let server = server();
+    let home = Sandbox::holding(&server.mint_ours().token);
+    home.run(server.address(), &[]).expect(0);
+    for (arguments, status) in
+        [(&["status"][..], 1), (&["status", "--json"], 1), (&["--dry-run"], 1), (&["--json"], 1), (&[], 0)]
+    {
+        let mut command = home.command_of("/bin/sh", server.address());
+        command.args(["-c", "exec \"$0\" \"$@\" > /dev/full", PROGRAM]).args(arguments);
+        let run = home.finish(&mut command).expect(status);
+        let complaint = "vault-token-renew: error: standard output: no space left on device\n";
+        assert_eq!(run.stderr, if status == 1 { complaint } else { "" }, "{arguments:?}");
+    }
 }
 
 #[test]

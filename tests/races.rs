@@ -410,6 +410,23 @@ fn bad_news_about_a_token_that_is_no_longer_in_the_file_is_no_news() {
 }
 
 #[test]
+fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead() {
+    let server = server();
+    let (home, ours) = (Sandbox::holding("s.spent-token-of-somebody"), server.mint_ours());
+    let file = home.token_file();
+    let spent =
+        json!({"data": {"display_name": "token", "policies": ["default"], "ttl": 60, "num_uses": -1}});
+    let between = Scripted::in_front_of(server.address(), move |_, number| {
+        (number == 0).then(|| {
+            fs::write(&file, &ours.token).unwrap();
+            Reply::Json(200, spent.to_string())
+        })
+    });
+    let run = home.run(between.address(), &[]).expect(0);
+    assert!(run.said().starts_with("OK renewed"), "{run:?}");
+}
+
+#[test]
 fn logins_that_keep_landing_end_the_run_with_nothing_stranded() {
     let server = server();
     let home = Sandbox::holding(&admin_login(&server).token);
