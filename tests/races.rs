@@ -17,21 +17,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::openbao::{Minted, OpenBao};
-use support::sandbox::{Run, Sandbox, unstamped};
+use support::openbao::OpenBao;
+use support::sandbox::{PROGRAM, Run, Sandbox, land};
 use support::scripted::{Reply, Scripted};
-use support::{OUR_NAME, count, ours};
-
-const PERIOD: u64 = 2_764_800;
+use support::strace::STRACE;
+use support::{OUR_NAME, PATIENCE, RENEWED, count, server, wait_until};
 
 /// How long a login that writes the file in place takes from its first byte to its last.
 const SLOW_LOGIN: Duration = Duration::from_millis(200);
 
 /// How long a run gives a login to finish writing.
 const MOMENT: Duration = Duration::from_millis(500);
-
-/// Nothing here takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many runs start at once.
 const CROWD: usize = 12;
@@ -42,70 +38,34 @@ const KEEPS_CHANGING: &str = "FAIL: token file: ~/.vault-token: it keeps changin
 /// How often the official program logs in.
 const CLI_LOGINS: usize = 24;
 
-fn server() -> OpenBao {
-    let server = OpenBao::start();
-    server.standard_policies();
-    server
-}
-
-fn mint_ours(server: &OpenBao) -> Minted {
-    server.mint(server.root_token(), ours())
-}
-
-fn admin_login(server: &OpenBao) -> Minted {
-    server.userpass_login("admin", &["default"], &["vault-admin"])
-}
-
-fn named(server: &OpenBao) -> BTreeSet<String> {
-    server.named(OUR_NAME).into_iter().collect()
-}
-
-fn ok() -> String {
-    format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s)")
-}
-
-/// The token in the file has to be ours, alive, and the only one of our name.
-#[track_caller]
-fn check_healed(server: &OpenBao, home: &Sandbox) {
-    let info = server.lookup(&home.token()).expect("the token in the file lives");
-    assert_eq!(info["display_name"], OUR_NAME);
-    assert_eq!(info["policies"], json!(["default", "sops-admin", "vault-admin"]));
-    assert_eq!((&info["period"], &info["orphan"]), (&json!(PERIOD), &json!(true)));
-    assert_eq!(info["meta"]["managed_by"], "vault-token-renew");
-    assert_eq!(home.mode(".vault-token"), 0o600);
-    assert_eq!(home.names(), [".local", ".vault-token"]);
-    assert_eq!(named(server), BTreeSet::from([info["accessor"].as_str().unwrap().to_owned()]));
-}
-
 #[test]
 fn twelve_runs_at_once_heal_once() {
     let server = server();
     let (mut healed, mut renewed) = (0, 0);
-    for first in [admin_login(&server), server.userpass_login("boss", &["vault-admin"], &[])] {
-        mint_ours(&server);
+    for first in [server.admin_login(), server.userpass_login("boss", &["vault-admin"], &[])] {
+        server.mint_ours();
         let home = Sandbox::holding(&first.token);
         let children: Vec<_> = (0..CROWD).map(|_| home.start(server.address(), &[])).collect();
         let runs: Vec<_> = children.into_iter().map(|child| home.wait(child)).collect();
-        let log = home.log();
-        let lines: Vec<_> = log.lines().map(unstamped).filter(|line| !line.starts_with("WARN: ")).collect();
+        let mut lines = home.logged();
+        lines.retain(|line| !line.starts_with("WARN: "));
         let heals = lines.iter().filter(|line| {
             line.starts_with("HEALED: re-minted periodic token from foreign dn=\"userpass-")
                 && line.ends_with(" stale periodic token(s))")
         });
-        let renewals = lines.iter().filter(|line| **line == ok());
+        let renewals = lines.iter().filter(|line| **line == RENEWED);
         let counts = (heals.count(), renewals.count(), lines.len());
-        assert_eq!(counts, (1, CROWD - 1, CROWD), "{log}");
+        assert_eq!(counts, (1, CROWD - 1, CROWD), "{lines:?}");
         for run in &runs {
             assert_eq!(run.status, 0, "{runs:?}");
             // Whoever waited for long may say so.
             assert!(run.complaints().iter().all(|line| line.contains("another run")), "{run:?}");
         }
         let mut said: Vec<_> = runs.iter().map(Run::said).collect();
-        let mut logged = lines.clone();
         said.sort_unstable();
-        logged.sort_unstable();
-        assert_eq!(said, logged, "what was said and what was logged");
-        check_healed(&server, &home);
+        lines.sort_unstable();
+        assert_eq!(said, lines, "what was said and what was logged");
+        server.check_healed(&home);
         assert!(server.lookup(&first.token).is_some(), "the login lives");
         healed += counts.0;
         renewed += counts.1;
@@ -129,7 +89,7 @@ impl Late {
         match self {
             Self::Admin => server.userpass_login("late", &["vault-admin"], &[]).token,
             Self::Weak => server.userpass_login("weak", &["reader"], &[]).token,
-            Self::Ours => mint_ours(server).token,
+            Self::Ours => server.mint_ours().token,
         }
     }
 }
@@ -140,21 +100,19 @@ struct Scene {
     late: Late,
     token: String,
     first: Option<String>,
-    named: BTreeSet<String>,
+    named: Vec<String>,
 }
 
 impl Scene {
     /// A strong login is in the file, and a stray of ours lies around.
     fn new(server: &OpenBao, late: Late) -> Self {
-        for accessor in server.named(OUR_NAME) {
-            server.revoke_accessor(&accessor);
-        }
-        mint_ours(server);
-        let first = admin_login(server).token;
+        server.revoke_ours();
+        server.mint_ours();
+        let first = server.admin_login().token;
         let token = late.token(server);
         let home = Sandbox::holding(&first);
         home.guard(&token);
-        Self { home, late, token, first: Some(first), named: named(server) }
+        Self { home, late, token, first: Some(first), named: server.named(OUR_NAME) }
     }
 
     /// What has to be true of a run in whose middle the login landed.
@@ -167,7 +125,7 @@ impl Scene {
                 // The stray, and nothing of what was minted on the way.
                 let line = "HEALED: re-minted periodic token from foreign dn=\"userpass-late\" (revoked 1 stale periodic token(s))";
                 assert_eq!(run.said(), line);
-                check_healed(server, home);
+                server.check_healed(home);
             }
             Late::Weak => {
                 assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{run:?}");
@@ -176,26 +134,26 @@ impl Scene {
                         .starts_with("DRIFT: ~/.vault-token is dn=\"userpass-weak\" — heal denied, ")
                 );
                 assert_eq!(home.token(), self.token, "the late login is kept");
-                assert_eq!(named(server), self.named, "nothing is stranded, and nothing swept");
+                assert_eq!(server.named(OUR_NAME), self.named, "nothing is stranded, and nothing swept");
             }
             Late::Ours => {
-                assert_eq!((run.status, run.said(), run.stderr.as_str()), (0, ok().as_str(), ""), "{run:?}");
+                assert_eq!((run.status, run.said(), run.stderr.as_str()), (0, RENEWED, ""), "{run:?}");
                 assert_eq!(home.token(), self.token, "ours, put back, is kept");
-                assert_eq!(named(server), self.named, "nothing is stranded, and nothing swept");
+                assert_eq!(server.named(OUR_NAME), self.named, "nothing is stranded, and nothing swept");
             }
         }
         assert_eq!(home.log(), format!("{}{}", run.stderr_without_hints(), run.stdout), "one line");
         assert_eq!(home.mode(".vault-token"), 0o600);
-        assert_eq!(home.names(), [".local", ".vault-token"]);
+        home.check_tidy();
         for token in self.first.iter().chain([&self.token]) {
             assert!(server.lookup(token).is_some(), "{late:?}: a login, or ours, was revoked");
         }
         // Nor is anything left to do: what the next run makes of it is what it would make of it any day.
-        let before = named(server);
+        let before = server.named(OUR_NAME);
         let next = home.run(server.address(), &[]);
         assert_eq!(next.status, run.status, "{next:?}");
-        assert!(next.status == 1 || next.said() == ok(), "{next:?}");
-        assert_eq!(named(server), before);
+        assert!(next.status == 1 || next.said() == RENEWED, "{next:?}");
+        assert_eq!(server.named(OUR_NAME), before);
     }
 }
 
@@ -207,14 +165,6 @@ impl WithoutHints for Run {
     fn stderr_without_hints(&self) -> String {
         self.stderr.split_inclusive('\n').filter(|line| !line.starts_with("hint: ")).collect()
     }
-}
-
-/// Writes the token file as a login does: by a rename.
-fn land(file: &Path, token: &str) {
-    let temporary = file.with_extension("tmp");
-    fs::write(&temporary, token).unwrap();
-    fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    fs::rename(&temporary, file).unwrap();
 }
 
 /// Empties the token file and writes the first part, as a shell or an editor does, and the rest a little later. Tells
@@ -256,12 +206,12 @@ fn landing_at(
     time: u64,
     land: impl Fn() + Send + Sync + 'static,
 ) -> Scripted {
-    let (real, seen) = (server.address().to_owned(), AtomicU64::new(0));
-    Scripted::start(move |request, _| {
+    let seen = AtomicU64::new(0);
+    Scripted::in_front_of(server.address(), move |request, _| {
         if request.call() == call && seen.fetch_add(1, Ordering::SeqCst) + 1 == time {
             land();
         }
-        Reply::Forward(real.clone())
+        None
     })
 }
 
@@ -295,22 +245,8 @@ fn a_login_that_lands_between_mint_and_swap_is_not_lost() {
 /// The program under `strace`, which holds every `fsync` up for so long.
 fn start_slowed(home: &Sandbox, address: &str, delay: Duration) -> Child {
     let delay = format!("inject=fsync:delay_enter={}", delay.as_micros());
-    Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &delay])
-        .arg(env!("CARGO_BIN_EXE_vault-token-renew"))
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("HOME", home.path())
-        .env("USER", "wizard")
-        .env("TZ", "UTC")
-        .env("VAULT_ADDR", address)
-        .env("VTR_RETRY_FOR", "0s")
-        .current_dir(home.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("strace: {error}; apt-get install strace"))
+    let arguments = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &delay, PROGRAM];
+    home.start_of(STRACE, &arguments, address, &[])
 }
 
 /// The run whose new file was being written when the login landed; `None` if the login came too late for that.
@@ -320,11 +256,7 @@ fn run_with_a_login_while_staged(server: &OpenBao, scene: &Scene) -> Option<Run>
     // The new file is there, and its bytes are on their way to the disk. That takes 300 ms, and as long again for
     // each of the two syncs of the state that come before the last look at the token file.
     let child = start_slowed(home, server.address(), Duration::from_millis(300));
-    let start = Instant::now();
-    while !is_staged() {
-        assert!(start.elapsed() < PATIENCE, "no new file is written");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("a new file is written", is_staged);
     land(&home.token_file(), &scene.token);
     // It is not in place yet.
     let in_time = is_staged();
@@ -429,37 +361,35 @@ fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead()
 #[test]
 fn logins_that_keep_landing_end_the_run_with_nothing_stranded() {
     let server = server();
-    let home = Sandbox::holding(&admin_login(&server).token);
+    let home = Sandbox::holding(&server.admin_login().token);
     let logins: Vec<_> = (0..3).map(|_| server.userpass_login("late", &["vault-admin"], &[]).token).collect();
     for login in &logins {
         home.guard(login);
     }
-    let (real, file) = (server.address().to_owned(), home.token_file());
-    let (arrived, last) = (AtomicU64::new(0), logins[2].clone());
-    let front = Scripted::start(move |request, _| {
+    let (file, arrived, last) = (home.token_file(), AtomicU64::new(0), logins[2].clone());
+    let front = Scripted::in_front_of(server.address(), move |request, _| {
         if request.call() == "auth/token/create" {
             let number = arrived.fetch_add(1, Ordering::SeqCst);
             if let Some(login) = logins.get(usize::try_from(number).unwrap()) {
                 land(&file, login);
             }
         }
-        Reply::Forward(real.clone())
+        None
     });
     let run = home.run(front.address(), &[]).expect(1);
     assert_eq!(run.complaint(), KEEPS_CHANGING);
     assert_eq!(home.token(), last, "the last login is kept");
-    assert_eq!(named(&server), BTreeSet::new(), "nothing is stranded");
+    assert_eq!(server.named(OUR_NAME), [""; 0], "nothing is stranded");
     assert_eq!(front.count("auth/token/create"), 3, "three times at most");
     home.run(server.address(), &[]).expect(0);
-    check_healed(&server, &home);
+    server.check_healed(&home);
 }
 
 /// A user of the real command line, who can log in with this name and the password `p`.
 fn user(server: &OpenBao, name: &str, policy: &str) {
     server.enable_userpass();
     let body = json!({ "password": "p", "token_policies": [policy] });
-    let path = format!("auth/userpass/users/{name}");
-    server.request("POST", &path, Some(server.root_token()), None, Some(body)).expect("user");
+    server.as_root("POST", &format!("auth/userpass/users/{name}"), Some(body));
 }
 
 /// `bao login`, which writes `~/.vault-token`.
@@ -556,7 +486,7 @@ fn logins_of_the_real_command_line_and_runs_do_not_tear_the_file() {
     cli_login(&server, home.path(), "admin");
     let run = home.run(server.address(), &[]).expect(0);
     assert!(run.said().starts_with("HEALED: re-minted periodic token from foreign dn=\"userpass-admin\""));
-    check_healed(&server, &home);
+    server.check_healed(&home);
     count(&format!(
         "{CLI_LOGINS} logins of the real command line against {} runs ({ends:?}), {} reads of the file that saw {} tokens",
         ends.values().sum::<u64>(),

@@ -145,7 +145,7 @@ impl OpenBao {
         Ok(info)
     }
 
-    /// The same if it is also the only living token of our name.
+    /// The same if no other token of our name lives.
     pub fn recognise_alone(&self, token: &str) -> Result<Value, String> {
         let info = self.recognise(token)?;
         let named = self.named(OUR_NAME);
@@ -155,9 +155,9 @@ impl OpenBao {
         Ok(info)
     }
 
-    /// The same if it is also one that the program minted for this user.
+    /// The same as [`OpenBao::recognise`] if the program minted it, for this user.
     pub fn recognise_minted(&self, token: &str, user: &str) -> Result<Value, String> {
-        let info = self.recognise_alone(token)?;
+        let info = self.recognise(token)?;
         let meta = &info["meta"];
         if meta["managed_by"] != "vault-token-renew" || meta["user"] != user {
             return Err(format!("the program did not mint it for {user}: {meta}"));
@@ -169,13 +169,16 @@ impl OpenBao {
     /// the owner's alone. The accessor.
     #[track_caller]
     pub fn check_ours(&self, home: &Sandbox) -> String {
-        check(self.recognise_alone(&home.token()), home)
+        let info = believe(self.recognise_alone(&home.token()));
+        assert_eq!(home.mode(".vault-token"), 0o600);
+        info["accessor"].as_str().expect("an accessor").to_owned()
     }
 
     /// The same of a token that the program has minted.
     #[track_caller]
     pub fn check_minted(&self, home: &Sandbox) -> String {
-        check(self.recognise_minted(&home.token(), USER), home)
+        believe(self.recognise_minted(&home.token(), USER));
+        self.check_ours(home)
     }
 
     /// The same after a heal, which also leaves nothing lying about in the home.
@@ -187,11 +190,10 @@ impl OpenBao {
     }
 }
 
+/// What is known of the token in a file, which has to have been recognised.
 #[track_caller]
-fn check(recognised: Result<Value, String>, home: &Sandbox) -> String {
-    let info = recognised.unwrap_or_else(|wrong| panic!("the token in the file: {wrong}"));
-    assert_eq!(home.mode(".vault-token"), 0o600);
-    info["accessor"].as_str().expect("an accessor").to_owned()
+pub fn believe(recognised: Result<Value, String>) -> Value {
+    recognised.unwrap_or_else(|wrong| panic!("the token in the file: {wrong}"))
 }
 
 /// What a server that only pretends tells of the token with this id and this name.

@@ -201,9 +201,21 @@ impl Sandbox {
 
     /// Starts the program and does not wait for it: for several at once, and for those that are killed.
     pub fn start(&self, address: &str, variables: &[(&str, &str)]) -> Child {
-        let mut command = self.plain_command(PROGRAM, address);
-        command.envs(variables.iter().copied()).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+        self.start_of(PROGRAM, &[], address, variables)
+    }
+
+    /// The same with another program in its place, which is to start it.
+    pub fn start_of(
+        &self,
+        starter: &str,
+        arguments: &[&str],
+        address: &str,
+        variables: &[(&str, &str)],
+    ) -> Child {
+        let mut command = self.plain_command(starter, address);
+        command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("{starter}: {error}"))
     }
 
     /// Waits for a started run, and checks that it let no secret out. It may have been killed.

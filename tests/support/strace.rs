@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::sandbox::{PROGRAM, Sandbox};
 
 /// Where Linux distributions have it. The environment of a run has no PATH to search.
-const STRACE: &str = "/usr/bin/strace";
+pub const STRACE: &str = "/usr/bin/strace";
 
 /// A token of OpenBao has two characters and then so many.
 const TOKEN_LENGTH: usize = 24;
