@@ -24,18 +24,15 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use support::openbao::{Minted, OpenBao};
-use support::sandbox::{Run, Sandbox, unstamped};
+use support::sandbox::{LOG, Run, Sandbox, file_in, land, unstamped};
 use support::scripted::{Reply, Request, Scripted};
-use support::{OUR_NAME, count, ours, what_was_said};
+use support::{
+    NOWHERE, OUR_NAME, RENEWED, USER, believe, count, dying, ours, server, wait_until, what_was_said, with,
+};
 
 const HISTORIES: u64 = 300;
 const WORKERS: u64 = 4;
-const PERIOD: u64 = 2_764_800;
-const LOG: &str = ".local/state/vault-token-renew.log";
 const KILLED: i32 = -9;
-
-/// Nothing here takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -257,16 +254,13 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let server = OpenBao::start();
-        server.standard_policies();
+        let server = server();
         server.write_policy(
             "orphans",
             r#"path "auth/token/create-orphan" { capabilities = ["update", "sudo"] }"#,
         );
-        let neighbours = ["devvm-emo", "devvm-wizard-2", ""].map(|name| {
-            let order = json!({ "display_name": name, "policies": ["vault-admin", "sops-admin"], "period": "768h", "no_parent": true });
-            server.mint(server.root_token(), order).accessor
-        });
+        let neighbours = ["devvm-emo", "devvm-wizard-2", ""]
+            .map(|name| server.mint_as_root(with(ours(), "display_name", name)).accessor);
         Self { server: Arc::new(server), logins: BTreeMap::new(), neighbours: neighbours.into() }
     }
 
@@ -276,7 +270,7 @@ impl House {
             Login::Admin => server.userpass_login("admin", &["vault-admin"], &[]),
             Login::ByIdentity => server.userpass_login("member", &["default"], &["vault-admin"]),
             Login::OrphansOnly => server.userpass_login("minter", &["orphans"], &[]),
-            Login::Weak => server.userpass_login("woodpecker", &["reader"], &[]),
+            Login::Weak => server.weak_login(),
         };
         if fresh {
             self.logins.remove(&login);
@@ -285,18 +279,13 @@ impl House {
     }
 
     fn mint(&self, twin: Twin) -> Minted {
-        let mut order = ours();
-        match twin {
-            Twin::Good => {}
-            Twin::Ending => order["explicit_max_ttl"] = json!("1h"),
-            Twin::NoPeriod => {
-                order["period"] = json!(0);
-                order["ttl"] = json!("2h");
-            }
-            Twin::NotRenewable => order["renewable"] = json!(false),
-            Twin::NameOnly => order["policies"] = json!(["reader"]),
-        }
-        self.server.mint(self.server.root_token(), order)
+        self.server.mint_as_root(match twin {
+            Twin::Good => ours(),
+            Twin::Ending => with(ours(), "explicit_max_ttl", "1h"),
+            Twin::NoPeriod => with(with(ours(), "period", 0), "ttl", "2h"),
+            Twin::NotRenewable => with(ours(), "renewable", false),
+            Twin::NameOnly => with(ours(), "policies", json!(["reader"])),
+        })
     }
 
     /// All tokens that live, by accessor.
@@ -455,24 +444,17 @@ impl<'a> World<'a> {
     }
 
     fn expire(&mut self) {
-        let order = json!({ "display_name": "devvm-wizard", "policies": ["vault-admin"], "ttl": "1s", "no_parent": true });
-        let minted = self.house.server.mint(self.house.server.root_token(), order);
+        let minted = self.house.server.mint_as_root(with(dying("vault-admin"), "ttl", "1s"));
         self.put(&minted.token, Kind::Dying);
-        let start = Instant::now();
         let server = &self.house.server;
-        while server.lookup(&minted.token).is_some() || server.lookup_accessor(&minted.accessor).is_some() {
-            assert!(start.elapsed() < Duration::from_secs(30), "a token of one second does not expire");
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("a token of one second has expired", || {
+            server.lookup(&minted.token).is_none() && server.lookup_accessor(&minted.accessor).is_none()
+        });
     }
 
     /// The state file of a place, if there is one.
     fn state_file(&self, place: Place) -> Option<PathBuf> {
-        let directory = self.home.path().join(state_home(place)?).join("vault-token-renew");
-        let entries = fs::read_dir(directory).ok()?;
-        entries
-            .map(|entry| entry.unwrap().path())
-            .find(|path| path.extension().is_some_and(|kind| kind == "json"))
+        file_in(&self.home.path().join(state_home(place)?).join("vault-token-renew"), "json")
     }
 
     /// Whether the state file says that a sweep is due; `None` if it cannot be understood.
@@ -556,15 +538,7 @@ impl<'a> World<'a> {
     fn get_to_know(&mut self) {
         let token = self.home.token();
         assert!(!self.kinds.contains_key(&token), "the file holds a token of earlier times");
-        let info = self.house.server.lookup(&token).expect("the new token in the file lives");
-        assert_eq!(info["display_name"], OUR_NAME);
-        assert_eq!(info["policies"], json!(["default", "sops-admin", "vault-admin"]));
-        assert_eq!((&info["period"], &info["explicit_max_ttl"]), (&json!(PERIOD), &json!(0)));
-        assert_eq!(
-            (&info["orphan"], &info["type"], &info["renewable"]),
-            (&json!(true), &json!("service"), &json!(true))
-        );
-        assert_eq!(info["meta"]["managed_by"], "vault-token-renew");
+        believe(self.house.server.recognise_minted(&token, USER));
         assert_eq!(self.home.mode(".vault-token"), 0o600);
         self.kinds.insert(token.clone(), Kind::Ours);
         self.former.push(token);
@@ -678,7 +652,7 @@ impl<'a> World<'a> {
                 let swept =
                     format!("; resumed an earlier sweep (revoked {} stale periodic token(s))", old - 1);
                 let swept = if was_due { swept.as_str() } else { "" };
-                assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={PERIOD}s){swept}"));
+                assert_eq!(run.said(), format!("{RENEWED}{swept}"));
                 assert_eq!((&after.contents, after.inode), (&before.contents, before.inode));
                 if was_due {
                     assert!(after.is_settled(), "{new} tokens of our name after a sweep that was due");
@@ -769,7 +743,7 @@ impl<'a> World<'a> {
             Case::NoToken => (1, "token file"),
         };
         assert_eq!(run.status, status, "{run:?}");
-        let said = format!("{}{}", run.stdout, run.stderr);
+        let said = run.all();
         assert!(said.contains(word), "{word:?}: {run:?}");
         if before.case == Case::Living(Kind::Ours) {
             assert_eq!(said.contains("would resume the sweep"), is_due, "{run:?}");
@@ -814,12 +788,9 @@ impl<'a> World<'a> {
             let mut victim = victim.lock().unwrap();
             *victim = Some(self.home.start(gate.front.address(), &[]));
         }
-        let ended =
-            || victim.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_some());
-        let start = Instant::now();
-        while !ended() && start.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the run has ended", || {
+            victim.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
+        });
         let child = victim.lock().unwrap().take().unwrap();
         for token in gate.inside.lost.lock().unwrap().iter() {
             self.home.guard(token);
@@ -840,24 +811,24 @@ impl<'a> World<'a> {
 
     fn outage(&mut self, Outage { request: number, once, heard, told, patient }: Outage) {
         let before = self.view();
-        let (server, address) = (Arc::clone(&self.house.server), self.house.server.address().to_owned());
-        let lost = Arc::new(AtomicBool::new(false));
+        let (server, lost) = (Arc::clone(&self.house.server), Arc::new(AtomicBool::new(false)));
         let losing = Arc::clone(&lost);
-        let front = Scripted::start(move |request, count| {
+        let front = Scripted::in_front_of(self.house.server.address(), move |request, count| {
             if count < number || (once && count > number) {
-                return Reply::Forward(address.clone());
+                return None;
             }
             if heard {
                 relay(&server, request);
                 losing.fetch_or(request.call().starts_with("auth/token/create"), Ordering::SeqCst);
             }
-            if told { Reply::Json(503, r#"{"errors":["Vault is sealed"]}"#.to_owned()) } else { Reply::Close }
+            let sealed = || Reply::Json(503, r#"{"errors":["Vault is sealed"]}"#.to_owned());
+            Some(if told { sealed() } else { Reply::Close })
         });
         let patience = if patient { "1s" } else { "0s" };
         let child = self.home.start(front.address(), &[("VTR_RETRY_FOR", patience)]);
         let run = self.home.wait(child);
         if before.case == Case::Living(Kind::Strong) {
-            let said = format!("{}{}", run.stdout, run.stderr);
+            let said = run.all();
             assert!(
                 !said.contains("DRIFT") && !said.contains("dead or blocked"),
                 "an outage is no verdict: {run:?}"
@@ -878,15 +849,15 @@ impl<'a> World<'a> {
     fn intrusion(&mut self, login: Login, number: usize) {
         let minted = self.house.login(login, false);
         let before = self.view();
-        let (address, file) = (self.house.server.address().to_owned(), self.home.token_file());
-        let (token, landed) = (minted.token.clone(), Arc::new(AtomicBool::new(false)));
+        let (file, token) = (self.home.token_file(), minted.token.clone());
+        let landed = Arc::new(AtomicBool::new(false));
         let landing = Arc::clone(&landed);
-        let front = Scripted::start(move |_, count| {
+        let front = Scripted::in_front_of(self.house.server.address(), move |_, count| {
             if count == number {
                 land(&file, &token);
                 landing.store(true, Ordering::SeqCst);
             }
-            Reply::Forward(address.clone())
+            None
         });
         let run = self.home.wait(self.home.start(front.address(), &[]));
         if !landed.load(Ordering::SeqCst) {
@@ -935,8 +906,7 @@ impl<'a> World<'a> {
 
     fn dead_port(&mut self) {
         let before = self.view();
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let run = self.home.wait(self.home.start(&format!("http://{nobody}"), &[]));
+        let run = self.home.wait(self.home.start(NOWHERE, &[]));
         assert_eq!(run.status, 1, "{run:?}");
         let after = self.view();
         Self::check_unchanged(&before, &after);
@@ -1113,11 +1083,7 @@ struct Inside {
 impl Inside {
     /// Waits until the server is busy with so many requests only.
     fn wait(&self, busy: usize) {
-        let start = Instant::now();
-        while self.busy.load(Ordering::SeqCst) > busy {
-            assert!(start.elapsed() < PATIENCE, "the server does not answer");
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the server has answered", || self.busy.load(Ordering::SeqCst) <= busy);
     }
 }
 
@@ -1163,14 +1129,6 @@ impl Gate {
         self.inside.wait(0);
         let _ = child.kill();
     }
-}
-
-/// Writes the token file as a login does.
-fn land(file: &Path, token: &str) {
-    let temporary = file.with_extension("tmp");
-    fs::write(&temporary, token).unwrap();
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::rename(&temporary, file).unwrap();
 }
 
 /// Each of these is warned of once, and of nothing else but what the server warns of.
