@@ -15,44 +15,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::sandbox::{PROGRAM, Run, Sandbox, unstamped};
 use support::scripted::{Reply, Request, Scripted};
-use support::{OUR_NAME, server};
+use support::{FILE_TOKEN, NOWHERE, OUR_NAME, RENEWED, healthy, renewal, server, told_of};
 
-const FILE_TOKEN: &str = "s.in-the-file-0123456789";
 const NEW_TOKEN: &str = "s.freshly-minted-0123456789";
-const GOOD: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s)";
-
-fn lookup(id: &str, name: &str) -> String {
-    json!({ "data": {
-        "id": id, "accessor": format!("accessor-of-{name}"), "display_name": name, "ttl": 2_764_800,
-        "period": 2_764_800, "policies": ["vault-admin"], "renewable": true, "type": "service", "orphan": true,
-    }})
-    .to_string()
-}
-
-fn renewal() -> String {
-    json!({ "auth": { "client_token": FILE_TOKEN, "lease_duration": 2_764_800, "renewable": true } })
-        .to_string()
-}
-
-/// What a healthy server answers to a renewal of our token.
-fn healthy(request: &Request) -> Reply {
-    match request.call() {
-        "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, OUR_NAME)),
-        "auth/token/renew-self" => Reply::Json(200, renewal()),
-        _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
-    }
-}
 
 /// What a healthy server answers to a heal.
 fn healing(request: &Request) -> Reply {
     let minted = request.header("x-vault-token") == Some(NEW_TOKEN);
     let mint = json!({ "auth": { "client_token": NEW_TOKEN, "accessor": "accessor-of-token-devvm-wizard", "lease_duration": 1 } });
     match request.call() {
-        "auth/token/lookup-self" if minted => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
-        "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, "oidc-x")),
+        "auth/token/lookup-self" if minted => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
+        "auth/token/lookup-self" => Reply::Json(200, told_of(FILE_TOKEN, "oidc-x")),
         "auth/token/create" => Reply::Json(200, mint.to_string()),
         "auth/token/accessors/?list=true" => Reply::Json(200, json!({ "data": { "keys": [] } }).to_string()),
-        "auth/token/lookup-accessor" => Reply::Json(200, lookup("", OUR_NAME)),
+        "auth/token/lookup-accessor" => Reply::Json(200, told_of("", OUR_NAME)),
         "auth/token/revoke-self" => Reply::Full(204, Vec::new(), String::new()),
         _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
     }
@@ -107,7 +83,7 @@ fn an_outage_that_passes_within_the_budget_is_ridden_out() {
         let server =
             Scripted::start(move |request, number| if number < 2 { reply.clone() } else { healthy(request) });
         let home = home();
-        assert_eq!(run(&home, server.address(), "20s", &[]).expect(10).said(), GOOD);
+        assert_eq!(run(&home, server.address(), "20s", &[]).expect(10).said(), RENEWED);
         assert_eq!(server.count("auth/token/lookup-self"), 3);
     }
 }
@@ -226,10 +202,10 @@ fn a_denied_token_is_read_once_more_before_it_is_called_dead() {
             fs::write(&file, NEW_TOKEN).unwrap();
             Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
         }
-        _ if request.call() == "auth/token/lookup-self" => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
+        _ if request.call() == "auth/token/lookup-self" => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
         _ => healthy(request),
     });
-    assert_eq!(run(&home, server.address(), "0s", &[]).expect(10).said(), GOOD);
+    assert_eq!(run(&home, server.address(), "0s", &[]).expect(10).said(), RENEWED);
 }
 
 #[test]
@@ -251,16 +227,16 @@ fn bad_news_about_a_token_that_is_no_longer_there_is_no_news() {
     let home = home();
     let file = home.token_file();
     let server = Scripted::start(move |request, _| match (request.header("x-vault-token"), request.call()) {
-        (Some(FILE_TOKEN), "auth/token/lookup-self") => Reply::Json(200, lookup(FILE_TOKEN, "weak")),
+        (Some(FILE_TOKEN), "auth/token/lookup-self") => Reply::Json(200, told_of(FILE_TOKEN, "weak")),
         (Some(FILE_TOKEN), _) => {
             fs::write(&file, NEW_TOKEN).unwrap();
             Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
         }
-        (_, "auth/token/lookup-self") => Reply::Json(200, lookup(NEW_TOKEN, OUR_NAME)),
+        (_, "auth/token/lookup-self") => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
         _ => healthy(request),
     });
     let run = run(&home, server.address(), "0s", &[]).expect(10);
-    assert_eq!((run.said(), run.stderr.as_str()), (GOOD, ""));
+    assert_eq!((run.said(), run.stderr.as_str()), (RENEWED, ""));
 }
 
 #[test]
@@ -270,7 +246,7 @@ fn a_mint_that_cannot_have_arrived_is_repeated() {
     let standby = Scripted::start(move |request, number| {
         // The standby sends us to a leader that is not there yet, twice.
         let dead = request.call() == "auth/token/create" && number < 3;
-        let target = if dead { "http://127.0.0.1:1" } else { &real };
+        let target = if dead { NOWHERE } else { &real };
         redirect(307, &format!("{target}{}", request.path))
     });
     let home = home();
@@ -303,7 +279,7 @@ fn a_token_as_long_as_a_token_file_may_hold_is_sent() {
     let server = Scripted::start(move |request, _| {
         assert_eq!(request.header("x-vault-token").map(str::len), Some(65_000));
         match request.call() {
-            "auth/token/lookup-self" => Reply::Json(200, lookup(&expected, OUR_NAME)),
+            "auth/token/lookup-self" => Reply::Json(200, told_of(&expected, OUR_NAME)),
             _ => healthy(request),
         }
     });
@@ -508,6 +484,9 @@ impl Aftermath {
     }
 }
 
+/// What a run says that has found the twin alive, and a sweep to finish.
+const SWEPT: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s); resumed an earlier sweep (revoked 1 stale periodic token(s))";
+
 const LISTED: (u16, &str) = (200, r#"{"data":{"keys":["accessor-of-token-devvm-wizard","twin"]}}"#);
 const ALIVE: (u16, &str) = (
     200,
@@ -520,58 +499,49 @@ const CLOSED: (u16, &str) = (0, "");
 
 #[test]
 fn what_a_sweep_is_not_sure_of_is_looked_at_once_more_by_the_next_run() {
-    const SWEPT: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s); resumed an earlier sweep (revoked 1 stale periodic token(s))";
     // Answers about the twin; what the second run says, with how many requests, and those of the third.
     type Case<'a> = (&'a [(u16, &'a str)], &'a [(u16, &'a str)], &'a str, usize, usize);
     let cases: [Case; 8] = [
         // It had vanished, and has.
-        (&[DENIED], &[], GOOD, 3, 2),
+        (&[DENIED], &[], RENEWED, 3, 2),
         // It had not.
         (&[DENIED, ALIVE], &[REVOKED], SWEPT, 4, 2),
         (&[(404, r#"{"errors":[]}"#), ALIVE], &[REVOKED], SWEPT, 4, 2),
         // It was revoked, and is gone, or is not.
-        (&[ALIVE, DENIED], &[REVOKED], GOOD, 3, 2),
+        (&[ALIVE, DENIED], &[REVOKED], RENEWED, 3, 2),
         (&[ALIVE], &[REVOKED], SWEPT, 4, 2),
         // It might not be revoked, and still may not.
-        (&[ALIVE], &[DENIED], GOOD, 4, 2),
+        (&[ALIVE], &[DENIED], RENEWED, 4, 2),
         // The server breaks at it every time. That is no reason to ask every night.
-        (&[ALIVE, BROKEN], &[REVOKED], GOOD, 3, 2),
+        (&[ALIVE, BROKEN], &[REVOKED], RENEWED, 3, 2),
         // An outage came between.
-        (&[ALIVE, CLOSED, DENIED], &[REVOKED], GOOD, 3, 3),
+        (&[ALIVE, CLOSED, DENIED], &[REVOKED], RENEWED, 3, 3),
     ];
     for (number, (lookups, revocations, said, second, third)) in cases.into_iter().enumerate() {
         let aftermath = Aftermath::new(&[LISTED], lookups, revocations);
         assert!(aftermath.run().0.starts_with("HEALED"), "{number}");
         assert_eq!(aftermath.run(), (said.to_owned(), second), "{number}");
-        assert_eq!(aftermath.run(), (GOOD.to_owned(), third), "{number}");
-        assert_eq!(aftermath.run(), (GOOD.to_owned(), 2), "{number}");
+        assert_eq!(aftermath.run(), (RENEWED.to_owned(), third), "{number}");
+        assert_eq!(aftermath.run(), (RENEWED.to_owned(), 2), "{number}");
     }
 }
 
 #[test]
 fn what_this_machine_minted_is_remembered_until_it_is_known_to_be_gone() {
     for (revocation, said, remembered) in [
-        (DENIED, GOOD, json!(["accessor-of-token-devvm-wizard", "twin", "another"])),
-        (
-            REVOKED,
-            "OK renewed (dn=token-devvm-wizard ttl=2764800s); resumed an earlier sweep (revoked 1 stale periodic token(s))",
-            json!(["accessor-of-token-devvm-wizard", "another"]),
-        ),
+        (DENIED, RENEWED, json!(["accessor-of-token-devvm-wizard", "twin", "another"])),
+        (REVOKED, SWEPT, json!(["accessor-of-token-devvm-wizard", "another"])),
     ] {
         // The lookup is denied, as it is for one that is gone; but this one was minted here.
         let aftermath = Aftermath::new(&[(200, r#"{"data":{"keys":[]}}"#)], &[DENIED], &[revocation]);
         assert!(aftermath.run().0.starts_with("HEALED"));
-        let files = aftermath.home.snapshot();
-        let name = files.keys().find(|name| name.contains(".json")).unwrap();
-        let file = aftermath.home.path().join(name);
-        let read = || serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap();
-        let mut state = read();
-        state["minted"] = json!(["accessor-of-token-devvm-wizard", "twin", "another"]);
-        state["second_look"] = json!(["twin"]);
-        fs::write(&file, state.to_string()).unwrap();
+        aftermath.home.rewrite_state(|state| {
+            state["minted"] = json!(["accessor-of-token-devvm-wizard", "twin", "another"]);
+            state["second_look"] = json!(["twin"]);
+        });
         assert_eq!(aftermath.run().0, said);
-        assert_eq!(read()["minted"], remembered);
-        assert_eq!(read()["second_look"], json!([]));
+        let state = aftermath.home.state();
+        assert_eq!((&state["minted"], &state["second_look"]), (&remembered, &json!([])));
     }
 }
 
@@ -579,24 +549,24 @@ fn what_this_machine_minted_is_remembered_until_it_is_known_to_be_gone() {
 fn a_denied_listing_is_asked_for_again_every_night_and_talked_about_once() {
     let aftermath = Aftermath::new(&[DENIED, DENIED, LISTED], &[ALIVE, DENIED], &[REVOKED]);
     assert!(aftermath.run().0.ends_with("(accessor sweep skipped (list denied))"));
-    assert_eq!(aftermath.run(), (GOOD.to_owned(), 3));
+    assert_eq!(aftermath.run(), (RENEWED.to_owned(), 3));
     let (said, _) = aftermath.run();
     assert!(said.ends_with("; resumed an earlier sweep (revoked 1 stale periodic token(s))"), "{said}");
-    assert_eq!(aftermath.run(), (GOOD.to_owned(), 3));
-    assert_eq!(aftermath.run(), (GOOD.to_owned(), 2));
+    assert_eq!(aftermath.run(), (RENEWED.to_owned(), 3));
+    assert_eq!(aftermath.run(), (RENEWED.to_owned(), 2));
 }
 
 #[test]
 fn what_a_lost_mint_left_is_swept_even_if_the_next_run_only_renews() {
     let server = Scripted::start(|request, number| match request.call() {
-        "auth/token/lookup-self" => Reply::Json(200, lookup(FILE_TOKEN, OUR_NAME)),
+        "auth/token/lookup-self" => Reply::Json(200, told_of(FILE_TOKEN, OUR_NAME)),
         "auth/token/renew-self" if number < 3 => Reply::Full(204, Vec::new(), String::new()),
         "auth/token/create" => Reply::Close,
         "auth/token/accessors/?list=true" => Reply::Json(LISTED.0, LISTED.1.to_owned()),
         "auth/token/lookup-accessor" if request.body.contains("twin") => {
             Reply::Json(ALIVE.0, ALIVE.1.to_owned())
         }
-        "auth/token/lookup-accessor" => Reply::Json(200, lookup("", OUR_NAME)),
+        "auth/token/lookup-accessor" => Reply::Json(200, told_of("", OUR_NAME)),
         "auth/token/revoke-accessor" => Reply::Full(204, Vec::new(), String::new()),
         _ => healthy(request),
     });
@@ -618,7 +588,7 @@ fn a_sweep_keeps_sixteen_lookups_under_way() {
         "auth/token/accessors/?list=true" => Reply::Json(200, list.clone()),
         "auth/token/lookup-accessor" if !request.body.contains("accessor-of-") => {
             thread::sleep(Duration::from_millis(100));
-            Reply::Json(200, lookup("", "somebody-else"))
+            Reply::Json(200, told_of("", "somebody-else"))
         }
         _ => healing(request),
     });
@@ -646,12 +616,7 @@ fn a_second_run_waits_for_the_first_and_says_so() {
     let server = Scripted::start(|request, _| healthy(request));
     let home = home();
     run(&home, server.address(), "0s", &[]).expect(10);
-    let directory = home.path().join(".local/state/vault-token-renew");
-    let lock = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "lock"))
-        .unwrap();
+    let lock = home.lock_file();
     let waiting = "WARN: another run is at work here; waiting for it to end";
     // A short wait is not worth a word.
     for (seconds, complaints) in [(1, vec![]), (4, vec![waiting])] {
@@ -665,7 +630,7 @@ fn a_second_run_waits_for_the_first_and_says_so() {
         let run = run(&home, server.address(), "0s", &[]).expect(10);
         release.join().unwrap();
         assert!(start.elapsed() + Duration::from_millis(200) > Duration::from_secs(seconds));
-        assert_eq!((run.said(), run.complaints()), (GOOD, complaints));
+        assert_eq!((run.said(), run.complaints()), (RENEWED, complaints));
     }
 }
 
@@ -674,14 +639,14 @@ fn closed_streams_do_not_end_a_renewal() {
     let server = Scripted::start(|request, _| healthy(request));
     let home = home();
     let status = std::process::Command::new("sh")
-        .args(["-c", r#""$0" >&- 2>&-"#, env!("CARGO_BIN_EXE_vault-token-renew")])
+        .args(["-c", r#""$0" >&- 2>&-"#, PROGRAM])
         .env_clear()
         .env("HOME", home.path())
         .env("VAULT_ADDR", server.address())
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(0));
-    assert!(home.log().contains(GOOD));
+    assert!(home.log().contains(RENEWED));
     assert_eq!(home.token(), FILE_TOKEN);
 }
 
@@ -709,7 +674,7 @@ fn in_the_journal_lines_have_a_priority_and_no_time_stamp() {
     let (out, err) = (stream("out"), stream("err"));
     let run = |address: &str, journal: &File| {
         let data = journal.metadata().unwrap();
-        std::process::Command::new(env!("CARGO_BIN_EXE_vault-token-renew"))
+        std::process::Command::new(PROGRAM)
             .env_clear()
             .env("HOME", home.path())
             .env("TZ", "UTC")
@@ -724,16 +689,16 @@ fn in_the_journal_lines_have_a_priority_and_no_time_stamp() {
             .unwrap()
     };
     assert!(run(server.address(), &err).success());
-    assert!(!run("http://127.0.0.1:1", &err).success());
+    assert!(!run(NOWHERE, &err).success());
     let read = |name: &str| fs::read_to_string(home.path().join(name)).unwrap();
     let lines: Vec<String> = read("err").lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 3, "one event is one line, and hints are for terminals: {lines:?}");
     assert!(lines[0].starts_with("<4>WARN: VAULT_TOKEN"), "{lines:?}");
     assert_eq!(lines[2], "<3>FAIL: token lookup: http://127.0.0.1:1: connection refused");
     // Standard output was another stream, so its line is stamped.
-    assert_eq!(unstamped(read("out").trim_end()), GOOD);
+    assert_eq!(unstamped(read("out").trim_end()), RENEWED);
     assert!(run(server.address(), &out).success());
-    assert_eq!(read("out").lines().last(), Some("<6>OK renewed (dn=token-devvm-wizard ttl=2764800s)"));
+    assert_eq!(read("out").lines().last(), Some(format!("<6>{RENEWED}").as_str()));
     let log = home.log();
     assert!(!log.contains("<3>") && log.lines().all(|line| line.starts_with("20")), "{log}");
 }
