@@ -12,19 +12,18 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use support::openbao::OpenBao;
 use support::prometheus::{
     GATHERING_ERRORS, NodeExporter, SCRAPE_ERROR, assert_collected, lint, promtool, series,
 };
 use support::sandbox::Sandbox;
+use support::server;
 use support::user_manager::text;
 use tempfile::TempDir;
 
 /// What the real program writes about a heal.
 static SAMPLE: LazyLock<String> = LazyLock::new(|| {
-    let server = OpenBao::start();
-    server.standard_policies();
-    let home = Sandbox::holding(&server.userpass_login("admin", &["default"], &["vault-admin"]).token);
+    let server = server();
+    let home = Sandbox::holding(&server.admin_login().token);
     home.run(server.address(), &["--metrics-file", "~/vault.prom"]).expect(0);
     fs::read_to_string(home.path().join("vault.prom")).expect("the metrics file")
 });

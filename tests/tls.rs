@@ -12,25 +12,15 @@ use std::path::PathBuf;
 use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use serde_json::json;
-use support::OUR_NAME;
 use support::certificates::{Authority, Pair};
 use support::sandbox::{Run, Sandbox};
 use support::scripted::{Reply, Scripted};
-
-const FILE_TOKEN: &str = "s.in-the-file-0123456789";
-const GOOD: &str = "OK renewed (dn=token-devvm-wizard ttl=60s)";
+use support::{FILE_TOKEN, RENEWED, healthy};
 
 /// A TLS server that answers a lookup and a renewal of our token. Where `clients` is given, it insists on a
 /// client certificate of that authority.
 fn serve(pair: &Pair, clients: Option<&Authority>) -> Scripted {
-    let body = json!({
-        "data": { "id": FILE_TOKEN, "display_name": OUR_NAME, "policies": ["vault-admin"],
-            "ttl": 60, "period": 60, "accessor": "a" },
-        "auth": { "lease_duration": 60, "renewable": true },
-    })
-    .to_string();
-    Scripted::start_tls(pair.server(clients), move |_, _| Reply::Json(200, body.clone()))
+    Scripted::start_tls(pair.server(clients), |request, _| healthy(request))
 }
 
 /// A home with files to name in the environment.
@@ -71,7 +61,7 @@ fn an_authority_of_ones_own_is_trusted_however_it_is_named() {
         ("SSL_CERT_FILE", &file),
     ] {
         let run = client.run(server.address(), &[variable]).expect(0);
-        assert_eq!((run.said(), run.stderr.as_str()), (GOOD, ""), "{variable:?}");
+        assert_eq!((run.said(), run.stderr.as_str()), (RENEWED, ""), "{variable:?}");
     }
 }
 
@@ -103,7 +93,7 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     assert!(run.hints()[0].contains("VAULT_TLS_SERVER_NAME"), "{run:?}");
     let named =
         client.run(renamed.address(), &[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")]).expect(0);
-    assert_eq!(named.said(), GOOD);
+    assert_eq!(named.said(), RENEWED);
 
     // What `openssl req -x509` makes: a self-signed authority in the place of a server's certificate.
     let key = KeyPair::generate().unwrap();
@@ -126,7 +116,7 @@ fn the_check_can_be_switched_off_with_a_warning() {
     let server = serve(&Authority::new().sign(&["elsewhere"]), None);
     let run = client.run(server.address(), &[("VAULT_SKIP_VERIFY", "true")]).expect(0);
     assert_eq!(run.complaint(), "WARN: VAULT_SKIP_VERIFY is set: the server's certificate is not verified");
-    assert_eq!(run.said(), GOOD);
+    assert_eq!(run.said(), RENEWED);
 }
 
 #[test]
@@ -139,7 +129,7 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
     let key = client.file("client.key", &pair.key);
     let ca = ("VAULT_CACERT", ca.as_str());
     let with = [ca, ("VAULT_CLIENT_CERT", certificate.as_str()), ("VAULT_CLIENT_KEY", key.as_str())];
-    assert_eq!(client.run(server.address(), &with).expect(0).said(), GOOD);
+    assert_eq!(client.run(server.address(), &with).expect(0).said(), RENEWED);
     let run = client.run(server.address(), &[ca]).expect(1);
     assert!(run.complaint().contains(": TLS: "), "{run:?}");
     assert!(!run.stderr.contains("denied"), "{run:?}");
