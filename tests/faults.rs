@@ -43,9 +43,8 @@ fn home() -> Sandbox {
 /// Runs with a request time-out of one second and this retry budget.
 #[track_caller]
 fn run(home: &Sandbox, address: &str, retry_for: &str, variables: &[(&str, &str)]) -> Run {
-    let mut command = home.command(address);
-    command.env("VAULT_CLIENT_TIMEOUT", "1s").env("VTR_RETRY_FOR", retry_for).arg("--detailed-exitcode");
-    home.finish(command.envs(variables.iter().copied()))
+    let patience = [("VAULT_CLIENT_TIMEOUT", "1s"), ("VTR_RETRY_FOR", retry_for)];
+    home.run_with(&[&patience, variables].concat(), address, &["--detailed-exitcode"])
 }
 
 #[test]
@@ -638,14 +637,8 @@ fn a_second_run_waits_for_the_first_and_says_so() {
 fn closed_streams_do_not_end_a_renewal() {
     let server = Scripted::start(|request, _| healthy(request));
     let home = home();
-    let status = std::process::Command::new("sh")
-        .args(["-c", r#""$0" >&- 2>&-"#, PROGRAM])
-        .env_clear()
-        .env("HOME", home.path())
-        .env("VAULT_ADDR", server.address())
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(0));
+    let mut command = home.command_of("/bin/sh", server.address());
+    home.finish(command.args(["-c", r#""$0" >&- 2>&-"#, PROGRAM])).expect(0);
     assert!(home.log().contains(RENEWED));
     assert_eq!(home.token(), FILE_TOKEN);
 }

@@ -407,7 +407,7 @@ impl<'a> World<'a> {
             Event::Junk(None) => return fs::remove_file(self.home.token_file()).is_ok(),
             Event::Junk(Some(contents)) => {
                 fs::write(self.home.token_file(), contents).unwrap();
-                fs::set_permissions(self.home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
+                self.home.chmod(0o600);
             }
             Event::State(contents) => return self.spoil_state(contents),
             Event::Loosen(mode) => {

@@ -2,7 +2,6 @@
 //! real OpenBao.
 
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests write files as they like")]
 
 mod support;
 
@@ -46,8 +45,13 @@ impl Healing {
 
     #[track_caller]
     fn run(&self, hook: &str, more: &[&str]) -> Run {
-        let arguments: Vec<&str> = ["--deploy-hook", hook].iter().chain(more).copied().collect();
-        self.home.run(self.server.address(), &arguments)
+        self.run_with(&[], hook, more)
+    }
+
+    #[track_caller]
+    fn run_with(&self, variables: &[(&str, &str)], hook: &str, more: &[&str]) -> Run {
+        let arguments = [&["--deploy-hook", hook], more].concat();
+        self.home.run_with(variables, self.server.address(), &arguments)
     }
 
     /// The heal stands, whatever became of the hook. What hooks write is in the home, too.
@@ -61,13 +65,9 @@ impl Healing {
 fn the_hook_is_told_of_the_heal_and_of_no_token() {
     let healing = Healing::new();
     let foreign = healing.home.token();
-    let mut command = healing.home.command(healing.server.address());
-    command.args([
-        "--deploy-hook",
-        "env > told; cat \"$VTR_TOKEN_FILE\" > seen; tr '\\0' '\\n' < /proc/$$/cmdline > arguments",
-    ]);
-    command.env("VAULT_TOKEN", "a-token-of-the-shell").env("BAO_TOKEN", "another-token-of-the-shell");
-    healing.home.finish(&mut command).expect(0);
+    let variables = [("VAULT_TOKEN", "a-token-of-the-shell"), ("BAO_TOKEN", "another-token-of-the-shell")];
+    let hook = "env > told; cat \"$VTR_TOKEN_FILE\" > seen; tr '\\0' '\\n' < /proc/$$/cmdline > arguments";
+    healing.run_with(&variables, hook, &[]).expect(0);
     healing.check_healed();
     let told: BTreeMap<String, String> = healing
         .read("told")
@@ -168,11 +168,10 @@ fn whoever_stops_the_program_stops_the_hook_and_the_report_still_comes() {
 #[test]
 fn a_hook_may_run_the_program_itself() {
     let healing = Healing::new();
-    let config = healing.file("own.toml");
-    fs::write(&config, "display_name = \"devvm-wizard\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n")
-        .unwrap();
-    let hook = format!("{PROGRAM} --config {0} --deploy-hook 'touch again'", config.display());
-    let run = healing.run(&hook, &["--config", config.to_str().unwrap()]).expect(0);
+    let settings = "display_name = \"devvm-wizard\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n";
+    let config = healing.home.write("own.toml", settings);
+    let hook = format!("{PROGRAM} --config {config} --deploy-hook 'touch again'");
+    let run = healing.run(&hook, &["--config", &config]).expect(0);
     let said: Vec<&str> = run.stdout.lines().map(unstamped).collect();
     assert!(said[0].starts_with("OK renewed") && said[1].starts_with("HEALED: "), "{run:?}");
     assert!(!healing.file("again").exists(), "the nested run took our token for a foreign one");
@@ -182,18 +181,16 @@ fn a_hook_may_run_the_program_itself() {
 #[test]
 fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
     let healing = Healing::new();
-    fs::write(healing.file("login"), &healing.server.admin_login().token).unwrap();
-    let script = healing.file("hook");
-    fs::write(
-        &script,
+    healing.home.write("login", healing.server.admin_login().token);
+    healing.home.write(
+        "hook",
         format!("echo x >> ran; [ $(wc -l < ran) -gt 5 ] && exit; cat login > .vault-token; {PROGRAM} --deploy-hook 'sh hook'\n"),
-    )
-    .unwrap();
+    );
     let run = healing.run("sh hook", &[]).expect(0);
     let healed = |run: &Run| run.stdout.matches("HEALED: ").count();
     assert_eq!((healed(&run), healing.read("ran").lines().count()), (2, 1), "{run:?}");
     // What the nested run owes is made up for by the next that no hook started.
-    fs::write(&script, "echo x >> ran\n").unwrap();
+    healing.home.write("hook", "echo x >> ran\n");
     let dry = healing.run("sh hook", &["--dry-run"]).expect(0);
     assert!(dry.stdout.ends_with("\nwould run the deploy hook, which an earlier run owes\n"), "{dry:?}");
     assert_eq!(healed(&healing.run("sh hook", &[]).expect(0)), 0);
@@ -255,10 +252,9 @@ fn a_hook_that_a_killed_run_owes_is_run_by_the_next() {
 #[test]
 fn an_identity_of_the_environment_is_the_same_inside_of_a_hook() {
     let healing = Healing::new();
-    let mut command = healing.home.command(healing.server.address());
-    command.env("VTR_DISPLAY_NAME", "devvm-emo").env("VTR_POLICIES", "vault-admin");
-    command.args(["--deploy-hook", &format!("{PROGRAM} --deploy-hook 'touch again'")]);
-    let run = healing.home.finish(&mut command).expect(0);
+    let variables = [("VTR_DISPLAY_NAME", "devvm-emo"), ("VTR_POLICIES", "vault-admin")];
+    let hook = format!("{PROGRAM} --deploy-hook 'touch again'");
+    let run = healing.run_with(&variables, &hook, &[]).expect(0);
     assert!(
         unstamped(run.stdout.lines().next().unwrap()).starts_with("OK renewed (dn=token-devvm-emo "),
         "{run:?}"

@@ -61,8 +61,7 @@ fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
 fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
     let server = server();
     let home = Sandbox::holding(&server.weak_login().token);
-    let mut command = home.command(server.address());
-    let run = home.finish(command.args(["--json"]).env("VAULT_TOKEN", "x")).expect(1);
+    let run = home.run_with(&[("VAULT_TOKEN", "x")], server.address(), &["--json"]).expect(1);
     let drift = run.object();
     assert_fields(&drift, json!({"outcome": "drift", "reason": "denied", "sweep": null}));
     assert_fields(&drift["token"], json!({"display_name": "userpass-woodpecker", "ours": false}));

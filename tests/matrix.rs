@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use serde_json::{Value, json};
 use support::openbao::OpenBao;
@@ -309,7 +309,7 @@ fn what_is_no_token_file_fails_without_a_request_and_is_left_alone() {
     ] {
         let home = Sandbox::new();
         fs::write(home.token_file(), contents).unwrap();
-        fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
+        home.chmod(0o600);
         let run = home.run(server.address(), &[]).expect(1);
         assert_eq!(run.complaint(), format!("FAIL: token file: ~/.vault-token: {reason}"));
         assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, status);
@@ -330,7 +330,7 @@ fn what_is_no_token_file_fails_without_a_request_and_is_left_alone() {
 fn a_loose_mode_is_tightened_with_a_warning() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o644)).unwrap();
+    home.chmod(0o644);
     let run = home.run(server.address(), &[]).expect(0);
     assert_eq!(
         run.complaint(),
@@ -446,7 +446,7 @@ fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
     ] {
         let home = Sandbox::holding(&token.token);
         // A loose mode must stay, too.
-        fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
+        home.chmod(0o640);
         let (files, tokens) = (home.snapshot(), everything());
         let run = home.run(server.address(), arguments).expect(status);
         let said = run.all();
@@ -792,9 +792,8 @@ fn a_symbolic_link_stays_a_link() {
 fn leftovers_of_a_killed_run_are_removed_by_the_next() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    let leftover = home.path().join("..vault-token.renew-AbCdEf012345");
-    fs::write(&leftover, "s.secret").unwrap();
-    fs::write(home.path().join(".vault-token.tmp"), "a login in progress").unwrap();
+    home.write("..vault-token.renew-AbCdEf012345", "s.secret");
+    home.write(".vault-token.tmp", "a login in progress");
     home.run(server.address(), &[]).expect(0);
     assert_eq!(home.names(), [".local", ".vault-token", ".vault-token.tmp"]);
 }
@@ -848,7 +847,7 @@ fn without_a_writable_state_directory_the_renewal_succeeds_all_the_same() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
     // A file where a directory would have to be: nobody can write below it, not even root.
-    fs::write(home.path().join(".local"), "").unwrap();
+    home.write(".local", "");
     let run = home.run(server.address(), &[]).expect(0);
     assert_eq!(run.said(), RENEWED);
     let complaints = run.complaints();

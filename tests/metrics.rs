@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use support::sandbox::Sandbox;
@@ -222,21 +222,20 @@ fn the_metrics_file_is_replaced_and_never_written_in_place() {
     metrics.run(server.address(), &[], 0);
     let reader = fs::File::open(&metrics.file).unwrap();
     let (inode, text) = (reader.metadata().unwrap().ino(), metrics.text());
-    let leftover = home.path().join(".vault.prom.renew-0123456789ab");
-    fs::write(&leftover, "left by a killed run").unwrap();
+    let leftover = home.write(".vault.prom.renew-0123456789ab", "left by a killed run");
     metrics.run(server.address(), &[], 0);
     assert_ne!(fs::metadata(&metrics.file).unwrap().ino(), inode);
     assert_eq!(std::io::read_to_string(reader).unwrap(), text, "whoever reads has a whole file");
-    assert!(!leftover.exists(), "what a killed run left stays for ever");
+    assert!(!Path::new(&leftover).exists(), "what a killed run left stays for ever");
 }
 
 #[test]
 fn a_second_token_has_a_profile_of_its_own() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    let config = home.path().join("work.toml");
-    fs::write(&config, format!("metrics_file = \"{}/work.prom\"\n", home.path().display())).unwrap();
-    home.run(server.address(), &["--config", config.to_str().unwrap()]).expect(0);
+    let settings = format!("metrics_file = \"{}/work.prom\"\n", home.path().display());
+    let config = home.write("work.toml", settings);
+    home.run(server.address(), &["--config", &config]).expect(0);
     let text = fs::read_to_string(home.path().join("work.prom")).unwrap();
     assert!(text.contains("vault_token_foreign{profile=\"work\",user=\"wizard\"} 0\n"), "{text}");
 }

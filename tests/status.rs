@@ -7,7 +7,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -148,8 +147,7 @@ fn colours_are_for_terminals_whose_user_wants_them() {
         let shown = on_a_terminal(&home, variables);
         assert!(shown.contains("healthy") && !shown.contains('\u{1b}'), "{variables:?}: {shown:?}");
     }
-    let mut piped = home.command(NOWHERE);
-    let run = home.finish(piped.args(["status", "--offline"]).env("TERM", "xterm"));
+    let run = home.run_with(&[("TERM", "xterm")], NOWHERE, &["status", "--offline"]);
     assert!(!run.stdout.contains('\u{1b}'), "{run:?}");
 }
 
@@ -246,18 +244,17 @@ fn a_period_that_the_server_caps_is_wrong_before_and_after_a_renewal() {
 fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
     let server = server();
     let home = renewed(&server);
-    fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
+    home.chmod(0o640);
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["loose_mode"]);
     assert_eq!(home.mode(".vault-token"), 0o640, "looking must not tighten");
     let (message, remedy) = problem(&status, "loose_mode");
     assert_eq!(message, "~/.vault-token has mode 0640, which lets others at the token");
     assert_eq!(remedy, format!("chmod 600 {}", home.token_file().display()));
-    fs::set_permissions(home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
+    home.chmod(0o600);
     for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
-        let mut command = home.command(server.address());
-        let status =
-            home.finish(command.args(["status", "--json"]).env(name, "x")).expect(1).quiet().object();
+        let run = home.run_with(&[(name, "x")], server.address(), &["status", "--json"]).expect(1);
+        let status = run.quiet().object();
         assert_eq!(problems(&status, "wrong"), ["shadowed"]);
         assert!(problem(&status, "shadowed").1.starts_with(&format!("unset {name}")));
     }
@@ -368,10 +365,8 @@ fn where_no_pass_is_known_to_have_run_that_is_wrong_whatever_the_log_of_all_prof
     let status = look(&home, server.address(), &[]);
     assert_eq!(problems(&status, "wrong"), ["never_run"]);
     assert_eq!((&status["last_pass"], &status["last_line"]), (&Value::Null, &Value::Null));
-    fs::create_dir_all(home.path().join(".local/state")).unwrap();
     let line = format!("2026-11-22T00:03:11+00:00 {RENEWED}");
-    let log = format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n");
-    fs::write(home.path().join(LOG), log).unwrap();
+    home.write(LOG, format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n"));
     let status = look(&home, server.address(), &[]);
     assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec!["never_run"], &json!(line)));
 }
@@ -456,10 +451,9 @@ fn commands_name_the_configuration_they_are_for() {
     let server = server();
     let home = renewed(&server);
     home.put(&server.admin_login().token);
-    let config = home.path().join("work.toml");
-    fs::write(&config, "").unwrap();
-    let status = look(&home, server.address(), &["--config", config.to_str().unwrap()]);
-    assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew --config {}", config.display()));
+    let config = home.write("work.toml", "");
+    let status = look(&home, server.address(), &["--config", &config]);
+    assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew --config {config}"));
     assert_eq!(status["timer"]["unit"], Value::Null, "no unit looks for a file there");
     // Without its flags a command would ask another server, or be somebody else's.
     let flags = ["--address", server.address(), "--display-name", "x", "--policy", "vault-admin"];
@@ -545,10 +539,8 @@ fn offline_a_token_file_that_cannot_be_one_is_wrong() {
     assert_eq!(problems(&look(&home, NOWHERE, &["--offline"]), "wrong"), ["token_file"]);
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
-    let run = home.command(NOWHERE).args(["status", "--offline", "--json"]).output().unwrap();
-    let status: Value = serde_json::from_slice(&run.stdout).expect("JSON");
-    assert_eq!(problems(&status, "wrong"), ["token_file"]);
+    home.chmod(0o700);
+    assert_eq!(problems(&look(&home, NOWHERE, &["--offline"]), "wrong"), ["token_file"]);
 }
 
 #[test]
@@ -558,9 +550,9 @@ fn a_server_that_falls_silent_is_waited_for_once() {
     let silent = Scripted::in_front_of(server.address(), |request, _| {
         (!request.path.contains("lookup-self")).then_some(Reply::Hang)
     });
-    let mut command = home.command(silent.address());
-    command.args(["status", "--json"]).env("VAULT_CLIENT_TIMEOUT", "1s").env("VTR_RETRY_FOR", "0s");
-    let status = home.finish(&mut command).expect(0).quiet().object();
+    let variables = [("VAULT_CLIENT_TIMEOUT", "1s"), ("VTR_RETRY_FOR", "0s")];
+    let run = home.run_with(&variables, silent.address(), &["status", "--json"]).expect(0);
+    let status = run.quiet().object();
     assert_eq!(problems(&status, "note"), ["policy_unreadable"]);
     assert_eq!(silent.requests().len(), 2, "one lookup, one silence");
 }

@@ -1,19 +1,17 @@
 //! Certificates: the right ones, the wrong ones, and those that would make the TLS library panic.
 
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests write and move files as they like")]
 
 mod support;
 
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use support::certificates::{Authority, Pair};
-use support::sandbox::{Run, Sandbox};
+use support::sandbox::Sandbox;
 use support::scripted::{Reply, Scripted};
 use support::{FILE_TOKEN, RENEWED, healthy};
 
@@ -23,35 +21,14 @@ fn serve(pair: &Pair, clients: Option<&Authority>) -> Scripted {
     Scripted::start_tls(pair.server(clients), |request, _| healthy(request))
 }
 
-/// A home with files to name in the environment.
-struct Client(Sandbox);
-
-impl Client {
-    fn new() -> Self {
-        Self(Sandbox::holding(FILE_TOKEN))
-    }
-
-    fn file(&self, name: &str, contents: &str) -> String {
-        let path: PathBuf = self.0.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, contents).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    #[track_caller]
-    fn run(&self, address: &str, variables: &[(&str, &str)]) -> Run {
-        self.0.finish(self.0.command(address).envs(variables.iter().copied()))
-    }
-}
-
 #[test]
 fn an_authority_of_ones_own_is_trusted_however_it_is_named() {
-    let (authority, client) = (Authority::new(), Client::new());
+    let (authority, home) = (Authority::new(), Sandbox::holding(FILE_TOKEN));
     let server = serve(&authority.sign(&["127.0.0.1"]), None);
     let pem = authority.pem();
-    let file = client.file("ca.pem", &format!("a comment\n{}{pem}", Authority::new().pem()));
-    client.file("authorities/deeper/ca.pem", &pem);
-    let directory = client.0.path().join("authorities");
+    let file = home.write("ca.pem", format!("a comment\n{}{pem}", Authority::new().pem()));
+    home.write("authorities/deeper/ca.pem", &pem);
+    let directory = home.path().join("authorities");
     for variable in [
         ("VAULT_CACERT", file.as_str()),
         ("BAO_CACERT", &file),
@@ -60,22 +37,22 @@ fn an_authority_of_ones_own_is_trusted_however_it_is_named() {
         // Without a setting of ours, the system's store, whose place this variable names.
         ("SSL_CERT_FILE", &file),
     ] {
-        let run = client.run(server.address(), &[variable]).expect(0);
+        let run = home.run_with(&[variable], server.address(), &[]).expect(0);
         assert_eq!((run.said(), run.stderr.as_str()), (RENEWED, ""), "{variable:?}");
     }
 }
 
 #[test]
 fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
-    let (authority, client) = (Authority::new(), Client::new());
-    let file = client.file("ca.pem", &authority.pem());
+    let (authority, home) = (Authority::new(), Sandbox::holding(FILE_TOKEN));
+    let file = home.write("ca.pem", authority.pem());
     let ca = ("VAULT_CACERT", file.as_str());
 
     // The last one bears the name of the authority that is trusted, as one does that was made anew.
     for name in ["a stranger", "an authority"] {
         let stranger = serve(&Authority::named(name).sign(&["127.0.0.1"]), None);
         for variables in [&[ca][..], &[]] {
-            let run = client.run(stranger.address(), variables).expect(1);
+            let run = home.run_with(variables, stranger.address(), &[]).expect(1);
             assert_eq!(
                 run.complaint(),
                 format!(
@@ -88,11 +65,12 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     }
 
     let renamed = serve(&authority.sign(&["vault.example.org"]), None);
-    let run = client.run(renamed.address(), &[ca]).expect(1);
+    let run = home.run_with(&[ca], renamed.address(), &[]).expect(1);
     assert!(run.complaint().ends_with("TLS: the certificate is not for this name"), "{run:?}");
     assert!(run.hints()[0].contains("VAULT_TLS_SERVER_NAME"), "{run:?}");
-    let named =
-        client.run(renamed.address(), &[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")]).expect(0);
+    let named = home
+        .run_with(&[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")], renamed.address(), &[])
+        .expect(0);
     assert_eq!(named.said(), RENEWED);
 
     // What `openssl req -x509` makes: a self-signed authority in the place of a server's certificate.
@@ -100,9 +78,9 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = parameters.self_signed(&key).unwrap().pem();
-    let itself = client.file("self.pem", &certificate);
+    let itself = home.write("self.pem", &certificate);
     let server = serve(&Pair { certificate, key: key.serialize_pem() }, None);
-    let run = client.run(server.address(), &[("VAULT_CACERT", &itself)]).expect(1);
+    let run = home.run_with(&[("VAULT_CACERT", &itself)], server.address(), &[]).expect(1);
     assert!(
         run.complaint().ends_with("TLS: the certificate is an authority's (CA:TRUE), and no server's"),
         "{run:?}"
@@ -112,47 +90,47 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
 
 #[test]
 fn the_check_can_be_switched_off_with_a_warning() {
-    let client = Client::new();
+    let home = Sandbox::holding(FILE_TOKEN);
     let server = serve(&Authority::new().sign(&["elsewhere"]), None);
-    let run = client.run(server.address(), &[("VAULT_SKIP_VERIFY", "true")]).expect(0);
+    let run = home.run_with(&[("VAULT_SKIP_VERIFY", "true")], server.address(), &[]).expect(0);
     assert_eq!(run.complaint(), "WARN: VAULT_SKIP_VERIFY is set: the server's certificate is not verified");
     assert_eq!(run.said(), RENEWED);
 }
 
 #[test]
 fn a_client_certificate_is_shown_where_it_is_asked_for() {
-    let (authority, clients, client) = (Authority::new(), Authority::new(), Client::new());
+    let (authority, clients, home) = (Authority::new(), Authority::new(), Sandbox::holding(FILE_TOKEN));
     let server = serve(&authority.sign(&["127.0.0.1"]), Some(&clients));
     let pair = clients.sign(&["wizard"]);
-    let ca = client.file("ca.pem", &authority.pem());
-    let certificate = client.file("client.pem", &pair.certificate);
-    let key = client.file("client.key", &pair.key);
+    let ca = home.write("ca.pem", authority.pem());
+    let certificate = home.write("client.pem", &pair.certificate);
+    let key = home.write("client.key", &pair.key);
     let ca = ("VAULT_CACERT", ca.as_str());
     let with = [ca, ("VAULT_CLIENT_CERT", certificate.as_str()), ("VAULT_CLIENT_KEY", key.as_str())];
-    assert_eq!(client.run(server.address(), &with).expect(0).said(), RENEWED);
-    let run = client.run(server.address(), &[ca]).expect(1);
+    assert_eq!(home.run_with(&with, server.address(), &[]).expect(0).said(), RENEWED);
+    let run = home.run_with(&[ca], server.address(), &[]).expect(1);
     assert!(run.complaint().contains(": TLS: "), "{run:?}");
     assert!(!run.stderr.contains("denied"), "{run:?}");
 }
 
 #[test]
 fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics() {
-    let (authority, client) = (Authority::new(), Client::new());
+    let (authority, home) = (Authority::new(), Sandbox::holding(FILE_TOKEN));
     let (one, other) = (authority.sign(&["a"]), authority.sign(&["b"]));
-    let certificate = client.file("one.pem", &one.certificate);
-    let wrong_key = client.file("other.key", &other.key);
-    let empty = client.file("empty.pem", "");
+    let certificate = home.write("one.pem", &one.certificate);
+    let wrong_key = home.write("other.key", &other.key);
+    let empty = home.write("empty.pem", "");
     let junk =
-        client.file("junk.pem", "-----BEGIN CERTIFICATE-----\nSSBhbSBub3QgREVS\n-----END CERTIFICATE-----\n");
-    let encrypted = client.file(
+        home.write("junk.pem", "-----BEGIN CERTIFICATE-----\nSSBhbSBub3QgREVS\n-----END CERTIFICATE-----\n");
+    let encrypted = home.write(
         "encrypted.key",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
     );
-    let old = client.file(
+    let old = home.write(
         "old.key",
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n",
     );
-    let directory = client.0.path().join("nothing");
+    let directory = home.path().join("nothing");
     fs::create_dir(&directory).unwrap();
     let pair = |certificate: &str, key: &str| {
         vec![("VAULT_CLIENT_CERT", certificate.to_owned()), ("VAULT_CLIENT_KEY", key.to_owned())]
@@ -171,7 +149,7 @@ fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics()
     ] {
         let variables: Vec<(&str, &str)> =
             variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let run = client.run("https://127.0.0.1:1", &variables).expect(2);
+        let run = home.run_with(&variables, "https://127.0.0.1:1", &[]).expect(2);
         assert!(run.stderr.contains(reason), "{reason}: {run:?}");
         assert!(!run.stderr.contains("panicked"), "{run:?}");
         assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
@@ -190,9 +168,9 @@ fn https_to_a_plain_port_is_recognised() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n400 Bad Request");
         }
     });
-    let client = Client::new();
-    let run = client.run(&go, &[]).expect(1);
+    let home = Sandbox::holding(FILE_TOKEN);
+    let run = home.run(&go, &[]).expect(1);
     assert_eq!(run.complaint(), format!("FAIL: token lookup: {go}: TLS: the server does not speak TLS"));
     assert_eq!(run.hints(), ["if the server has no TLS, its address begins with http://"]);
-    assert_eq!(client.run(&address, &[]).status, 1);
+    assert_eq!(home.run(&address, &[]).status, 1);
 }

@@ -77,6 +77,19 @@ impl Sandbox {
         self.guard(token);
     }
 
+    /// Gives the token file this mode.
+    pub fn chmod(&self, mode: u32) {
+        fs::set_permissions(self.token_file(), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes another file of the home, with the folders it needs. Its path.
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, contents).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
     /// From now on every run is checked not to let this text out.
     pub fn guard(&self, secret: &str) {
         if !secret.is_empty() {
@@ -257,7 +270,13 @@ impl Sandbox {
     /// Runs the program.
     #[track_caller]
     pub fn run(&self, address: &str, arguments: &[&str]) -> Run {
-        self.finish(self.command(address).args(arguments))
+        self.run_with(&[], address, arguments)
+    }
+
+    /// Runs the program with these variables, too.
+    #[track_caller]
+    pub fn run_with(&self, variables: &[(&str, &str)], address: &str, arguments: &[&str]) -> Run {
+        self.finish(self.command(address).envs(variables.iter().copied()).args(arguments))
     }
 
     /// Runs a prepared command, and checks what must be true of every run: it ended by itself, let no secret
