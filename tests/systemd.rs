@@ -129,7 +129,7 @@ impl World {
     /// The last pass of the unit ended well, in the program and not in the manager's preparations.
     #[track_caller]
     fn assert_succeeded(&self, unit: &str) {
-        let state = ["Result", "ExecMainStatus", "ActiveState"].map(|name| self.user.property(unit, name));
+        let state = self.user.properties(unit, ["Result", "ExecMainStatus", "ActiveState"]);
         assert_eq!(state, ["success", "0", "inactive"], "{unit}{}", self.user.report());
     }
 }
@@ -287,7 +287,7 @@ fn a_weak_clobber_leaves_the_unit_failed_until_somebody_logs_in() {
     let started = world.user.systemctl(["start", SERVICE]);
 
     assert!(!started.status.success(), "the start of a pass that fails has to fail");
-    let state = ["Result", "ExecMainStatus", "ActiveState"].map(|name| world.user.property(SERVICE, name));
+    let state = world.user.properties(SERVICE, ["Result", "ExecMainStatus", "ActiveState"]);
     assert_eq!(state, ["exit-code", "1", "failed"], "{}", world.user.report());
     let failed = world.user.must_systemctl(["list-units", "--failed", "--plain", "--no-legend"]);
     assert!(failed.contains(SERVICE), "not among the failed units: {failed}");
@@ -405,18 +405,7 @@ fn the_template_differs_from_the_service_in_names_only() {
 fn systemd_has_nothing_to_say_against_the_units() {
     let world = World::installed();
     for unit in [SERVICE, TIMER, PATH_UNIT, "vault-token-renew@.service", "vault-token-renew@.timer"] {
-        let verify = world
-            .user
-            .command("systemd-analyze")
-            .args(["--user", "verify"])
-            .arg(world.user.path(&format!(".config/systemd/user/{unit}")))
-            .output()
-            .expect("systemd-analyze");
-        assert!(
-            verify.status.success() && verify.stdout.is_empty() && verify.stderr.is_empty(),
-            "{}",
-            text(&verify)
-        );
+        world.user.check_verified(&world.user.path(&format!(".config/systemd/user/{unit}")));
     }
     for unit in [SERVICE, "vault-token-renew@work.service"] {
         let security = world
@@ -455,13 +444,7 @@ fn the_failure_unit_tells_the_user_which_unit_failed_and_why_or_fails_itself() {
         assert!(shipped.contains(&format!("\n#   {line}\n")), "{line:?} is not in the comment of the unit");
         assert!(documented.contains(&format!("\n{line}\n")), "{line:?} is not in docs/monitoring.md");
     }
-    let verify = user
-        .command("systemd-analyze")
-        .args(["--user", "verify"])
-        .arg(user.path(&format!(".config/systemd/user/{}", failure_unit_of(SERVICE))))
-        .output()
-        .expect("systemd-analyze");
-    assert!(verify.status.success() && verify.stderr.is_empty(), "{}", text(&verify));
+    user.check_verified(&user.path(&format!(".config/systemd/user/{}", failure_unit_of(SERVICE))));
 
     // A machine with mail: what is handed over is kept. No desktop, whatever this machine has.
     user.write("bin/sendmail", 0o755, "#!/bin/sh\n{ echo \"arguments: $*\"; cat; } >>~/mail\n");
@@ -520,7 +503,7 @@ fn the_failure_unit_tells_the_user_which_unit_failed_and_why_or_fails_itself() {
     user.write("bin/sendmail", 0o755, "#!/bin/sh\nexit 75\n");
     world.weak_login();
     let errors = told_in("errors", SERVICE);
-    let state = ["Result", "ActiveState"].map(|name| user.property(&failure_unit_of(SERVICE), name));
+    let state = user.properties(&failure_unit_of(SERVICE), ["Result", "ActiveState"]);
     assert_eq!(state, ["exit-code", "failed"], "{}", user.report());
     assert!(
         errors.contains(&format!("<2>neither sendmail nor notify-send could tell {name} that")),
@@ -892,7 +875,7 @@ fn assert_installed(user: &UserManager) {
         assert_eq!(user.read(&place), source(&format!("docs/{document}")), "{place}");
     }
     assert_eq!(Path::new(&man_page(user)), user.path(".local/share/man/man1/vault-token-renew.1"));
-    let state = ["ActiveState", "UnitFileState"].map(|name| user.property(TIMER, name));
+    let state = user.properties(TIMER, ["ActiveState", "UnitFileState"]);
     assert_eq!(state, ["active", "enabled"], "{}", user.report());
 }
 
@@ -1026,14 +1009,7 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     let mut units = Vec::new();
     for entry in fs::read_dir(sources).expect("the units").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let mut verify = user.command("systemd-analyze");
-        let verify =
-            verify.args(["--user", "verify"]).arg(folder.join(&name)).output().expect("systemd-analyze");
-        assert!(
-            verify.status.success() && verify.stdout.is_empty() && verify.stderr.is_empty(),
-            "{}",
-            text(&verify)
-        );
+        user.check_verified(&folder.join(&name));
         let unit = fs::read_to_string(folder.join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let expected = fs::read_to_string(entry.path())
             .expect("a unit")
@@ -1075,11 +1051,11 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     }
     user.must_systemctl(["daemon-reload"]);
     for unit in [TIMER, PATH_UNIT] {
-        let state = ["ActiveState", "UnitFileState"].map(|name| user.property(unit, name));
+        let state = user.properties(unit, ["ActiveState", "UnitFileState"]);
         assert_eq!(state, ["inactive", "disabled"], "{unit}");
     }
     for unit in [SERVICE, "vault-token-renew@work.service"] {
-        let [file, command] = ["FragmentPath", "ExecStart"].map(|name| user.property(unit, name));
+        let [file, command] = user.properties(unit, ["FragmentPath", "ExecStart"]);
         assert!(file.starts_with("/usr/lib/systemd/user/"), "{unit}: {file}");
         assert!(command.contains("path=/usr/bin/vault-token-renew ;"), "{unit}: {command}");
     }
@@ -1092,7 +1068,7 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
 
     // What the documentation says to do.
     user.must_systemctl(["enable", "--now", TIMER]);
-    let state = ["ActiveState", "UnitFileState"].map(|name| user.property(TIMER, name));
+    let state = user.properties(TIMER, ["ActiveState", "UnitFileState"]);
     assert_eq!(state, ["active", "enabled"], "{}", user.report());
     user.must_systemctl(["disable", "--now", TIMER]);
 

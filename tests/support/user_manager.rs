@@ -214,6 +214,21 @@ impl UserManager {
         self.must_systemctl(["show", "--property", name, "--value", unit]).trim_end().to_owned()
     }
 
+    /// Several of them, in this order.
+    #[track_caller]
+    pub fn properties<const N: usize>(&self, unit: &str, names: [&str; N]) -> [String; N] {
+        names.map(|name| self.property(unit, name))
+    }
+
+    /// Checks that `systemd-analyze verify` has nothing to say against a unit in this place.
+    #[track_caller]
+    pub fn check_verified(&self, unit: &Path) {
+        let verify = self.command("systemd-analyze").args(["--user", "verify"]).arg(unit).output();
+        let verify = verify.expect("systemd-analyze");
+        let quiet = verify.stdout.is_empty() && verify.stderr.is_empty();
+        assert!(verify.status.success() && quiet, "{}: {}", unit.display(), text(&verify));
+    }
+
     /// Writes a file of the user with this mode, by a rename, as a login does with the token. Missing folders are made.
     #[track_caller]
     pub fn write(&self, below_home: &str, mode: u32, content: impl AsRef<[u8]>) {
