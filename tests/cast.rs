@@ -82,7 +82,7 @@ fn what_a_person_minted_is_not_taken_for_a_heal() {
     }
     home.put(&server.admin_login().token);
     assert!(complaint(|| server.check_ours(&home)).contains("its display_name is \"userpass-admin\""));
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     server.check_healed(&home);
     let other = server.recognise_minted(&home.token(), "emo").expect_err("somebody else's");
     assert!(other.starts_with("the program did not mint it for emo: {"), "{other}");
@@ -93,7 +93,7 @@ fn what_a_person_minted_is_not_taken_for_a_heal() {
 fn a_loose_mode_and_a_leftover_are_seen_after_a_heal() {
     let server = server();
     let home = Sandbox::holding(&server.admin_login().token);
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     for mode in [0o640, 0o604, 0o700, 0o400] {
         home.chmod(mode);
         assert!(complaint(|| server.check_ours(&home)).starts_with("assertion `left == right` failed"));

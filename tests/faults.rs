@@ -42,9 +42,14 @@ fn home() -> Sandbox {
 
 /// Runs with a request time-out of one second and this retry budget.
 #[track_caller]
-fn run(home: &Sandbox, address: &str, retry_for: &str, variables: &[(&str, &str)]) -> Run {
+fn run(
+    home: &Sandbox,
+    server: &(impl AsRef<str> + ?Sized),
+    retry_for: &str,
+    variables: &[(&str, &str)],
+) -> Run {
     let patience = [("VAULT_CLIENT_TIMEOUT", "1s"), ("VTR_RETRY_FOR", retry_for)];
-    home.run_with(&[&patience, variables].concat(), address, &["--detailed-exitcode"])
+    home.run_with(&[&patience, variables].concat(), server, &["--detailed-exitcode"])
 }
 
 #[test]
@@ -62,7 +67,7 @@ fn a_server_that_does_not_answer_in_time_or_in_full_is_an_outage() {
         let what = format!("{reply:?}").chars().take(60).collect::<String>();
         let server = Scripted::start(move |_, _| reply.clone());
         let (home, start) = (home(), Instant::now());
-        let run = run(&home, server.address(), "0s", &[]).expect(75);
+        let run = run(&home, &server, "0s", &[]).expect(75);
         assert_eq!(run.complaint(), format!("FAIL: token lookup: {}: {reason}", server.address()), "{what}");
         assert!(start.elapsed() < Duration::from_secs(10), "{what}");
         assert_eq!(home.token(), FILE_TOKEN);
@@ -82,7 +87,7 @@ fn an_outage_that_passes_within_the_budget_is_ridden_out() {
         let server =
             Scripted::start(move |request, number| if number < 2 { reply.clone() } else { healthy(request) });
         let home = home();
-        assert_eq!(run(&home, server.address(), "20s", &[]).expect(10).said(), RENEWED);
+        assert_eq!(run(&home, &server, "20s", &[]).expect(10).said(), RENEWED);
         assert_eq!(server.count("auth/token/lookup-self"), 3);
     }
 }
@@ -91,7 +96,7 @@ fn an_outage_that_passes_within_the_budget_is_ridden_out() {
 fn an_outage_that_lasts_is_not_hammered_and_ends_with_the_budget() {
     let server = Scripted::start(|_, _| Reply::Json(500, r#"{"errors":["broken"]}"#.to_owned()));
     let (home, start) = (home(), Instant::now());
-    let run = run(&home, server.address(), "3s", &[]).expect(75);
+    let run = run(&home, &server, "3s", &[]).expect(75);
     assert!(run.complaint().ends_with("500: broken"), "{run:?}");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     let requests = server.requests().len();
@@ -106,7 +111,7 @@ fn what_the_server_asks_to_wait_is_waited_or_given_up_on_at_once() {
     let long = wait("3600");
     let server = Scripted::start(move |_, _| long.clone());
     let start = Instant::now();
-    run(&home(), server.address(), "20s", &[]).expect(75);
+    run(&home(), &server, "20s", &[]).expect(75);
     assert_eq!(server.requests().len(), 1);
     assert!(start.elapsed() < Duration::from_secs(5));
 
@@ -114,17 +119,17 @@ fn what_the_server_asks_to_wait_is_waited_or_given_up_on_at_once() {
     let server =
         Scripted::start(move |request, number| if number == 0 { short.clone() } else { healthy(request) });
     let start = Instant::now();
-    run(&home(), server.address(), "20s", &[]).expect(10);
+    run(&home(), &server, "20s", &[]).expect(10);
     assert!(start.elapsed() >= Duration::from_secs(2));
 }
 
 #[test]
 fn a_denial_is_not_retried() {
     let server = Scripted::start(|_, _| Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned()));
-    run(&home(), server.address(), "20s", &[]).expect(4);
+    run(&home(), &server, "20s", &[]).expect(4);
     assert_eq!(server.requests().len(), 1);
     let server = Scripted::start(|_, _| Reply::Json(501, r#"{"errors":["not here"]}"#.to_owned()));
-    run(&home(), server.address(), "20s", &[]).expect(1);
+    run(&home(), &server, "20s", &[]).expect(1);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -138,7 +143,7 @@ fn a_mint_whose_answer_is_lost_is_not_repeated() {
             _ => healing(request),
         });
         let home = home();
-        let run = run(&home, server.address(), "10s", &[]).expect(75);
+        let run = run(&home, &server, "10s", &[]).expect(75);
         assert!(run.complaint().starts_with("FAIL: mint: "), "{run:?}");
         assert!(run.complaint().ends_with("for a sweep that walks to find"), "{run:?}");
         assert_eq!(server.count("auth/token/create"), 1);
@@ -153,7 +158,7 @@ fn a_mint_has_a_connection_of_its_own() {
     // not be repeated, and so the heal would fail, night after night.
     let server = Scripted::start(|request, _| healing(request));
     let home = home();
-    run(&home, server.address(), "0s", &[]).expect(11);
+    run(&home, &server, "0s", &[]).expect(11);
     let requests = server.requests();
     let (mints, others): (Vec<&Request>, Vec<&Request>) =
         requests.iter().partition(|request| request.call() == "auth/token/create");
@@ -169,7 +174,7 @@ fn an_outage_after_the_mint_revokes_what_was_minted() {
         _ => healing(request),
     });
     let home = home();
-    let run = run(&home, server.address(), "0s", &[]).expect(75);
+    let run = run(&home, &server, "0s", &[]).expect(75);
     assert!(run.complaint().starts_with("FAIL: check of the minted token: token lookup: "), "{run:?}");
     assert_eq!(home.token(), FILE_TOKEN);
     let revoked: Vec<Request> =
@@ -187,7 +192,7 @@ fn a_standby_that_denies_what_was_just_minted_gets_a_moment() {
         _ => healing(request),
     });
     let home = home();
-    run(&home, server.address(), "0s", &[]).expect(11);
+    run(&home, &server, "0s", &[]).expect(11);
     assert_eq!(home.token(), NEW_TOKEN);
 }
 
@@ -204,7 +209,7 @@ fn a_denied_token_is_read_once_more_before_it_is_called_dead() {
         _ if request.call() == "auth/token/lookup-self" => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
         _ => healthy(request),
     });
-    assert_eq!(run(&home, server.address(), "0s", &[]).expect(10).said(), RENEWED);
+    assert_eq!(run(&home, &server, "0s", &[]).expect(10).said(), RENEWED);
 }
 
 #[test]
@@ -215,7 +220,7 @@ fn a_file_that_keeps_changing_is_given_up_on_after_three_times() {
         fs::write(&file, format!("s.another-{number}-0123456789")).unwrap();
         Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned())
     });
-    let run = run(&home, server.address(), "0s", &[]).expect(1);
+    let run = run(&home, &server, "0s", &[]).expect(1);
     let line = "FAIL: token file: ~/.vault-token: it keeps changing; something else writes it";
     assert_eq!(run.complaint(), line);
     assert_eq!(server.count("auth/token/lookup-self"), 3);
@@ -234,7 +239,7 @@ fn bad_news_about_a_token_that_is_no_longer_there_is_no_news() {
         (_, "auth/token/lookup-self") => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
         _ => healthy(request),
     });
-    let run = run(&home, server.address(), "0s", &[]).expect(10);
+    let run = run(&home, &server, "0s", &[]).expect(10);
     assert_eq!((run.said(), run.stderr.as_str()), (RENEWED, ""));
 }
 
@@ -249,7 +254,7 @@ fn a_mint_that_cannot_have_arrived_is_repeated() {
         redirect(307, &format!("{target}{}", request.path))
     });
     let home = home();
-    run(&home, standby.address(), "20s", &[]).expect(11);
+    run(&home, &standby, "20s", &[]).expect(11);
     assert_eq!(standby.count("auth/token/create"), 3);
     assert_eq!(server.count("auth/token/create"), 1);
 }
@@ -257,7 +262,7 @@ fn a_mint_that_cannot_have_arrived_is_repeated() {
 #[test]
 fn where_a_redirect_leads_nowhere_that_place_is_named() {
     let server = Scripted::start(|request, _| redirect(307, &format!("http://127.0.0.1:1{}", request.path)));
-    let run = run(&home(), server.address(), "0s", &[]).expect(75);
+    let run = run(&home(), &server, "0s", &[]).expect(75);
     assert_eq!(
         run.complaint(),
         format!(
@@ -282,13 +287,13 @@ fn a_token_as_long_as_a_token_file_may_hold_is_sent() {
             _ => healthy(request),
         }
     });
-    run(&home, server.address(), "0s", &[]).expect(10);
+    run(&home, &server, "0s", &[]).expect(10);
 }
 
 #[test]
 fn a_request_that_outlives_the_budget_is_not_repeated() {
     let server = Scripted::start(|_, _| Reply::Hang);
-    run(&home(), server.address(), "500ms", &[]).expect(75);
+    run(&home(), &server, "500ms", &[]).expect(75);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -296,7 +301,7 @@ fn a_request_that_outlives_the_budget_is_not_repeated() {
 fn a_body_without_end_is_not_read_to_the_end() {
     let body = format!(r#"{{"data":"{}"}}"#, "x".repeat(50_000_000));
     let server = Scripted::start(move |_, _| Reply::Json(200, body.clone()));
-    let run = run(&home(), server.address(), "0s", &[("VAULT_CLIENT_TIMEOUT", "20s")]).expect(1);
+    let run = run(&home(), &server, "0s", &[("VAULT_CLIENT_TIMEOUT", "20s")]).expect(1);
     assert!(run.complaint().ends_with("200: not an answer of Vault (far too long)"), "{run:?}");
 }
 
@@ -312,7 +317,7 @@ fn one_redirect_is_followed_with_method_body_and_headers() {
         let standby =
             Scripted::start(move |request, _| redirect(status, &format!("{target}{}", request.path)));
         let home = home();
-        run(&home, standby.address(), "0s", &[("VAULT_NAMESPACE", "team1")]).expect(11);
+        run(&home, &standby, "0s", &[("VAULT_NAMESPACE", "team1")]).expect(11);
         assert_eq!(home.token(), NEW_TOKEN);
         let (asked, done) = (standby.requests(), active.requests());
         assert_eq!(asked.len(), done.len());
@@ -333,14 +338,14 @@ fn a_relative_redirect_stays_with_the_server() {
         Some(path) => healthy(&Request { path: path.to_owned(), ..request.clone() }),
         None => redirect(307, &format!("/moved{}", request.path)),
     });
-    run(&home(), server.address(), "0s", &[]).expect(10);
+    run(&home(), &server, "0s", &[]).expect(10);
 }
 
 #[test]
 fn redirects_that_lead_in_a_circle_or_astray_end_at_once() {
     let circle = |request: &Request, _| redirect(307, &request.path);
     let server = Scripted::start(circle);
-    let run_ = run(&home(), server.address(), "5s", &[]).expect(1);
+    let run_ = run(&home(), &server, "5s", &[]).expect(1);
     assert!(run_.complaint().ends_with("307: a redirect after a redirect"), "{run_:?}");
     assert_eq!(server.requests().len(), 2);
 
@@ -358,13 +363,13 @@ fn redirects_that_lead_in_a_circle_or_astray_end_at_once() {
         ("", "a redirect to nowhere"),
     ] {
         let server = Scripted::start(move |_, _| redirect(307, location));
-        let run = run(&home(), server.address(), "5s", &[]).expect(1);
+        let run = run(&home(), &server, "5s", &[]).expect(1);
         assert!(run.complaint().ends_with(&format!("307: {reason}")), "{run:?}");
         assert_eq!(server.requests().len(), 1);
     }
     for status in [300, 303, 304] {
         let server = Scripted::start(move |_, _| redirect(status, "/v1/x"));
-        let run = run(&home(), server.address(), "5s", &[]).expect(1);
+        let run = run(&home(), &server, "5s", &[]).expect(1);
         assert!(run.complaint().ends_with(&format!("{status}: a redirect to nowhere")), "{run:?}");
     }
 }
@@ -372,7 +377,7 @@ fn redirects_that_lead_in_a_circle_or_astray_end_at_once() {
 #[test]
 fn redirects_can_be_forbidden() {
     let server = Scripted::start(|request, _| redirect(307, &format!("/moved{}", request.path)));
-    let run = run(&home(), server.address(), "0s", &[("BAO_DISABLE_REDIRECTS", "1")]).expect(1);
+    let run = run(&home(), &server, "0s", &[("BAO_DISABLE_REDIRECTS", "1")]).expect(1);
     assert!(run.complaint().ends_with("307: a redirect, and redirects are disabled"), "{run:?}");
     assert_eq!(server.requests().len(), 1);
 }
@@ -382,7 +387,7 @@ fn a_redirect_is_not_counted_as_a_second_mint() {
     let server = Scripted::start(|request, _| {
         if request.call() == "auth/token/create" { redirect(307, "/elsewhere") } else { healing(request) }
     });
-    run(&home(), server.address(), "5s", &[]).expect(1);
+    run(&home(), &server, "5s", &[]).expect(1);
     assert_eq!(server.count("auth/token/create"), 1);
     assert_eq!(server.count("/elsewhere"), 1);
 }
@@ -394,14 +399,13 @@ fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
     let address = proxy.address();
     let standard =
         [("HTTP_PROXY", address), ("http_proxy", address), ("HTTPS_PROXY", address), ("ALL_PROXY", address)];
-    run(&home(), server.address(), "0s", &standard).expect(10);
+    run(&home(), &server, "0s", &standard).expect(10);
     assert_eq!(proxy.requests().len(), 0);
 
-    let run_ =
-        run(&home(), server.address(), "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(75);
+    let run_ = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(75);
     assert!(run_.complaint().contains(": proxy: "), "{run_:?}");
     assert_eq!(run_.hints(), ["see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"]);
-    let dead = run(&home(), server.address(), "0s", &[("VAULT_PROXY_ADDR", "127.0.0.1:1")]).expect(75);
+    let dead = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", "127.0.0.1:1")]).expect(75);
     assert!(dead.complaint().ends_with(": proxy: connection refused"), "{dead:?}");
     let requests = proxy.requests();
     assert_eq!(requests.len(), 1);
@@ -416,7 +420,7 @@ fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
 fn plain_http_to_a_tls_port_is_recognised() {
     let go = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
     let server = Scripted::start(|_, _| Reply::Raw(go.to_vec()));
-    let run = run(&home(), server.address(), "0s", &[]).expect(1);
+    let run = run(&home(), &server, "0s", &[]).expect(1);
     assert!(
         run.complaint()
             .contains("400: not an answer of Vault (no content type, \"Client sent an HTTP request"),
@@ -435,7 +439,7 @@ fn a_failing_server_is_not_asked_about_every_accessor() {
         _ => healing(request),
     });
     let home = home();
-    let run = run(&home, server.address(), "1s", &[]).expect(11);
+    let run = run(&home, &server, "1s", &[]).expect(11);
     assert!(
         run.said().contains("accessor sweep cut short after 0 of 500 accessors: accessor lookup: "),
         "{run:?}"
@@ -477,7 +481,7 @@ impl Aftermath {
     #[track_caller]
     fn run(&self) -> (String, usize) {
         let before = self.server.requests().len();
-        let run = run(&self.home, self.server.address(), "0s", &[]);
+        let run = run(&self.home, &self.server, "0s", &[]);
         assert_eq!((run.status / 2, run.stderr.as_str()), (5, ""), "{run:?}");
         (run.said().to_owned(), self.server.requests().len() - before)
     }
@@ -570,9 +574,9 @@ fn what_a_lost_mint_left_is_swept_even_if_the_next_run_only_renews() {
         _ => healthy(request),
     });
     let home = home();
-    let first = run(&home, server.address(), "0s", &[]).expect(75);
+    let first = run(&home, &server, "0s", &[]).expect(75);
     assert!(first.stderr.contains("the server may hold a token of ours that nobody knows"), "{first:?}");
-    let second = run(&home, server.address(), "0s", &[]).expect(10);
+    let second = run(&home, &server, "0s", &[]).expect(10);
     assert!(second.said().ends_with("; resumed an earlier sweep (revoked 1 stale periodic token(s))"));
     assert!(server.requests().iter().any(|request| {
         request.call() == "auth/token/revoke-accessor" && request.body == r#"{"accessor":"twin"}"#
@@ -592,7 +596,7 @@ fn a_sweep_keeps_sixteen_lookups_under_way() {
         _ => healing(request),
     });
     let start = Instant::now();
-    run(&home(), server.address(), "0s", &[("VAULT_CLIENT_TIMEOUT", "20s")]).expect(11);
+    run(&home(), &server, "0s", &[("VAULT_CLIENT_TIMEOUT", "20s")]).expect(11);
     // One after the other it would take sixteen seconds.
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     assert_eq!(server.count("auth/token/lookup-accessor"), 161);
@@ -614,7 +618,7 @@ fn a_pipe_in_the_place_of_the_token_file_is_not_waited_for() {
 fn a_second_run_waits_for_the_first_and_says_so() {
     let server = Scripted::start(|request, _| healthy(request));
     let home = home();
-    run(&home, server.address(), "0s", &[]).expect(10);
+    run(&home, &server, "0s", &[]).expect(10);
     let lock = home.lock_file();
     let waiting = "WARN: another run is at work here; waiting for it to end";
     // A short wait is not worth a word.
@@ -626,7 +630,7 @@ fn a_second_run_waits_for_the_first_and_says_so() {
             held.unlock().unwrap();
         });
         let start = Instant::now();
-        let run = run(&home, server.address(), "0s", &[]).expect(10);
+        let run = run(&home, &server, "0s", &[]).expect(10);
         release.join().unwrap();
         assert!(start.elapsed() + Duration::from_millis(200) > Duration::from_secs(seconds));
         assert_eq!((run.said(), run.complaints()), (RENEWED, complaints));
@@ -647,7 +651,7 @@ fn closed_streams_do_not_end_a_renewal() {
 fn an_answer_that_could_not_be_written_is_no_success() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     for (arguments, status) in
         [(&["status"][..], 1), (&["status", "--json"], 1), (&["--dry-run"], 1), (&["--json"], 1), (&[], 0)]
     {

@@ -786,7 +786,7 @@ impl<'a> World<'a> {
         {
             // The first request waits here until the child can be reached.
             let mut victim = victim.lock().unwrap();
-            *victim = Some(self.home.start(gate.front.address(), &[]));
+            *victim = Some(self.home.start(&gate.front, &[]));
         }
         wait_until("the run has ended", || {
             victim.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
@@ -802,7 +802,7 @@ impl<'a> World<'a> {
     fn killed_after(&mut self, milliseconds: u64) {
         let before = self.view();
         let gate = Gate::new(&self.house.server, None);
-        let mut child = self.home.start(gate.front.address(), &[]);
+        let mut child = self.home.start(&gate.front, &[]);
         thread::sleep(Duration::from_millis(milliseconds));
         gate.kill(&mut child);
         let run = self.home.wait(child);
@@ -825,7 +825,7 @@ impl<'a> World<'a> {
             Some(if told { sealed() } else { Reply::Close })
         });
         let patience = if patient { "1s" } else { "0s" };
-        let child = self.home.start(front.address(), &[("VTR_RETRY_FOR", patience)]);
+        let child = self.home.start(&front, &[("VTR_RETRY_FOR", patience)]);
         let run = self.home.wait(child);
         if before.case == Case::Living(Kind::Strong) {
             let said = run.all();
@@ -859,7 +859,7 @@ impl<'a> World<'a> {
             }
             None
         });
-        let run = self.home.wait(self.home.start(front.address(), &[]));
+        let run = self.home.wait(self.home.start(&front, &[]));
         if !landed.load(Ordering::SeqCst) {
             self.check_disturbed(&before, &[run]);
             return;

@@ -51,7 +51,7 @@ impl Healing {
     #[track_caller]
     fn run_with(&self, variables: &[(&str, &str)], hook: &str, more: &[&str]) -> Run {
         let arguments = [&["--deploy-hook", hook], more].concat();
-        self.home.run_with(variables, self.server.address(), &arguments)
+        self.home.run_with(variables, &self.server, &arguments)
     }
 
     /// The heal stands, whatever became of the hook. What hooks write is in the home, too.
@@ -96,16 +96,16 @@ fn only_a_heal_runs_the_hook() {
     let server = server();
     let hook = ["--deploy-hook", "touch ran"];
     let home = Sandbox::holding(&server.mint_ours().token);
-    home.run(server.address(), &hook).expect(0);
-    home.run(server.address(), &["sweep", hook[0], hook[1]]).expect(0);
+    home.run(&server, &hook).expect(0);
+    home.run(&server, &["sweep", hook[0], hook[1]]).expect(0);
     home.put(&server.weak_login().token);
-    home.run(server.address(), &hook).expect(1);
+    home.run(&server, &hook).expect(1);
     home.put(&server.admin_login().token);
-    let dry = home.run(server.address(), &["--dry-run", hook[0], hook[1]]).expect(0);
+    let dry = home.run(&server, &["--dry-run", hook[0], hook[1]]).expect(0);
     assert!(dry.stdout.ends_with("\nwould run the deploy hook\n"), "{dry:?}");
     home.run(NOWHERE, &hook).expect(1);
     assert!(!home.path().join("ran").exists(), "the hook ran without a heal");
-    home.run(server.address(), &hook).expect(0);
+    home.run(&server, &hook).expect(0);
     assert!(home.path().join("ran").exists(), "the hook did not run after a heal");
 }
 
@@ -154,7 +154,7 @@ fn whoever_stops_the_program_stops_the_hook_and_the_report_still_comes() {
     let healing = Healing::new();
     let hook = "echo $$ > self.new && mv self.new self; sleep 60 >/dev/null 2>&1";
     let variables = [("VTR_DEPLOY_HOOK", hook), ("VTR_HOOK_TIMEOUT", "10m")];
-    let child = healing.home.start(healing.server.address(), &variables);
+    let child = healing.home.start(&healing.server, &variables);
     wait_until("the hook runs", || !healing.read("self").is_empty());
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
     assert!(killed.success());
@@ -227,11 +227,11 @@ fn a_hook_can_be_waited_for_where_children_are_left_to_nobody() {
 fn a_hook_that_a_killed_run_owes_is_run_by_the_next() {
     let healing = Healing::new();
     // The sweep, which comes after the replacement, never gets its list.
-    let stuck = Scripted::in_front_of(healing.server.address(), |request, _| {
+    let stuck = Scripted::in_front_of(&healing.server, |request, _| {
         request.path.contains("accessors").then_some(Reply::Hang)
     });
     let variables = [("VTR_DEPLOY_HOOK", "echo \"$VTR_EVENT $VTR_DISPLAY_NAME\" >> told")];
-    let mut child = healing.home.start(stuck.address(), &variables);
+    let mut child = healing.home.start(&stuck, &variables);
     wait_until("the sweep has begun", || {
         stuck.requests().iter().any(|request| request.path.contains("accessors"))
     });

@@ -27,7 +27,7 @@ fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
     let server = server();
     let home = Sandbox::holding(&server.admin_login().token);
     let stale = server.mint_ours();
-    let run = home.run(server.address(), &["--json"]).expect(0);
+    let run = home.run(&server, &["--json"]).expect(0);
     assert_eq!(run.stderr, "");
     let healed = run.object();
     assert_fields(
@@ -51,7 +51,7 @@ fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
     let end = healed["token"]["expires_at"].as_str().unwrap();
     assert!(end.ends_with('Z') && end.len() == 20, "{end}");
 
-    let renewed = home.run(server.address(), &["--json", "--detailed-exitcode"]).expect(10).object();
+    let renewed = home.run(&server, &["--json", "--detailed-exitcode"]).expect(10).object();
     assert_fields(&renewed, json!({"outcome": "renewed", "sweep": null}));
     assert_eq!(renewed["token"]["ttl"], PERIOD);
     assert_eq!(names(&renewed), names(&healed), "the names do not depend on the outcome");
@@ -61,7 +61,7 @@ fn a_pass_is_one_object_and_the_line_still_goes_to_the_log() {
 fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
     let server = server();
     let home = Sandbox::holding(&server.weak_login().token);
-    let run = home.run_with(&[("VAULT_TOKEN", "x")], server.address(), &["--json"]).expect(1);
+    let run = home.run_with(&[("VAULT_TOKEN", "x")], &server, &["--json"]).expect(1);
     let drift = run.object();
     assert_fields(&drift, json!({"outcome": "drift", "reason": "denied", "sweep": null}));
     assert_fields(&drift["token"], json!({"display_name": "userpass-woodpecker", "ours": false}));
@@ -76,10 +76,10 @@ fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
     assert_fields(&outage, json!({"outcome": "failed", "reason": "unreachable"}));
     assert!(outage["hint"].as_str().unwrap().contains("--address"), "{outage}");
     fs::remove_file(home.token_file()).unwrap();
-    let missing = home.run(server.address(), &["--json"]).expect(1).object();
+    let missing = home.run(&server, &["--json"]).expect(1).object();
     assert_fields(&missing, json!({"outcome": "failed", "reason": "token_file_missing", "token": null}));
     home.put("s.no-such-token-anywhere");
-    let dead = home.run(server.address(), &["--json"]).expect(1).object();
+    let dead = home.run(&server, &["--json"]).expect(1).object();
     assert_fields(&dead, json!({"outcome": "failed", "reason": "token_dead", "token": null}));
     assert_eq!(names(&dead), names(&drift));
 }
@@ -90,7 +90,7 @@ fn a_dry_run_and_a_sweep_are_objects_too() {
     let home = Sandbox::holding(&server.admin_login().token);
     let stale = server.mint_ours();
     let before = home.snapshot();
-    let foreseen = home.run(server.address(), &["--dry-run", "--json"]).expect(0).object();
+    let foreseen = home.run(&server, &["--dry-run", "--json"]).expect(0).object();
     assert_eq!(home.snapshot(), before);
     assert_fields(
         &foreseen,
@@ -102,16 +102,16 @@ fn a_dry_run_and_a_sweep_are_objects_too() {
     assert!(foreseen["message"].as_str().unwrap().contains("would mint"), "{foreseen}");
 
     home.put(&server.mint_ours().token);
-    let foreseen = home.run(server.address(), &["sweep", "--dry-run", "--json"]).expect(0).object();
+    let foreseen = home.run(&server, &["sweep", "--dry-run", "--json"]).expect(0).object();
     assert_fields(&foreseen, json!({"verb": "sweep", "dry_run": true, "outcome": "would_sweep"}));
-    let swept = home.run(server.address(), &["sweep", "--json"]).expect(0).object();
+    let swept = home.run(&server, &["sweep", "--json"]).expect(0).object();
     assert_fields(&swept, json!({"verb": "sweep", "dry_run": false, "outcome": "swept"}));
     assert_eq!(swept["sweep"]["revoked"], json!([stale.accessor]));
     assert_fields(&swept["token"], json!({"display_name": OUR_NAME, "ours": true}));
     assert_eq!(names(&swept), names(&foreseen));
 
     home.put(&server.weak_login().token);
-    let foreseen = home.run(server.address(), &["--dry-run", "--json"]).expect(1).object();
+    let foreseen = home.run(&server, &["--dry-run", "--json"]).expect(1).object();
     assert_fields(&foreseen, json!({"outcome": "would_drift", "reason": "denied"}));
 }
 

@@ -23,7 +23,7 @@ fn our_token_is_renewed_and_nothing_else_is_touched() {
     let stray = server.mint_ours();
     let home = Sandbox::holding(&kept.token);
     let before = home.snapshot();
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(run.said(), RENEWED);
     assert_eq!(run.stderr, "");
     assert_eq!(home.log(), run.stdout);
@@ -51,7 +51,7 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     let login = server.admin_login();
     let another_login = server.userpass_login("emo", &["reader"], &[]);
     let home = Sandbox::holding(&login.token);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.said(),
         "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (revoked 3 stale periodic token(s))"
@@ -77,7 +77,7 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     // The file holds the raw token, without a newline.
     assert!(!home.token().ends_with('\n'));
     // And the next run has nothing to do but renew.
-    let next = home.run(server.address(), &[]).expect(0);
+    let next = home.run(&server, &[]).expect(0);
     assert_eq!(next.said(), RENEWED);
 }
 
@@ -97,7 +97,7 @@ fn what_a_sweep_must_never_revoke_survives_it() {
     assert_eq!(server.lookup_accessor(&namesake).unwrap()["display_name"], OUR_NAME);
 
     let home = Sandbox::holding(&server.admin_login().token);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
     for accessor in [root.accessor, elsewhere.accessor, namesake] {
         assert!(server.lookup_accessor(&accessor).is_some());
@@ -111,7 +111,7 @@ fn a_weak_login_is_drift_and_nothing_changes() {
     let home = Sandbox::holding(&login.token);
     let before: BTreeSet<String> = server.accessors().into_iter().collect();
     let file = home.snapshot();
-    let run = home.run(server.address(), &[]).expect(1);
+    let run = home.run(&server, &[]).expect(1);
     assert_eq!(run.stdout, "");
     assert_eq!(
         run.complaint(),
@@ -120,7 +120,7 @@ fn a_weak_login_is_drift_and_nothing_changes() {
     assert_eq!(home.log(), run.stderr);
     assert_eq!(home.snapshot()[".vault-token"], file[".vault-token"]);
     assert_eq!(server.accessors().into_iter().collect::<BTreeSet<_>>(), before);
-    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 3);
+    assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, 3);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn tokens_that_vault_never_lets_mint_are_drift_however_mighty() {
         let token = server.mint_as_root(with(order, "no_parent", true)).token;
         for arguments in [&["--dry-run"][..], &[]] {
             let home = Sandbox::holding(&token);
-            let run = home.run(server.address(), arguments).expect(1);
+            let run = home.run(&server, arguments).expect(1);
             assert!(run.stderr.contains("heal denied"), "{run:?}");
         }
     }
@@ -145,20 +145,20 @@ fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
     let limited = |uses: u64| server.mint_as_root(with(ours(), "num_uses", uses));
     let token = limited(9);
     let home = Sandbox::holding(&token.token);
-    let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(5);
+    let dry = home.run(&server, &["--dry-run", "--detailed-exitcode"]).expect(5);
     assert!(dry.stderr.contains("which is dying: it may be used so many times only"), "{dry:?}");
-    let run = home.run(server.address(), &["--detailed-exitcode"]).expect(5);
+    let run = home.run(&server, &["--detailed-exitcode"]).expect(5);
     assert!(run.complaint().contains("(tokens with a limited number of uses cannot mint); "), "{run:?}");
     assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 7);
     // Nor does a sweep spend the rest, and take the denials that follow for tokens that are gone.
     server.mint_ours();
     for arguments in [&["sweep", "--detailed-exitcode"][..], &["sweep", "--dry-run", "--detailed-exitcode"]] {
-        home.run(server.address(), arguments).expect(5);
+        home.run(&server, arguments).expect(5);
     }
     assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 5);
 
     let home = Sandbox::holding(&limited(1).token);
-    let run = home.run(server.address(), &["--detailed-exitcode"]).expect(4);
+    let run = home.run(&server, &["--detailed-exitcode"]).expect(4);
     assert!(run.complaint().contains("so many times only, and this was the last; log in again"), "{run:?}");
 }
 
@@ -190,9 +190,9 @@ fn authority_on_either_mint_path_is_enough() {
         healer(&server, "vault-admin", path, SWEEPER);
         server.mint_ours();
         let home = Sandbox::holding(&server.admin_login().token);
-        let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+        let dry = home.run(&server, &["--dry-run"]).expect(0);
         assert!(dry.stdout.contains(&format!("the token may, on auth/token/{path}\n")), "{dry:?}");
-        let run = home.run(server.address(), &[]).expect(0);
+        let run = home.run(&server, &[]).expect(0);
         assert!(run.said().ends_with("(revoked 1 stale periodic token(s))"), "{path}: {run:?}");
         server.check_healed(&home);
     }
@@ -205,7 +205,7 @@ fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
     healer(&server, "vault-admin", "create", revoker);
     let stray = server.mint_ours();
     let home = Sandbox::holding(&server.admin_login().token);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.said(),
         "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (accessor sweep skipped (list denied))"
@@ -213,7 +213,7 @@ fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
     let first = server.accessor_in(&home);
 
     home.put(&server.admin_login().token);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert!(
         run.said().ends_with("(accessor sweep skipped (list denied); revoked 1 stale periodic token(s))"),
         "{run:?}"
@@ -226,23 +226,23 @@ fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
 fn the_ways_to_sweep_differ_in_what_they_look_at() {
     let server = server();
     let home = Sandbox::holding(&server.admin_login().token);
-    home.run(server.address(), &["--sweep=off"]).expect(0);
+    home.run(&server, &["--sweep=off"]).expect(0);
     let first = server.accessor_in(&home);
     let stray = server.mint_ours();
 
     home.put(&server.admin_login().token);
-    let run = home.run(server.address(), &["--sweep=off"]).expect(0);
+    let run = home.run(&server, &["--sweep=off"]).expect(0);
     assert!(run.said().ends_with("(accessor sweep off)"), "{run:?}");
     assert_eq!(server.named(OUR_NAME).len(), 3);
 
     home.put(&server.admin_login().token);
-    let run = home.run(server.address(), &["--sweep=remembered"]).expect(0);
+    let run = home.run(&server, &["--sweep=remembered"]).expect(0);
     assert!(run.said().ends_with("(revoked 2 stale periodic token(s))"), "{run:?}");
     assert!(server.lookup_accessor(&first).is_none());
     assert!(server.lookup_accessor(&stray.accessor).is_some());
 
     home.put(&server.admin_login().token);
-    let run = home.run(server.address(), &["--sweep=walk"]).expect(0);
+    let run = home.run(&server, &["--sweep=walk"]).expect(0);
     assert!(run.said().ends_with("(revoked 2 stale periodic token(s))"), "{run:?}");
     server.check_healed(&home);
 }
@@ -254,7 +254,7 @@ fn a_dead_token_needs_a_login_and_is_left_where_it_is() {
     server.revoke_accessor(&minted.accessor);
     for token in [minted.token.as_str(), "s.never-existed", "nonsense"] {
         let home = Sandbox::holding(token);
-        let run = home.run(server.address(), &[]).expect(1);
+        let run = home.run(&server, &[]).expect(1);
         assert_eq!(
             run.complaint(),
             format!(
@@ -263,7 +263,7 @@ fn a_dead_token_needs_a_login_and_is_left_where_it_is() {
             )
         );
         assert_eq!(home.token(), token);
-        assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 4);
+        assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, 4);
     }
 }
 
@@ -273,13 +273,13 @@ fn a_sealed_server_is_an_outage() {
     let minted = server.mint_ours();
     let home = Sandbox::holding(&minted.token);
     server.seal();
-    let run = home.run(server.address(), &[]).expect(1);
+    let run = home.run(&server, &[]).expect(1);
     assert_eq!(run.complaint(), format!("FAIL: token lookup: {}: 503: Vault is sealed", server.address()));
     assert_eq!(run.hints(), ["unseal the server; the token file is as it was"]);
-    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 75);
+    assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, 75);
     assert_eq!(home.token(), minted.token);
     server.unseal();
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
 }
 
 #[test]
@@ -310,18 +310,18 @@ fn what_is_no_token_file_fails_without_a_request_and_is_left_alone() {
         let home = Sandbox::new();
         fs::write(home.token_file(), contents).unwrap();
         home.chmod(0o600);
-        let run = home.run(server.address(), &[]).expect(1);
+        let run = home.run(&server, &[]).expect(1);
         assert_eq!(run.complaint(), format!("FAIL: token file: ~/.vault-token: {reason}"));
-        assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, status);
+        assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, status);
         assert_eq!(fs::read(home.token_file()).unwrap(), contents);
     }
     let home = Sandbox::new();
-    let run = home.run(server.address(), &[]).expect(1);
+    let run = home.run(&server, &[]).expect(1);
     assert_eq!(run.complaint(), "FAIL: token file: ~/.vault-token: no such file");
     assert_eq!(run.hints(), ["log in: vault login -method=oidc && vault-token-renew"]);
-    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 4);
+    assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, 4);
     fs::create_dir(home.token_file()).unwrap();
-    let run = home.run(server.address(), &[]).expect(1);
+    let run = home.run(&server, &[]).expect(1);
     assert_eq!(run.complaint(), "FAIL: token file: ~/.vault-token: not a regular file");
     assert_eq!(server.requests().len(), 0);
 }
@@ -331,7 +331,7 @@ fn a_loose_mode_is_tightened_with_a_warning() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
     home.chmod(0o644);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.complaint(),
         "WARN: ~/.vault-token had mode 0644, which lets others read the token; it is 0600 now"
@@ -353,8 +353,8 @@ fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
         let server = server();
         let dying = server.mint_as_root(order);
         let home = Sandbox::holding(&dying.token);
-        let dry = home.run(server.address(), &["--dry-run"]).expect(0);
-        let run = home.run(server.address(), &[]).expect(0);
+        let dry = home.run(&server, &["--dry-run"]).expect(0);
+        let run = home.run(&server, &[]).expect(0);
         assert!(run.complaints().iter().any(|line| line.contains(&format!("is dying: {why}"))), "{run:?}");
         assert_eq!(
             run.said(),
@@ -374,7 +374,7 @@ fn a_cap_of_the_server_below_the_period_is_outlived_with_a_warning() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
     server.cap_leases("24h");
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl=86400s)"));
     assert!(run.complaint().starts_with("WARN: the server warns: \"period of "), "{run:?}");
 }
@@ -386,7 +386,7 @@ fn a_dying_token_without_authority_tells_how_long_it_has() {
     let order = with(with(ours(), "renewable", false), "explicit_max_ttl", "1h");
     let home = Sandbox::holding(&server.mint_as_root(order).token);
     let token = home.token();
-    let run = home.run(server.address(), &[]).expect(1);
+    let run = home.run(&server, &[]).expect(1);
     let line = *run.complaints().last().unwrap();
     let (start, rest) = line.split_once("(403: permission denied); ").expect(line);
     assert_eq!(
@@ -399,7 +399,7 @@ fn a_dying_token_without_authority_tells_how_long_it_has() {
     assert!((3500..=3600).contains(&seconds.parse::<u64>().unwrap()), "{line}");
     assert_eq!(advice, "rotate it before they end: vault login -method=oidc && vault-token-renew");
     assert_eq!(home.token(), token);
-    assert_eq!(home.run(server.address(), &["--detailed-exitcode"]).status, 5);
+    assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, 5);
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
         // A loose mode must stay, too.
         home.chmod(0o640);
         let (files, tokens) = (home.snapshot(), everything());
-        let run = home.run(server.address(), arguments).expect(status);
+        let run = home.run(&server, arguments).expect(status);
         let said = run.all();
         for word in words {
             assert!(said.contains(word), "{word:?}: {said}");
@@ -472,11 +472,7 @@ fn a_dry_run_exits_in_detail_as_the_real_run_would() {
         ("s.dead".to_owned(), 4),
     ] {
         for arguments in [&["--dry-run", "--detailed-exitcode"][..], &["--detailed-exitcode"]] {
-            assert_eq!(
-                Sandbox::holding(&token).run(server.address(), arguments).status,
-                status,
-                "{arguments:?}"
-            );
+            assert_eq!(Sandbox::holding(&token).run(&server, arguments).status, status, "{arguments:?}");
         }
     }
 }
@@ -487,7 +483,7 @@ fn the_verb_sweep_revokes_strays_and_keeps_the_token_in_the_file() {
     let kept = server.mint_ours();
     let strays = [server.mint_ours(), server.mint_ours()];
     let home = Sandbox::holding(&kept.token);
-    let run = home.run(server.address(), &["sweep"]).expect(0);
+    let run = home.run(&server, &["sweep"]).expect(0);
     let (count, accessors) = run.said().split_once(": ").unwrap();
     assert_eq!(count, "OK revoked 2 stale periodic token(s)");
     for stray in &strays {
@@ -496,7 +492,7 @@ fn the_verb_sweep_revokes_strays_and_keeps_the_token_in_the_file() {
     }
     assert_eq!(server.named(OUR_NAME), [kept.accessor]);
     assert_eq!(
-        home.run(server.address(), &["sweep", "--detailed-exitcode"]).expect(0).said(),
+        home.run(&server, &["sweep", "--detailed-exitcode"]).expect(0).said(),
         "OK revoked 0 stale periodic token(s)"
     );
 }
@@ -506,13 +502,13 @@ fn the_verb_sweep_refuses_to_work_without_our_token() {
     let server = server();
     let stray = server.mint_ours();
     let home = Sandbox::holding(&server.admin_login().token);
-    let run = home.run(server.address(), &["sweep"]).expect(1);
+    let run = home.run(&server, &["sweep"]).expect(1);
     assert_eq!(
         run.complaint(),
         "FAIL: sweep: ~/.vault-token is dn=\"userpass-admin\", not our token; without ours to keep nothing is revoked"
     );
     assert!(server.lookup_accessor(&stray.accessor).is_some());
-    let run = home.run(server.address(), &["sweep", "--sweep=off"]).expect(2);
+    let run = home.run(&server, &["sweep", "--sweep=off"]).expect(2);
     assert!(run.stderr.contains("to sweep all the same: --sweep walk"), "{run:?}");
 }
 
@@ -521,7 +517,7 @@ fn the_verb_sweep_fails_where_it_may_not_list() {
     let server = server();
     healer(&server, "vault-admin", "create", "");
     let home = Sandbox::holding(&server.mint_ours().token);
-    let run = home.run(server.address(), &["sweep"]).expect(1);
+    let run = home.run(&server, &["sweep"]).expect(1);
     assert_eq!(run.complaint(), "FAIL: sweep: accessor sweep skipped (list denied)");
 }
 
@@ -531,21 +527,21 @@ fn an_interrupted_sweep_is_finished_by_the_next_pass() {
     let stray = server.mint_ours();
     let home = Sandbox::holding(&server.admin_login().token);
     let flaky = server.losing_the_list();
-    let run = home.run(flaky.address(), &[]).expect(0);
+    let run = home.run(&flaky, &[]).expect(0);
     assert!(
         run.said().contains("(revoked 0 stale periodic token(s); accessor sweep cut short after 0 of 0 accessors: accessor list: "),
         "{run:?}"
     );
     assert!(server.lookup_accessor(&stray.accessor).is_some());
-    let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+    let dry = home.run(&server, &["--dry-run"]).expect(0);
     assert!(dry.stdout.contains("would resume the sweep"), "{dry:?}");
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.said(),
         format!("{RENEWED}; resumed an earlier sweep (revoked 1 stale periodic token(s))")
     );
     server.check_healed(&home);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(run.said(), RENEWED, "the marker is gone");
 }
 
@@ -562,7 +558,7 @@ fn a_login_that_lands_during_a_heal_is_seen() {
             _ => server.userpass_login("weak", &["reader"], &[]),
         };
         let (file, token) = (home.token_file(), late.token.clone());
-        let during = Scripted::in_front_of(server.address(), move |request, _| {
+        let during = Scripted::in_front_of(&server, move |request, _| {
             // The first mint brings the login: it lands between lookup and swap.
             if request.call() == "auth/token/create" && fs::read_to_string(&file).unwrap() != token {
                 land(&file, &token);
@@ -570,7 +566,7 @@ fn a_login_that_lands_during_a_heal_is_seen() {
             None
         });
         home.guard(&late.token);
-        let run = home.run(during.address(), &[]).expect(status);
+        let run = home.run(&during, &[]).expect(status);
         assert!(run.all().contains(line), "{run:?}");
         assert!(server.lookup(&late.token).is_some(), "the late login must live");
         if second == "admin" {
@@ -581,7 +577,7 @@ fn a_login_that_lands_during_a_heal_is_seen() {
             // Nor is a sweep due that never began: a renewal that follows is nothing but that.
             let stray = server.mint_ours();
             home.put(&server.mint_ours().token);
-            let run = home.run(server.address(), &[]).expect(0);
+            let run = home.run(&server, &[]).expect(0);
             assert_eq!(run.said(), RENEWED);
             assert!(server.lookup_accessor(&stray.accessor).is_some());
         }
@@ -659,11 +655,11 @@ fn a_token_of_our_name_without_our_policy_is_a_leftover_after_the_heal_and_the_d
     server.write_policy("minter", r#"path "auth/token/*" { capabilities = ["update", "list", "sudo"] }"#);
     let former = server.mint_as_root(with(ours(), "policies", json!(["minter"])));
     let home = Sandbox::holding(&former.token);
-    let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+    let dry = home.run(&server, &["--dry-run"]).expect(0);
     assert!(dry.stdout.contains("holds a foreign token"), "{dry:?}");
     assert!(dry.stdout.contains("would revoke 1 stale periodic token(s): "), "{dry:?}");
     assert!(!dry.stdout.contains("alive"), "{dry:?}");
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert!(run.said().ends_with("(revoked 1 stale periodic token(s))"), "{run:?}");
     assert!(server.lookup(&former.token).is_none());
     server.check_healed(&home);
@@ -675,9 +671,9 @@ fn a_dry_run_that_may_not_ask_does_not_promise_a_heal() {
     let order = json!({ "policies": ["reader"], "no_default_policy": true, "no_parent": true });
     server.write_policy("reader", r#"path "auth/token/lookup-self" { capabilities = ["read"] }"#);
     let home = Sandbox::holding(&server.mint_as_root(order).token);
-    let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(1);
+    let dry = home.run(&server, &["--dry-run", "--detailed-exitcode"]).expect(1);
     assert!(dry.stderr.ends_with("; Vault does not tell whether the token may\n"), "{dry:?}");
-    assert!(home.run(server.address(), &[]).expect(1).complaint().starts_with("DRIFT"));
+    assert!(home.run(&server, &[]).expect(1).complaint().starts_with("DRIFT"));
     // Nor does it deny one.
     server.write_policy(
         "minter",
@@ -686,11 +682,11 @@ fn a_dry_run_that_may_not_ask_does_not_promise_a_heal() {
     );
     let order = json!({ "policies": ["minter"], "no_default_policy": true, "no_parent": true });
     let home = Sandbox::holding(&server.mint_as_root(order).token);
-    let dry = home.run(server.address(), &["--dry-run", "--json"]).expect(1);
+    let dry = home.run(&server, &["--dry-run", "--json"]).expect(1);
     assert!(dry.stdout.contains(r#""outcome":"would_try","reason":"not_told""#), "{dry:?}");
-    let status = home.run(server.address(), &["status"]).expect(1);
+    let status = home.run(&server, &["status"]).expect(1);
     assert!(status.stdout.contains("not your token\n   fix: vault-token-renew\n"), "{status:?}");
-    home.run(server.address(), &["--detailed-exitcode"]).expect(11);
+    home.run(&server, &["--detailed-exitcode"]).expect(11);
 }
 
 #[test]
@@ -703,29 +699,29 @@ fn a_dry_run_foresees_that_a_renewal_or_a_revocation_is_denied() {
     );
     let bare = with(with(ours(), "policies", json!(["vault-admin"])), "no_default_policy", true);
     let home = Sandbox::holding(&server.mint_as_root(bare).token);
-    let dry = home.run(server.address(), &["--dry-run", "--detailed-exitcode"]).expect(1);
+    let dry = home.run(&server, &["--dry-run", "--detailed-exitcode"]).expect(1);
     assert!(
         dry.stderr.contains("\nwould fail: the token may not renew itself (auth/token/renew-self"),
         "{dry:?}"
     );
-    let run = home.run(server.address(), &["--detailed-exitcode"]).expect(1);
+    let run = home.run(&server, &["--detailed-exitcode"]).expect(1);
     assert!(run.complaint().starts_with("FAIL: renewal: "), "{run:?}");
 
     server.write_policy("vault-admin", &SWEEPER.replace("revoke-accessor", "elsewhere"));
     let home = Sandbox::holding(&server.mint_ours().token);
     let stale = server.mint_ours();
-    let dry = home.run(server.address(), &["sweep", "--dry-run", "--json"]).expect(1);
+    let dry = home.run(&server, &["sweep", "--dry-run", "--json"]).expect(1);
     let foreseen = dry.object();
     let sweep = &foreseen["sweep"];
     assert_eq!(sweep["would_revoke"], json!([]), "{foreseen}");
     assert!(sweep["may_not_be_revoked"].as_array().unwrap().contains(&json!(stale.accessor)), "{foreseen}");
     assert_eq!(foreseen["token"]["display_name"], OUR_NAME);
-    let run = home.run(server.address(), &["sweep"]).expect(1);
+    let run = home.run(&server, &["sweep"]).expect(1);
     assert!(run.complaint().contains("may not be revoked (403: permission denied)"), "{run:?}");
     // The second look of the next run revokes nothing either, and has nothing to say.
-    let dry = home.run(server.address(), &["--dry-run"]).expect(0);
+    let dry = home.run(&server, &["--dry-run"]).expect(0);
     assert!(!dry.stdout.contains("would revoke"), "{dry:?}");
-    assert!(home.run(server.address(), &[]).expect(0).said() == RENEWED);
+    assert!(home.run(&server, &[]).expect(0).said() == RENEWED);
 }
 
 #[test]
@@ -736,7 +732,7 @@ fn a_token_whose_role_is_gone_is_dying() {
     let minted = server.as_root("POST", "auth/token/create/r1", Some(ours()));
     let home = Sandbox::holding(minted.json["auth"]["client_token"].as_str().unwrap());
     server.as_root("DELETE", "auth/token/roles/r1", None);
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert!(run.said().starts_with("HEALED: re-minted periodic token from dying"), "{run:?}");
     server.check_healed(&home);
 }
@@ -749,7 +745,7 @@ fn runs_that_keep_their_state_in_different_places_do_not_kill_each_others_token(
         home.put(&server.admin_login().token);
         let start = |place: &str| {
             let place = home.path().join(place);
-            home.start(server.address(), &[("XDG_STATE_HOME", place.to_str().unwrap())])
+            home.start(&server, &[("XDG_STATE_HOME", place.to_str().unwrap())])
         };
         for run in ["one", "two", "three"].map(start) {
             home.wait(run).expect(0);
@@ -764,13 +760,11 @@ fn a_sweep_that_is_due_waits_while_sweeps_are_switched_off() {
     let server = server();
     let home = Sandbox::holding(&server.admin_login().token);
     let flaky = server.losing_the_list();
-    home.run(flaky.address(), &[]).expect(0);
-    assert_eq!(home.run(server.address(), &["--sweep=off"]).expect(0).said(), RENEWED);
+    home.run(&flaky, &[]).expect(0);
+    assert_eq!(home.run(&server, &["--sweep=off"]).expect(0).said(), RENEWED);
     home.put(&server.admin_login().token);
-    home.run(server.address(), &["--sweep=off"]).expect(0);
-    assert!(
-        home.run(server.address(), &[]).expect(0).said().contains("; resumed an earlier sweep (revoked 1 ")
-    );
+    home.run(&server, &["--sweep=off"]).expect(0);
+    assert!(home.run(&server, &[]).expect(0).said().contains("; resumed an earlier sweep (revoked 1 "));
     server.check_healed(&home);
 }
 
@@ -781,7 +775,7 @@ fn a_symbolic_link_stays_a_link() {
     fs::create_dir(home.path().join("real")).unwrap();
     fs::rename(home.token_file(), home.path().join("real/token")).unwrap();
     symlink("real/token", home.token_file()).unwrap();
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert!(run.said().starts_with("HEALED"), "{run:?}");
     assert!(home.token_file().is_symlink());
     assert!(server.lookup(&home.token()).is_some());
@@ -794,7 +788,7 @@ fn leftovers_of_a_killed_run_are_removed_by_the_next() {
     let home = Sandbox::holding(&server.mint_ours().token);
     home.write("..vault-token.renew-AbCdEf012345", "s.secret");
     home.write(".vault-token.tmp", "a login in progress");
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     assert_eq!(home.names(), [".local", ".vault-token", ".vault-token.tmp"]);
 }
 
@@ -814,7 +808,7 @@ fn a_namespace_is_a_world_of_its_own() {
     let admin = inside("POST", "auth/token/create", server.root_token(), admin);
     let stray = inside("POST", "auth/token/create", server.root_token(), ours());
     let home = Sandbox::holding(admin.json["auth"]["client_token"].as_str().unwrap());
-    let run = home.run(server.address(), &["--namespace", "team1/"]).expect(0);
+    let run = home.run(&server, &["--namespace", "team1/"]).expect(0);
     assert_eq!(
         run.said(),
         "HEALED: re-minted periodic token from foreign dn=\"token\" (revoked 1 stale periodic token(s))"
@@ -828,16 +822,16 @@ fn a_namespace_is_a_world_of_its_own() {
     let weak = json!({ "policies": ["sops-admin"], "no_parent": true });
     let weak = inside("POST", "auth/token/create", server.root_token(), weak);
     let home = Sandbox::holding(weak.json["auth"]["client_token"].as_str().unwrap());
-    let run = home.run(server.address(), &[]).expect(1);
+    let run = home.run(&server, &[]).expect(1);
     assert_eq!(
         run.complaints()[0],
         "WARN: the token lives in the namespace \"team1\", the settings name \"\"; see --namespace"
     );
-    let status = home.run(server.address(), &["status"]).expect(1);
+    let status = home.run(&server, &["status"]).expect(1);
     let said = "the token lives in the namespace \"team1\", the settings name \"\"\n   fix: if yours is to live there: \
         --namespace team1\n";
     assert!(status.stdout.contains(said), "{status:?}");
-    let run = home.run(server.address(), &["--namespace=nowhere"]).expect(1);
+    let run = home.run(&server, &["--namespace=nowhere"]).expect(1);
     assert!(run.stderr.contains("404: namespace not found"), "{run:?}");
     assert!(run.hints()[0].contains("--namespace"), "{run:?}");
 }
@@ -848,7 +842,7 @@ fn without_a_writable_state_directory_the_renewal_succeeds_all_the_same() {
     let home = Sandbox::holding(&server.mint_ours().token);
     // A file where a directory would have to be: nobody can write below it, not even root.
     home.write(".local", "");
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert_eq!(run.said(), RENEWED);
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 2, "{run:?}");

@@ -25,10 +25,10 @@ impl<'a> Metrics<'a> {
     }
 
     #[track_caller]
-    fn run(&self, address: &str, arguments: &[&str], status: i32) {
+    fn run(&self, server: &(impl AsRef<str> + ?Sized), arguments: &[&str], status: i32) {
         let arguments: Vec<&str> =
             arguments.iter().chain(&["--metrics-file", self.file.to_str().unwrap()]).copied().collect();
-        self.home.run(address, &arguments).expect(status);
+        self.home.run(server, &arguments).expect(status);
         assert_eq!(self.home.mode("vault.prom"), 0o644, "{arguments:?}");
         let text = self.text();
         let token = fs::read_to_string(self.home.token_file()).unwrap_or_default();
@@ -93,19 +93,19 @@ fn the_metrics_tell_how_every_pass_went() {
     assert!(metrics.time("last_run") >= start);
     // A heal.
     server.mint_ours();
-    metrics.run(server.address(), &[], 0);
+    metrics.run(&server, &[], 0);
     assert_eq!(metrics.counts(), [0, 1, 0, 1, 0, 0, 1, 0]);
     let end = metrics.time("expiry");
     assert!((start + PERIOD - 5..=now() + PERIOD).contains(&end), "{end}");
     assert!(metrics.value("vault_token_ttl_seconds", "") > PERIOD - 60);
     assert!(metrics.time("last_success") >= start);
     // A renewal.
-    metrics.run(server.address(), &[], 0);
+    metrics.run(&server, &[], 0);
     assert_eq!(metrics.counts(), [1, 1, 0, 1, 0, 0, 1, 0]);
     // A weak token that dies soon.
     let weak = json!({"policies": ["reader"], "ttl": "1h"});
     home.put(&server.mint_as_root(weak).token);
-    metrics.run(server.address(), &[], 1);
+    metrics.run(&server, &[], 1);
     assert_eq!(metrics.counts(), [1, 1, 0, 1, 1, 0, 1, 1]);
     assert!(metrics.time("expiry") < end, "the end is that of the token in the file");
     let success = metrics.time("last_success");
@@ -116,20 +116,20 @@ fn the_metrics_tell_how_every_pass_went() {
     assert_eq!(metrics.time("last_success"), success);
     // Our token, dying and without the authority to mint; then one with it.
     home.put(&server.mint_as_root(dying("vault-admin")).token);
-    metrics.run(server.address(), &[], 0);
+    metrics.run(&server, &[], 0);
     assert_eq!(metrics.counts()[..6], [1, 2, 1, 2, 1, 0]);
     // A mint that fails for another reason than a denial.
     home.put(&server.admin_login().token);
-    let broken = Scripted::in_front_of(server.address(), |request, _| {
+    let broken = Scripted::in_front_of(&server, |request, _| {
         let error = Reply::Json(500, r#"{"errors":["internal error"]}"#.to_owned());
         (request.call() == "auth/token/create").then_some(error)
     });
-    metrics.run(broken.address(), &[], 1);
+    metrics.run(&broken, &[], 1);
     assert_eq!(metrics.counts()[..6], [1, 2, 1, 2, 1, 1]);
     assert_eq!(metrics.counts()[7], 1);
     // A dead token.
     home.put("s.no-such-token-anywhere");
-    metrics.run(server.address(), &[], 1);
+    metrics.run(&server, &[], 1);
     assert_eq!(metrics.counts()[..6], [1, 3, 1, 2, 1, 1]);
     assert_eq!([metrics.time("expiry"), metrics.value("vault_token_ttl_seconds", "")], [0, 0]);
     assert_eq!(metrics.counts()[7], 0);
@@ -140,14 +140,14 @@ fn a_token_file_that_cannot_be_read_at_the_moment_is_not_told_as_gone() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
     let metrics = Metrics::of(&home);
-    metrics.run(server.address(), &[], 0);
+    metrics.run(&server, &[], 0);
     let end = metrics.time("expiry");
     fs::rename(home.token_file(), home.path().join("away")).unwrap();
     std::os::unix::fs::symlink(".vault-token", home.token_file()).unwrap();
-    metrics.run(server.address(), &[], 1);
+    metrics.run(&server, &[], 1);
     assert_eq!((metrics.time("expiry"), metrics.counts()[1]), (end, 1));
     fs::remove_file(home.token_file()).unwrap();
-    metrics.run(server.address(), &[], 1);
+    metrics.run(&server, &[], 1);
     assert_eq!(metrics.time("expiry"), 0);
 }
 
@@ -157,7 +157,7 @@ fn a_dying_token_that_may_not_mint_is_counted_as_both() {
     server.write_policy("weak-admin", "path \"secret/*\" { capabilities = [\"read\"] }");
     let home = Sandbox::holding(&server.mint_as_root(dying("weak-admin")).token);
     let metrics = Metrics::of(&home);
-    metrics.run(server.address(), &["--display-name", DISPLAY_NAME, "--policy", "weak-admin"], 1);
+    metrics.run(&server, &["--display-name", DISPLAY_NAME, "--policy", "weak-admin"], 1);
     assert_eq!(metrics.counts(), [0, 0, 1, 0, 1, 0, 0, 0]);
 }
 
@@ -167,13 +167,13 @@ fn the_verb_sweep_adds_to_the_metrics_and_is_no_pass() {
     let home = Sandbox::holding(&server.mint_ours().token);
     server.mint_ours();
     let metrics = Metrics::of(&home);
-    metrics.run(server.address(), &["sweep"], 0);
+    metrics.run(&server, &["sweep"], 0);
     assert_eq!(metrics.counts(), [0, 0, 0, 0, 0, 0, 1, 0]);
     assert_eq!(metrics.time("last_run"), 0);
     assert!(metrics.time("expiry") > now());
     // What it learns of the token it tells, too.
     fs::remove_file(home.token_file()).unwrap();
-    metrics.run(server.address(), &["sweep"], 1);
+    metrics.run(&server, &["sweep"], 1);
     assert_eq!(metrics.time("expiry"), 0);
 }
 
@@ -181,7 +181,7 @@ fn the_verb_sweep_adds_to_the_metrics_and_is_no_pass() {
 fn a_dry_run_writes_no_metrics() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    home.run(server.address(), &["--dry-run", "--metrics-file", "vault.prom"]).expect(0);
+    home.run(&server, &["--dry-run", "--metrics-file", "vault.prom"]).expect(0);
     assert_eq!(home.names(), [".vault-token"]);
 }
 
@@ -189,7 +189,7 @@ fn a_dry_run_writes_no_metrics() {
 fn metrics_that_cannot_be_written_are_a_warning() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    let run = home.run(server.address(), &["--metrics-file", "~/no/such/folder/vault.prom"]).expect(0);
+    let run = home.run(&server, &["--metrics-file", "~/no/such/folder/vault.prom"]).expect(0);
     assert_eq!(
         run.complaint(),
         "WARN: the metrics file ~/no/such/folder/vault.prom cannot be written: no such file or directory"
@@ -206,7 +206,7 @@ fn what_is_no_regular_file_is_not_replaced_by_metrics() {
     symlink(home.path().join("target"), &link).unwrap();
     fs::create_dir(&folder).unwrap();
     for name in ["link", "folder"] {
-        let run = home.run(server.address(), &["--metrics-file", &format!("~/{name}")]).expect(0);
+        let run = home.run(&server, &["--metrics-file", &format!("~/{name}")]).expect(0);
         let expected = format!("WARN: the metrics file ~/{name} cannot be written: not a regular file");
         assert_eq!(run.complaint(), expected);
     }
@@ -219,11 +219,11 @@ fn the_metrics_file_is_replaced_and_never_written_in_place() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
     let metrics = Metrics::of(&home);
-    metrics.run(server.address(), &[], 0);
+    metrics.run(&server, &[], 0);
     let reader = fs::File::open(&metrics.file).unwrap();
     let (inode, text) = (reader.metadata().unwrap().ino(), metrics.text());
     let leftover = home.write(".vault.prom.renew-0123456789ab", "left by a killed run");
-    metrics.run(server.address(), &[], 0);
+    metrics.run(&server, &[], 0);
     assert_ne!(fs::metadata(&metrics.file).unwrap().ino(), inode);
     assert_eq!(std::io::read_to_string(reader).unwrap(), text, "whoever reads has a whole file");
     assert!(!Path::new(&leftover).exists(), "what a killed run left stays for ever");
@@ -235,7 +235,7 @@ fn a_second_token_has_a_profile_of_its_own() {
     let home = Sandbox::holding(&server.mint_ours().token);
     let settings = format!("metrics_file = \"{}/work.prom\"\n", home.path().display());
     let config = home.write("work.toml", settings);
-    home.run(server.address(), &["--config", &config]).expect(0);
+    home.run(&server, &["--config", &config]).expect(0);
     let text = fs::read_to_string(home.path().join("work.prom")).unwrap();
     assert!(text.contains("vault_token_foreign{profile=\"work\",user=\"wizard\"} 0\n"), "{text}");
 }

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 static SAMPLE: LazyLock<String> = LazyLock::new(|| {
     let server = server();
     let home = Sandbox::holding(&server.admin_login().token);
-    home.run(server.address(), &["--metrics-file", "~/vault.prom"]).expect(0);
+    home.run(&server, &["--metrics-file", "~/vault.prom"]).expect(0);
     fs::read_to_string(home.path().join("vault.prom")).expect("the metrics file")
 });
 

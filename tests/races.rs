@@ -45,7 +45,7 @@ fn twelve_runs_at_once_heal_once() {
     for first in [server.admin_login(), server.userpass_login("boss", &["vault-admin"], &[])] {
         server.mint_ours();
         let home = Sandbox::holding(&first.token);
-        let children: Vec<_> = (0..CROWD).map(|_| home.start(server.address(), &[])).collect();
+        let children: Vec<_> = (0..CROWD).map(|_| home.start(&server, &[])).collect();
         let runs: Vec<_> = children.into_iter().map(|child| home.wait(child)).collect();
         let mut lines = home.logged();
         lines.retain(|line| !line.starts_with("WARN: "));
@@ -150,7 +150,7 @@ impl Scene {
         }
         // Nor is anything left to do: what the next run makes of it is what it would make of it any day.
         let before = server.named(OUR_NAME);
-        let next = home.run(server.address(), &[]);
+        let next = home.run(&server, &[]);
         assert_eq!(next.status, run.status, "{next:?}");
         assert!(next.status == 1 || next.said() == RENEWED, "{next:?}");
         assert_eq!(server.named(OUR_NAME), before);
@@ -207,7 +207,7 @@ fn landing_at(
     land: impl Fn() + Send + Sync + 'static,
 ) -> Scripted {
     let seen = AtomicU64::new(0);
-    Scripted::in_front_of(server.address(), move |request, _| {
+    Scripted::in_front_of(&server, move |request, _| {
         if request.call() == call && seen.fetch_add(1, Ordering::SeqCst) + 1 == time {
             land();
         }
@@ -222,7 +222,7 @@ fn a_login_that_lands_between_lookup_and_mint_is_not_lost() {
         let scene = Scene::new(&server, late);
         let (file, token) = (scene.home.token_file(), scene.token.clone());
         let front = landing_at(&server, "auth/token/create", 1, move || land(&file, &token));
-        let run = scene.home.run(front.address(), &[]);
+        let run = scene.home.run(&front, &[]);
         scene.check(&server, &run);
         assert_eq!(front.count("auth/token/revoke-self"), 1, "what was minted in vain is revoked");
     }
@@ -236,7 +236,7 @@ fn a_login_that_lands_between_mint_and_swap_is_not_lost() {
         let (file, token) = (scene.home.token_file(), scene.token.clone());
         // The second lookup is that of the minted token.
         let front = landing_at(&server, "auth/token/lookup-self", 2, move || land(&file, &token));
-        let run = scene.home.run(front.address(), &[]);
+        let run = scene.home.run(&front, &[]);
         scene.check(&server, &run);
         assert_eq!(front.count("auth/token/revoke-self"), 1, "what was minted in vain is revoked");
     }
@@ -293,7 +293,7 @@ fn a_login_that_is_still_writing_the_file_is_waited_for() {
         let front = landing_at(&server, "auth/token/lookup-self", 1, move || {
             land_slowly(file.clone(), &token, token.len() / 2, took.clone());
         });
-        let run = scene.home.run(front.address(), &[]);
+        let run = scene.home.run(&front, &[]);
         assert_eq!(front.requests()[0].header("x-vault-token"), Some(half), "half a token was read");
         run
     });
@@ -305,7 +305,7 @@ fn a_login_that_has_only_emptied_the_file_is_waited_for() {
     with_a_slow_login(&server, |scene, took| {
         scene.first = None;
         land_slowly(scene.home.token_file(), &scene.token, 0, took);
-        scene.home.run(server.address(), &[])
+        scene.home.run(&server, &[])
     });
 }
 
@@ -317,7 +317,7 @@ fn a_login_that_is_still_writing_the_file_at_the_swap_is_waited_for() {
         let front = landing_at(&server, "auth/token/lookup-self", 2, move || {
             land_slowly(file.clone(), &token, token.len() / 2, took.clone());
         });
-        scene.home.run(front.address(), &[])
+        scene.home.run(&front, &[])
     });
 }
 
@@ -336,7 +336,7 @@ fn bad_news_about_a_token_that_is_no_longer_in_the_file_is_no_news() {
         scene.first = server.lookup(first).map(|_| first.clone());
         let (file, token) = (scene.home.token_file(), scene.token.clone());
         let front = landing_at(&server, call, 1, move || land(&file, &token));
-        let run = scene.home.run(front.address(), &[]);
+        let run = scene.home.run(&front, &[]);
         scene.check(&server, &run);
     }
 }
@@ -348,13 +348,13 @@ fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead()
     let file = home.token_file();
     let spent =
         json!({"data": {"display_name": "token", "policies": ["default"], "ttl": 60, "num_uses": -1}});
-    let between = Scripted::in_front_of(server.address(), move |_, number| {
+    let between = Scripted::in_front_of(&server, move |_, number| {
         (number == 0).then(|| {
             fs::write(&file, &ours.token).unwrap();
             Reply::Json(200, spent.to_string())
         })
     });
-    let run = home.run(between.address(), &[]).expect(0);
+    let run = home.run(&between, &[]).expect(0);
     assert!(run.said().starts_with("OK renewed"), "{run:?}");
 }
 
@@ -367,7 +367,7 @@ fn logins_that_keep_landing_end_the_run_with_nothing_stranded() {
         home.guard(login);
     }
     let (file, arrived, last) = (home.token_file(), AtomicU64::new(0), logins[2].clone());
-    let front = Scripted::in_front_of(server.address(), move |request, _| {
+    let front = Scripted::in_front_of(&server, move |request, _| {
         if request.call() == "auth/token/create" {
             let number = arrived.fetch_add(1, Ordering::SeqCst);
             if let Some(login) = logins.get(usize::try_from(number).unwrap()) {
@@ -376,12 +376,12 @@ fn logins_that_keep_landing_end_the_run_with_nothing_stranded() {
         }
         None
     });
-    let run = home.run(front.address(), &[]).expect(1);
+    let run = home.run(&front, &[]).expect(1);
     assert_eq!(run.complaint(), KEEPS_CHANGING);
     assert_eq!(home.token(), last, "the last login is kept");
     assert_eq!(server.named(OUR_NAME), [""; 0], "nothing is stranded");
     assert_eq!(front.count("auth/token/create"), 3, "three times at most");
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     server.check_healed(&home);
 }
 
@@ -464,7 +464,7 @@ fn logins_of_the_real_command_line_and_runs_do_not_tear_the_file() {
             }
         });
         while !logins.is_finished() {
-            let run = home.run(server.address(), &[]);
+            let run = home.run(&server, &[]);
             let line = if run.status == 0 { run.said() } else { run.complaint() };
             let word = line.split([':', ' ']).next().unwrap().to_owned();
             let expected = match word.as_str() {
@@ -484,7 +484,7 @@ fn logins_of_the_real_command_line_and_runs_do_not_tear_the_file() {
         seen.expect("the reader")
     });
     cli_login(&server, home.path(), "admin");
-    let run = home.run(server.address(), &[]).expect(0);
+    let run = home.run(&server, &[]).expect(0);
     assert!(run.said().starts_with("HEALED: re-minted periodic token from foreign dn=\"userpass-admin\""));
     server.check_healed(&home);
     count(&format!(

@@ -18,16 +18,16 @@ use support::{DISPLAY_NAME, NOWHERE, OUR_NAME, PERIOD, RENEWED, dying, now, ours
 /// A home in which a pass has just renewed our token.
 fn renewed(server: &OpenBao) -> Sandbox {
     let home = Sandbox::holding(&server.mint_ours().token);
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     home
 }
 
 /// The object `status` prints; it must change nothing in the home.
 #[track_caller]
-fn look(home: &Sandbox, address: &str, arguments: &[&str]) -> Value {
+fn look(home: &Sandbox, server: &(impl AsRef<str> + ?Sized), arguments: &[&str]) -> Value {
     let before = home.snapshot();
     let arguments: Vec<&str> = ["status", "--json"].iter().chain(arguments).copied().collect();
-    let run = home.run(address, &arguments);
+    let run = home.run(server, &arguments);
     assert_eq!(home.snapshot(), before, "status touched the home");
     run.quiet().object()
 }
@@ -54,7 +54,7 @@ fn problem<'a>(status: &'a Value, id: &str) -> (&'a str, &'a str) {
 fn a_healthy_token_is_told_with_all_there_is_to_know() {
     let server = server();
     let home = renewed(&server);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec![]), "{status}");
     assert_eq!(status["schema"], 1);
     assert_eq!((&status["healthy"], &status["exit_status"]), (&json!(true), &json!(0)));
@@ -89,7 +89,7 @@ fn a_healthy_token_is_told_with_all_there_is_to_know() {
 fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
     let server = server();
     let home = renewed(&server);
-    let run = home.run(server.address(), &["status"]).expect(0);
+    let run = home.run(&server, &["status"]).expect(0);
     assert_eq!(run.stderr, "");
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert_eq!(lines[0], format!("token     ~/.vault-token: yours, {OUR_NAME}"));
@@ -119,7 +119,7 @@ fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
     }
 
     home.put(&server.admin_login().token);
-    let run = home.run(server.address(), &["status"]).expect(1);
+    let run = home.run(&server, &["status"]).expect(1);
     assert!(run.stdout.contains("vault-admin (identity)"), "{run:?}");
     assert!(
         run.stdout.ends_with(
@@ -156,14 +156,14 @@ fn a_foreign_token_is_wrong_and_the_remedy_fits_its_authority() {
     let server = server();
     let home = renewed(&server);
     home.put(&server.admin_login().token);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
     assert_eq!(problem(&status, "foreign").1, "vault-token-renew");
     assert_eq!(status["token"]["identity_policies"], json!(["vault-admin"]));
     assert_eq!(status["tokens_of_our_name"], json!({"total": 1, "stale": 1}));
 
     home.put(&server.weak_login().token);
-    let status = look(&home, server.address(), &["--detailed-exitcode"]);
+    let status = look(&home, &server, &["--detailed-exitcode"]);
     assert_eq!(status["exit_status"], 3);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
     let (message, remedy) = problem(&status, "foreign");
@@ -178,10 +178,10 @@ fn dead_missing_and_unreachable_are_three_things() {
     let home = renewed(&server);
     let token = home.token();
     home.put("s.no-such-token-anywhere");
-    let dead = look(&home, server.address(), &["--detailed-exitcode"]);
+    let dead = look(&home, &server, &["--detailed-exitcode"]);
     assert_eq!((problems(&dead, "wrong"), &dead["exit_status"]), (vec!["token_dead"], &json!(4)));
     fs::remove_file(home.token_file()).unwrap();
-    let missing = look(&home, server.address(), &["--detailed-exitcode"]);
+    let missing = look(&home, &server, &["--detailed-exitcode"]);
     assert_eq!(
         (problems(&missing, "wrong"), &missing["exit_status"]),
         (vec!["token_file_missing"], &json!(4))
@@ -203,7 +203,7 @@ fn a_dying_token_of_ours_is_wrong() {
         home.put(&server.mint_as_root(dying(policy)).token);
         let status = look(
             &home,
-            server.address(),
+            &server,
             &["--display-name", DISPLAY_NAME, "--policy", policy, "--detailed-exitcode"],
         );
         assert_eq!(problems(&status, "wrong"), ["dying"], "{status}");
@@ -218,7 +218,7 @@ fn a_token_without_a_period_is_wrong_before_it_is_dying() {
     let home = renewed(&server);
     let order = with(without(ours(), &["period"]), "ttl", "768h");
     home.put(&server.mint_as_root(order).token);
-    let status = look(&home, server.address(), &["--period", "24h"]);
+    let status = look(&home, &server, &["--period", "24h"]);
     assert_eq!(problems(&status, "wrong"), ["not_periodic"], "{status}");
 }
 
@@ -227,17 +227,17 @@ fn a_period_that_the_server_caps_is_wrong_before_and_after_a_renewal() {
     let server = server();
     server.cap_leases("24h");
     let home = Sandbox::holding(&server.mint_ours().token);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["period_capped", "never_run"], "{status}");
-    home.run(server.address(), &[]).expect(0);
-    let status = look(&home, server.address(), &[]);
+    home.run(&server, &[]).expect(0);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["period_capped"], "{status}");
     let (message, _) = problem(&status, "period_capped");
     assert_eq!(message, "the server grants 1 d at a time, less than the period of 32 d");
     // A token that was minted under the cap, and renewed when it was gone.
     server.cap_leases("768h");
-    home.run(server.address(), &[]).expect(0);
-    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
+    home.run(&server, &[]).expect(0);
+    assert_eq!(problems(&look(&home, &server, &[]), "wrong"), [""; 0]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
     let server = server();
     let home = renewed(&server);
     home.chmod(0o640);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["loose_mode"]);
     assert_eq!(home.mode(".vault-token"), 0o640, "looking must not tighten");
     let (message, remedy) = problem(&status, "loose_mode");
@@ -253,7 +253,7 @@ fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
     assert_eq!(remedy, format!("chmod 600 {}", home.token_file().display()));
     home.chmod(0o600);
     for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
-        let run = home.run_with(&[(name, "x")], server.address(), &["status", "--json"]).expect(1);
+        let run = home.run_with(&[(name, "x")], &server, &["status", "--json"]).expect(1);
         let status = run.quiet().object();
         assert_eq!(problems(&status, "wrong"), ["shadowed"]);
         assert!(problem(&status, "shadowed").1.starts_with(&format!("unset {name}")));
@@ -265,13 +265,13 @@ fn a_policy_that_is_missing_is_wrong_and_one_that_may_not_be_read_is_noted() {
     let server = server();
     let home = renewed(&server);
     server.as_root("DELETE", "sys/policies/acl/sops-admin", None);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["policy_missing"]);
     assert_eq!(problem(&status, "policy_missing").0, "the server has no policy \"sops-admin\"");
 
     let order = with(ours(), "policies", json!(["reader"]));
     home.put(&server.mint_as_root(order).token);
-    let status = look(&home, server.address(), &["--display-name", DISPLAY_NAME, "--policy", "reader"]);
+    let status = look(&home, &server, &["--display-name", DISPLAY_NAME, "--policy", "reader"]);
     assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["policy_unreadable"]));
     assert_eq!(status["exit_status"], 0, "whoever is no administrator can be healthy too");
 }
@@ -281,23 +281,23 @@ fn an_unfinished_sweep_is_wrong_and_a_stale_token_is_noted() {
     let server = server();
     let home = renewed(&server);
     server.mint_ours();
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["stale_tokens"]));
     assert_eq!(status["tokens_of_our_name"], json!({"total": 2, "stale": 1}));
     assert_eq!(server.named(OUR_NAME).len(), 2, "looking must not sweep");
-    assert_eq!(look(&home, server.address(), &["--sweep", "off"])["tokens_of_our_name"], Value::Null);
+    assert_eq!(look(&home, &server, &["--sweep", "off"])["tokens_of_our_name"], Value::Null);
 
     home.put(&server.admin_login().token);
-    home.run(server.losing_the_list().address(), &[]).expect(0);
-    let status = look(&home, server.address(), &[]);
+    home.run(&server.losing_the_list(), &[]).expect(0);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["sweep_unfinished"]);
-    home.run(server.address(), &[]).expect(0);
-    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), [""; 0]);
+    home.run(&server, &[]).expect(0);
+    assert_eq!(problems(&look(&home, &server, &[]), "wrong"), [""; 0]);
     // Of our name, and not ours to revoke.
     let elsewhere =
         json!({"display_name": DISPLAY_NAME, "policies": ["reader"], "meta": {"host": "elsewhere"}});
     server.mint_as_root(elsewhere);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(status["tokens_of_our_name"], json!({"total": 2, "stale": 0}));
 }
 
@@ -307,24 +307,24 @@ fn a_sweep_that_is_denied_or_switched_off_makes_nobody_unhealthy() {
     server.write_policy("minter", r#"path "auth/token/create" { capabilities = ["update", "sudo"] }"#);
     let ours = ["--display-name", "nl", "--policy", "minter"];
     let home = Sandbox::holding(&server.userpass_login("nl", &["minter"], &[]).token);
-    let run = home.run(server.address(), &ours).expect(0);
+    let run = home.run(&server, &ours).expect(0);
     assert!(run.said().ends_with("(accessor sweep skipped (list denied))"), "{run:?}");
     // Also after a pass that only renews.
     for _ in 0..2 {
-        let status = look(&home, server.address(), &ours);
+        let status = look(&home, &server, &ours);
         assert_eq!((problems(&status, "wrong"), &status["sweep_due"]), (vec![], &json!(true)), "{status}");
         assert_eq!(problems(&status, "note"), ["policy_unreadable", "sweep_denied"]);
         assert_eq!(status["tokens_of_our_name"], Value::Null);
-        home.run(server.address(), &ours).expect(0);
+        home.run(&server, &ours).expect(0);
     }
-    let off = look(&home, server.address(), &[&ours[..], &["--sweep", "off"]].concat());
+    let off = look(&home, &server, &[&ours[..], &["--sweep", "off"]].concat());
     assert_eq!((problems(&off, "wrong"), problems(&off, "note")[1]), (vec![], "sweep_off"));
     let remedy = problem(&off, "sweep_off").1;
     assert_eq!(remedy, "vault-token-renew sweep --display-name nl --policy minter --sweep walk");
     // What the other remedy says.
     let remembered = [&ours[..], &["--sweep", "remembered"]].concat();
-    home.run(server.address(), &remembered).expect(0);
-    let status = look(&home, server.address(), &remembered);
+    home.run(&server, &remembered).expect(0);
+    let status = look(&home, &server, &remembered);
     assert_eq!((problems(&status, "note"), &status["sweep_due"]), (vec!["policy_unreadable"], &json!(false)));
 }
 
@@ -346,15 +346,15 @@ fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
             history["last_success"] = hours_ago(hours);
             history["last_run"] = json!({"at": hours_ago(hours), "ending": "renewed"});
         });
-        assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), wrong, "{hours}");
+        assert_eq!(problems(&look(&home, &server, &[]), "wrong"), wrong, "{hours}");
     }
     rewrite_history(&home, |history| history["last_success"] = hours_ago(1));
     home.run(NOWHERE, &[]).expect(1);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!((problems(&status, "wrong"), problems(&status, "note")), (vec![], vec!["last_pass_failed"]));
     assert!(status["last_line"].as_str().unwrap().contains(" FAIL: "), "{status}");
     rewrite_history(&home, |history| history["last_success"] = Value::Null);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problem(&status, "success_too_old").0, "no pass has ever succeeded");
 }
 
@@ -362,12 +362,12 @@ fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
 fn where_no_pass_is_known_to_have_run_that_is_wrong_whatever_the_log_of_all_profiles_says() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["never_run"]);
     assert_eq!((&status["last_pass"], &status["last_line"]), (&Value::Null, &Value::Null));
     let line = format!("2026-11-22T00:03:11+00:00 {RENEWED}");
     home.write(LOG, format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n"));
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec!["never_run"], &json!(line)));
 }
 
@@ -376,12 +376,12 @@ fn the_least_time_that_must_be_left_is_the_users_choice() {
     let server = server();
     let home = renewed(&server);
     for offline in [&[][..], &["--offline"]] {
-        let enough = look(&home, server.address(), &[&["--min-ttl", "31d"], offline].concat());
+        let enough = look(&home, &server, &[&["--min-ttl", "31d"], offline].concat());
         assert_eq!(problems(&enough, "wrong"), [""; 0]);
-        let short = look(&home, server.address(), &[&["--min-ttl", "33d"], offline].concat());
+        let short = look(&home, &server, &[&["--min-ttl", "33d"], offline].concat());
         assert_eq!(problems(&short, "wrong"), ["ttl_too_short"]);
     }
-    let run = home.run(server.address(), &["status", "--min-ttl", "soon"]).expect(2);
+    let run = home.run(&server, &["status", "--min-ttl", "soon"]).expect(2);
     assert!(run.stderr.contains("--min-ttl: \"soon\""), "{run:?}");
 }
 
@@ -390,31 +390,31 @@ fn offline_nothing_is_sent_and_the_last_pass_is_believed() {
     let server = server();
     let home = renewed(&server);
     let ear = Scripted::start(|_, _| Reply::Close);
-    let status = look(&home, ear.address(), &["--offline"]);
+    let status = look(&home, &ear, &["--offline"]);
     assert_eq!(problems(&status, "wrong"), [""; 0]);
     assert_eq!((&status["token"]["source"], &status["token"]["ours"]), (&json!("state"), &json!(true)));
     rewrite_history(&home, |history| history["seen"]["ends_at"] = hours_ago(1));
-    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["ended"]);
+    assert_eq!(problems(&look(&home, &ear, &["--offline"]), "wrong"), ["ended"]);
     rewrite_history(&home, |history| history["seen"] = json!("nothing"));
-    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["no_token_seen"]);
+    assert_eq!(problems(&look(&home, &ear, &["--offline"]), "wrong"), ["no_token_seen"]);
     home.put(&server.weak_login().token);
-    home.run(server.address(), &[]).expect(1);
-    let status = look(&home, ear.address(), &["--offline"]);
+    home.run(&server, &[]).expect(1);
+    let status = look(&home, &ear, &["--offline"]);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
     assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
     let dying = json!({"display_name": DISPLAY_NAME, "policies": ["vault-admin"], "type": "batch", "ttl": "2h",
         "no_parent": true});
     home.put(&server.mint_as_root(dying).token);
-    home.run(server.address(), &[]).expect(1);
-    let status = look(&home, ear.address(), &["--offline", "--detailed-exitcode"]);
+    home.run(&server, &[]).expect(1);
+    let status = look(&home, &ear, &["--offline", "--detailed-exitcode"]);
     assert_eq!((problems(&status, "wrong"), &status["exit_status"]), (vec!["dying"], &json!(5)));
     // What the server grants, too, is known from the last pass.
     home.put(&server.mint_ours().token);
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     rewrite_history(&home, |history| history["seen"]["lease"] = json!(360_000));
-    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["period_capped"]);
+    assert_eq!(problems(&look(&home, &ear, &["--offline"]), "wrong"), ["period_capped"]);
     fs::remove_file(home.token_file()).unwrap();
-    assert_eq!(problems(&look(&home, ear.address(), &["--offline"]), "wrong"), ["token_file_missing"]);
+    assert_eq!(problems(&look(&home, &ear, &["--offline"]), "wrong"), ["token_file_missing"]);
     assert_eq!(ear.requests().len(), 0, "something was sent");
 }
 
@@ -427,7 +427,7 @@ fn an_outage_before_anything_is_known_is_not_taken_for_a_token_that_is_gone() {
     let status = look(&home, NOWHERE, &["--offline", "--detailed-exitcode"]);
     assert_eq!((problems(&status, "wrong"), &status["exit_status"]), (vec!["success_too_old"], &json!(1)));
     // Nor is what an earlier run saw told as what this one did.
-    home.run(server.address(), &[]).expect(0);
+    home.run(&server, &[]).expect(0);
     let run = home.run(NOWHERE, &["--retry-for", "0s", "--json"]).expect(1);
     assert_eq!(run.object()["token"], Value::Null);
 }
@@ -440,7 +440,7 @@ fn looking_changes_nothing_on_the_server() {
     home.put(&server.admin_login().token);
     let before = (server.accessors(), server.lookup(&home.token()));
     let ttl = |info: &Option<Value>| info.as_ref().unwrap()["last_renewal_time"].clone();
-    look(&home, server.address(), &[]);
+    look(&home, &server, &[]);
     let after = (server.accessors(), server.lookup(&home.token()));
     assert_eq!(before.0, after.0);
     assert_eq!(ttl(&before.1), ttl(&after.1));
@@ -452,7 +452,7 @@ fn commands_name_the_configuration_they_are_for() {
     let home = renewed(&server);
     home.put(&server.admin_login().token);
     let config = home.write("work.toml", "");
-    let status = look(&home, server.address(), &["--config", &config]);
+    let status = look(&home, &server, &["--config", &config]);
     assert_eq!(problem(&status, "foreign").1, format!("vault-token-renew --config {config}"));
     assert_eq!(status["timer"]["unit"], Value::Null, "no unit looks for a file there");
     // Without its flags a command would ask another server, or be somebody else's.
@@ -467,8 +467,8 @@ fn a_token_that_ends_with_its_parent_is_wrong() {
     let login = server.mint_as_root(json!({"policies": ["vault-admin", "sops-admin"], "no_parent": true}));
     let child = server.mint(&login.token, without(ours(), &["no_parent"]));
     let home = Sandbox::holding(&child.token);
-    home.run(server.address(), &[]).expect(0);
-    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), ["not_orphan"]);
+    home.run(&server, &[]).expect(0);
+    assert_eq!(problems(&look(&home, &server, &[]), "wrong"), ["not_orphan"]);
 }
 
 #[test]
@@ -476,7 +476,7 @@ fn a_token_of_limited_uses_is_wrong_and_loses_no_more_than_one_by_a_look() {
     let server = server();
     let limited = server.mint_as_root(with(ours(), "num_uses", 5));
     let home = Sandbox::holding(&limited.token);
-    let status = look(&home, server.address(), &["--detailed-exitcode"]);
+    let status = look(&home, &server, &["--detailed-exitcode"]);
     assert_eq!(problems(&status, "wrong"), ["use_limited", "never_run"]);
     assert_eq!((&status["token"]["num_uses"], &status["exit_status"]), (&json!(4), &json!(5)));
     assert_eq!(server.lookup_accessor(&limited.accessor).expect("it lives")["num_uses"], 4);
@@ -487,7 +487,7 @@ fn a_foreign_token_that_never_mints_is_not_told_to_try() {
     let server = server();
     let order = json!({"policies": ["vault-admin"], "num_uses": 9});
     let home = Sandbox::holding(&server.mint_as_root(order).token);
-    let status = look(&home, server.address(), &[]);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["foreign", "use_limited", "never_run"]);
     assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
 }
@@ -496,7 +496,7 @@ fn a_foreign_token_that_never_mints_is_not_told_to_try() {
 fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
     let server = server();
     let home = Sandbox::holding(&server.mint_as_root(with(ours(), "num_uses", 1)).token);
-    let status = look(&home, server.address(), &["--detailed-exitcode"]);
+    let status = look(&home, &server, &["--detailed-exitcode"]);
     assert_eq!(problems(&status, "wrong"), ["token_dead", "never_run"]);
     assert_eq!(status["exit_status"], 4);
     assert!(problem(&status, "token_dead").0.contains("and this was the last"), "{status}");
@@ -506,8 +506,8 @@ fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
 fn a_token_with_another_period_than_asked_for_is_wrong() {
     let server = server();
     let home = Sandbox::holding(&server.mint_as_root(with(ours(), "period", "1h")).token);
-    home.run(server.address(), &[]).expect(0);
-    let status = look(&home, server.address(), &[]);
+    home.run(&server, &[]).expect(0);
+    let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["other_period"]);
     let (message, remedy) = problem(&status, "other_period");
     assert_eq!(message, "your token has a period of 1 h, the settings ask for 32 d");
@@ -520,7 +520,7 @@ fn a_state_that_cannot_be_read_is_wrong() {
     let home = renewed(&server);
     let state = home.state_file();
     fs::write(&state, "{\"sweep").unwrap();
-    assert_eq!(problems(&look(&home, server.address(), &[]), "wrong"), ["state_unreadable"]);
+    assert_eq!(problems(&look(&home, &server, &[]), "wrong"), ["state_unreadable"]);
     let offline = look(&home, NOWHERE, &["--offline", "--min-ttl", "7d"]);
     assert_eq!(problems(&offline, "wrong"), ["ttl_unknown", "state_unreadable"]);
     fs::remove_file(&state).unwrap();
@@ -547,11 +547,11 @@ fn offline_a_token_file_that_cannot_be_one_is_wrong() {
 fn a_server_that_falls_silent_is_waited_for_once() {
     let server = server();
     let home = renewed(&server);
-    let silent = Scripted::in_front_of(server.address(), |request, _| {
+    let silent = Scripted::in_front_of(&server, |request, _| {
         (!request.path.contains("lookup-self")).then_some(Reply::Hang)
     });
     let variables = [("VAULT_CLIENT_TIMEOUT", "1s"), ("VTR_RETRY_FOR", "0s")];
-    let run = home.run_with(&variables, silent.address(), &["status", "--json"]).expect(0);
+    let run = home.run_with(&variables, &silent, &["status", "--json"]).expect(0);
     let status = run.quiet().object();
     assert_eq!(problems(&status, "note"), ["policy_unreadable"]);
     assert_eq!(silent.requests().len(), 2, "one lookup, one silence");
@@ -562,7 +562,7 @@ fn commands_repeat_the_flags_that_say_whose_token_it_is() {
     let server = server();
     let home = renewed(&server);
     let flags = ["--display-name", "devvm emo", "--policy", "vault-admin", "--policy", "sops-admin"];
-    let status = look(&home, server.address(), &flags);
+    let status = look(&home, &server, &flags);
     let command = "vault-token-renew --display-name 'devvm emo' --policy vault-admin --policy sops-admin";
     assert_eq!(problem(&status, "foreign").1, command);
 }
@@ -573,7 +573,7 @@ fn our_name_without_our_policy_says_what_it_lacks() {
     let home = renewed(&server);
     let order = without(with(ours(), "policies", json!(["reader"])), &["period"]);
     home.put(&server.mint_as_root(order).token);
-    let (status, policy) = (look(&home, server.address(), &[]), "(it lacks the policy \"vault-admin\")");
+    let (status, policy) = (look(&home, &server, &[]), "(it lacks the policy \"vault-admin\")");
     assert!(problem(&status, "foreign").0.contains(policy), "{status}");
 }
 

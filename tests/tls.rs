@@ -37,7 +37,7 @@ fn an_authority_of_ones_own_is_trusted_however_it_is_named() {
         // Without a setting of ours, the system's store, whose place this variable names.
         ("SSL_CERT_FILE", &file),
     ] {
-        let run = home.run_with(&[variable], server.address(), &[]).expect(0);
+        let run = home.run_with(&[variable], &server, &[]).expect(0);
         assert_eq!((run.said(), run.stderr.as_str()), (RENEWED, ""), "{variable:?}");
     }
 }
@@ -52,7 +52,7 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     for name in ["a stranger", "an authority"] {
         let stranger = serve(&Authority::named(name).sign(&["127.0.0.1"]), None);
         for variables in [&[ca][..], &[]] {
-            let run = home.run_with(variables, stranger.address(), &[]).expect(1);
+            let run = home.run_with(variables, &stranger, &[]).expect(1);
             assert_eq!(
                 run.complaint(),
                 format!(
@@ -65,12 +65,10 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     }
 
     let renamed = serve(&authority.sign(&["vault.example.org"]), None);
-    let run = home.run_with(&[ca], renamed.address(), &[]).expect(1);
+    let run = home.run_with(&[ca], &renamed, &[]).expect(1);
     assert!(run.complaint().ends_with("TLS: the certificate is not for this name"), "{run:?}");
     assert!(run.hints()[0].contains("VAULT_TLS_SERVER_NAME"), "{run:?}");
-    let named = home
-        .run_with(&[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")], renamed.address(), &[])
-        .expect(0);
+    let named = home.run_with(&[ca, ("VAULT_TLS_SERVER_NAME", "vault.example.org")], &renamed, &[]).expect(0);
     assert_eq!(named.said(), RENEWED);
 
     // What `openssl req -x509` makes: a self-signed authority in the place of a server's certificate.
@@ -80,7 +78,7 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     let certificate = parameters.self_signed(&key).unwrap().pem();
     let itself = home.write("self.pem", &certificate);
     let server = serve(&Pair { certificate, key: key.serialize_pem() }, None);
-    let run = home.run_with(&[("VAULT_CACERT", &itself)], server.address(), &[]).expect(1);
+    let run = home.run_with(&[("VAULT_CACERT", &itself)], &server, &[]).expect(1);
     assert!(
         run.complaint().ends_with("TLS: the certificate is an authority's (CA:TRUE), and no server's"),
         "{run:?}"
@@ -92,7 +90,7 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
 fn the_check_can_be_switched_off_with_a_warning() {
     let home = Sandbox::holding(FILE_TOKEN);
     let server = serve(&Authority::new().sign(&["elsewhere"]), None);
-    let run = home.run_with(&[("VAULT_SKIP_VERIFY", "true")], server.address(), &[]).expect(0);
+    let run = home.run_with(&[("VAULT_SKIP_VERIFY", "true")], &server, &[]).expect(0);
     assert_eq!(run.complaint(), "WARN: VAULT_SKIP_VERIFY is set: the server's certificate is not verified");
     assert_eq!(run.said(), RENEWED);
 }
@@ -107,8 +105,8 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
     let key = home.write("client.key", &pair.key);
     let ca = ("VAULT_CACERT", ca.as_str());
     let with = [ca, ("VAULT_CLIENT_CERT", certificate.as_str()), ("VAULT_CLIENT_KEY", key.as_str())];
-    assert_eq!(home.run_with(&with, server.address(), &[]).expect(0).said(), RENEWED);
-    let run = home.run_with(&[ca], server.address(), &[]).expect(1);
+    assert_eq!(home.run_with(&with, &server, &[]).expect(0).said(), RENEWED);
+    let run = home.run_with(&[ca], &server, &[]).expect(1);
     assert!(run.complaint().contains(": TLS: "), "{run:?}");
     assert!(!run.stderr.contains("denied"), "{run:?}");
 }

@@ -111,7 +111,7 @@ impl OpenBao {
 
     /// In front of this server: loses the listing, as an outage in the middle of a heal would.
     pub fn losing_the_list(&self) -> Scripted {
-        Scripted::in_front_of(self.address(), |request, _| {
+        Scripted::in_front_of(self, |request, _| {
             request.call().starts_with("auth/token/accessors").then_some(Reply::Close)
         })
     }

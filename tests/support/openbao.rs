@@ -367,6 +367,13 @@ impl OpenBao {
     }
 }
 
+/// A run is told where to find it.
+impl AsRef<str> for OpenBao {
+    fn as_ref(&self) -> &str {
+        self.address()
+    }
+}
+
 impl Drop for OpenBao {
     fn drop(&mut self) {
         // Errors mean that it has ended already. Waiting reaps it, so that no zombie stays until the tests end.

@@ -213,8 +213,8 @@ impl Sandbox {
     }
 
     /// Starts the program and does not wait for it: for several at once, and for those that are killed.
-    pub fn start(&self, address: &str, variables: &[(&str, &str)]) -> Child {
-        self.start_of(PROGRAM, &[], address, variables)
+    pub fn start(&self, server: &(impl AsRef<str> + ?Sized), variables: &[(&str, &str)]) -> Child {
+        self.start_of(PROGRAM, &[], server.as_ref(), variables)
     }
 
     /// The same with another program in its place, which is to start it.
@@ -267,16 +267,21 @@ impl Sandbox {
         command
     }
 
-    /// Runs the program.
+    /// Runs the program. It asks this server, or whoever is at this address.
     #[track_caller]
-    pub fn run(&self, address: &str, arguments: &[&str]) -> Run {
-        self.run_with(&[], address, arguments)
+    pub fn run(&self, server: &(impl AsRef<str> + ?Sized), arguments: &[&str]) -> Run {
+        self.run_with(&[], server, arguments)
     }
 
-    /// Runs the program with these variables, too.
+    /// The same with these variables, too.
     #[track_caller]
-    pub fn run_with(&self, variables: &[(&str, &str)], address: &str, arguments: &[&str]) -> Run {
-        self.finish(self.command(address).envs(variables.iter().copied()).args(arguments))
+    pub fn run_with(
+        &self,
+        variables: &[(&str, &str)],
+        server: &(impl AsRef<str> + ?Sized),
+        arguments: &[&str],
+    ) -> Run {
+        self.finish(self.command(server.as_ref()).envs(variables.iter().copied()).args(arguments))
     }
 
     /// Runs a prepared command, and checks what must be true of every run: it ended by itself, let no secret

@@ -106,12 +106,12 @@ impl Scripted {
         Self::listen("http", None, script)
     }
 
-    /// In front of the real server at this address, which answers whatever `script` does not.
+    /// In front of this real server, which answers whatever `script` does not.
     pub fn in_front_of(
-        real: &str,
+        real: &(impl AsRef<str> + ?Sized),
         script: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
-        let real = real.to_owned();
+        let real = real.as_ref().to_owned();
         Self::start(move |request, number| {
             script(request, number).unwrap_or_else(|| Reply::Forward(real.clone()))
         })
@@ -180,6 +180,13 @@ impl Scripted {
     /// From now on nobody listens, for so long or for good.
     pub fn vanish(&self, pause: Option<Duration>) {
         self.shared.close(pause);
+    }
+}
+
+/// A run is told where to find it.
+impl AsRef<str> for Scripted {
+    fn as_ref(&self) -> &str {
+        self.address()
     }
 }
 
