@@ -134,7 +134,7 @@ fn a_hook_that_fails_is_a_warning_and_the_heal_stands() {
 fn a_hook_that_takes_too_long_is_killed_with_all_it_started() {
     let healing = Healing::new();
     let start = Instant::now();
-    let hook = "trap '' TERM; sh -c 'trap \"\" TERM; sleep 60' >/dev/null 2>&1 & echo $! > child; echo $$ > self; wait";
+    let hook = "trap '' TERM; sh -c 'trap \"\" TERM; sleep 600' >/dev/null 2>&1 & echo $! > child; echo $$ > self; wait";
     let run = healing.run(hook, &["--hook-timeout", "500ms"]).expect(0);
     assert!(start.elapsed() < Duration::from_secs(30), "the limit did not count");
     assert_eq!(
@@ -152,7 +152,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_it_started() {
 #[test]
 fn whoever_stops_the_program_stops_the_hook_and_the_report_still_comes() {
     let healing = Healing::new();
-    let hook = "echo $$ > self.new && mv self.new self; sleep 60 >/dev/null 2>&1";
+    let hook = "echo $$ > self.new && mv self.new self; sleep 600 >/dev/null 2>&1";
     let variables = [("VTR_DEPLOY_HOOK", hook), ("VTR_HOOK_TIMEOUT", "10m")];
     let child = healing.home.start(&healing.server, &variables);
     wait_until("the hook runs", || !healing.read("self").is_empty());
@@ -204,9 +204,9 @@ fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
 fn a_hook_that_leaves_its_process_group_is_killed_all_the_same() {
     let healing = Healing::new();
     // Two processes: one that stays in the group, and the first, which goes over to ours.
-    for stays in ["", "sleep 60 & "] {
+    for stays in ["", "sleep 600 & "] {
         healing.home.put(&healing.server.admin_login().token);
-        let hook = format!("echo $$ > self; {stays}exec perl -e 'setpgrp(0, getpgrp(getppid())); sleep 60'");
+        let hook = format!("echo $$ > self; {stays}exec perl -e 'setpgrp(0, getpgrp(getppid())); sleep 600'");
         let run = healing.run(&hook, &["--hook-timeout", "500ms"]).expect(0);
         assert!(run.complaint().contains("the deploy hook was killed, because it took longer"), "{run:?}");
         wait_until("the hook is gone", || !is_alive(healing.read("self").trim()));
