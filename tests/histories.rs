@@ -696,13 +696,7 @@ impl<'a> World<'a> {
         let writable =
             place == Place::Elsewhere || (place == Place::Usual && !self.home.path().join(LOG).is_dir());
         if writable {
-            let lines =
-                run.stderr.lines().filter(|line| !line.starts_with("hint: ")).chain(run.stdout.lines());
-            let said: String = lines.fold(String::new(), |mut said, line| {
-                let _ = writeln!(said, "{line}");
-                said
-            });
-            assert_eq!(self.log(place).strip_prefix(&log), Some(said.as_str()), "the log");
+            assert_eq!(self.log(place).strip_prefix(&log), Some(run.told().as_str()), "the log");
         }
     }
 
@@ -871,10 +865,8 @@ impl<'a> World<'a> {
         self.former.push(minted.token.clone());
         let after = self.view();
         let is_kept = after.contents.as_deref() == Some(minted.token.as_bytes());
-        let mut lines =
-            run.stdout.lines().chain(run.stderr.lines()).filter(|line| !line.starts_with("hint: "));
-        let line =
-            lines.find_map(|line| Some(unstamped(line)).filter(|line| !line.starts_with("WARN: "))).unwrap();
+        let told = run.told();
+        let line = told.lines().map(unstamped).find(|line| !line.starts_with("WARN: ")).unwrap();
         let (healed, renewed) = (line.starts_with("HEALED: "), line.starts_with("OK renewed "));
         assert_eq!(run.status, i32::from(!(healed || renewed)), "{run:?}");
         if !is_kept {
@@ -1005,12 +997,8 @@ impl<'a> World<'a> {
             Case::Dead | Case::NoToken => (false, "FAIL: "),
         };
         let healed = said == "HEALED: ";
-        let lines: Vec<_> = runs
-            .iter()
-            .flat_map(|run| run.stdout.lines().chain(run.stderr.lines()))
-            .filter(|line| !line.starts_with("hint: "))
-            .map(unstamped)
-            .collect();
+        let told: String = runs.iter().map(Run::told).collect();
+        let lines: Vec<_> = told.lines().map(unstamped).collect();
         for run in runs.iter().filter(|run| run.status != KILLED) {
             assert_eq!(run.status, i32::from(!good), "{runs:?}");
         }

@@ -1,4 +1,4 @@
-//! The cast of most tests: a server with its policies, our token, those who log in, and the check that all is well again.
+//! The cast of most tests: a server with its policies, our token, those who log in, and the check that all is well.
 
 use serde_json::{Value, json};
 

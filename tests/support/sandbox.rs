@@ -356,6 +356,12 @@ impl Run {
         complaints[0]
     }
 
+    /// What the run has to write into its log too: all that was said but the hints, which are for people only.
+    pub fn told(&self) -> String {
+        let said = self.stderr.split_inclusive('\n').filter(|line| !line.starts_with("hint: "));
+        said.chain([self.stdout.as_str()]).collect()
+    }
+
     /// All that was said, on both streams.
     pub fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
