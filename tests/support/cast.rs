@@ -117,7 +117,7 @@ impl OpenBao {
     }
 
     /// What the server knows of this token if it lives and is as the program orders one, whoever minted it;
-    /// otherwise what is wrong with it. Neither repeats a token that is wrong.
+    /// otherwise what is wrong with it, in words that do not repeat it.
     pub fn recognise(&self, token: &str) -> Result<Value, String> {
         // The server is kind to white space.
         if token != token.trim() {
