@@ -23,11 +23,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 pub use cast::*;
 
+pub mod campaign;
 mod cast;
 pub mod certificates;
 pub mod openbao;
 pub mod prometheus;
 pub mod sandbox;
+pub mod scene;
 pub mod scripted;
 pub mod strace;
 pub mod user_manager;
