@@ -6,31 +6,24 @@
 
 mod support;
 
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::Instant;
 
 use serde_json::{Value, json};
-use support::openbao::{Minted, OpenBao};
-use support::sandbox::{PROGRAM, Run, Sandbox};
+use support::campaign::{Attempt, Campaign, Case};
+use support::sandbox::{PROGRAM, Run, Sandbox, file_in};
+use support::scene::{Fault, Place, Scene, Stop, Work};
 use support::scripted::{Reply, Scripted};
-use support::strace::{Call, Strace, Trace};
-use support::{OUR_NAME, count, ours, what_was_said};
-
-const GOOD: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s)";
+use support::strace::{Call, Trace};
+use support::{OUR_NAME, RENEWED, count};
 
 /// How many faults are tried side by side, each worker with a server of its own.
 const WORKERS: usize = 2;
 
-/// With one lookup at a time the calls are the same in every run.
-const ARGUMENTS: &[&str] = &["--sweep-concurrency", "1"];
+/// How many tokens a heal has to revoke.
+const STALE: usize = 1;
 
 /// The part of a path by which the new token is known before it is in place.
 const STAGED: &str = "/..vault-token.renew-";
@@ -52,64 +45,34 @@ const ERRORS: &[(&str, &[&str])] = &[
 const OF_THE_SERVER: &[&str] =
     &["denied", "DRIFT", "403", "400", "503", "sealed", "refused", "unreachable", "dead", "http"];
 
-/// What the disk is in the way of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
-    /// Heal a login, with a stale token to be revoked.
-    Heal,
-    /// Renew.
-    Renew,
-    /// Renew, and finish the sweep of a heal that lost its server when it sent this request.
-    Resume {
-        /// Its number.
-        lost_at: usize,
-    },
+/// Work in whose way the disk is.
+struct Broken {
+    work: Work,
+    faults: Vec<Fault>,
+    /// What the first call that fails has to do with.
+    file: String,
 }
 
-/// A server, with somebody logged in.
-struct Place {
-    server: OpenBao,
-    login: Minted,
-}
+impl Case for Broken {
+    fn key(&self) -> String {
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        format!("{}: {}", self.work, faults.join(", "))
+    }
 
-/// A home in which the work is to be done.
-struct Scene {
-    home: Sandbox,
-    /// What the token file holds.
-    old: String,
-    /// The tokens of our name there are.
-    ours: Vec<String>,
-}
-
-/// A call that fails.
-#[derive(Debug, Clone)]
-struct Fault {
-    call: &'static str,
-    error: &'static str,
-    nth: usize,
-    /// Whether all that follow fail too.
-    lasting: bool,
-}
-
-impl fmt::Display for Fault {
-    /// As strace wants to be told.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lasting = if self.lasting { "+" } else { "" };
-        write!(f, "{}:error={}:when={}{lasting}", self.call, self.error, self.nth)
+    fn detail(&self) -> String {
+        self.file.clone()
     }
 }
 
-impl Fault {
-    fn hits(&self, call: &Call) -> bool {
-        call.name == self.call && (call.nth == self.nth || (self.lasting && call.nth > self.nth))
-    }
-
-    /// What people read of it.
-    fn words(&self) -> &'static str {
-        words_of(self.error)
+impl Broken {
+    fn new(work: Work, normal: &Trace, faults: Vec<Fault>) -> Self {
+        let hit = normal.calls.iter().find(|call| faults[0].hits(call)).expect("a call that is made");
+        let file = if hit.file.is_empty() { &hit.text } else { &hit.file };
+        Self { work, file: file.clone(), faults }
     }
 }
 
+/// What people read of an error.
 fn words_of(error: &str) -> &'static str {
     match error {
         "ENOSPC" => "no space left on device",
@@ -122,108 +85,43 @@ fn words_of(error: &str) -> &'static str {
     }
 }
 
-impl Place {
-    fn new() -> Self {
-        let server = OpenBao::start();
-        server.standard_policies();
-        let login = server.userpass_login("admin", &["default"], &["vault-admin"]);
-        Self { server, login }
-    }
+fn place() -> Place {
+    Place::new(STALE)
+}
 
-    fn mint_ours(&self) -> Minted {
-        self.server.mint(self.server.root_token(), ours())
-    }
-
-    /// A fresh home, and a server with as many tokens as ever.
-    fn set(&self, work: Work) -> Scene {
-        for accessor in self.server.named(OUR_NAME) {
-            self.server.revoke_accessor(&accessor);
+/// What a run promises with its exit status, whatever was in its way. `after` is the home it left.
+#[track_caller]
+fn check_kept(place: &Place, work: Work, scene: &Scene, after: &Sandbox, run: &Run) {
+    let held = after.token();
+    assert_eq!(after.mode(".vault-token"), 0o600);
+    place.check_login();
+    match run.status {
+        0 => {
+            // The server was in nobody's way, so the sweep has been done too; if it was known to be due.
+            let unknown = matches!(work, Work::Resume { .. })
+                && ["going on without its lock and state", "the state file cannot be read"]
+                    .iter()
+                    .any(|words| run.stderr.contains(words));
+            let recognised =
+                if unknown { place.server.recognise(&held) } else { place.server.recognise_alone(&held) };
+            assert!(recognised.is_ok(), "the token in the file: {}; {run:?}", recognised.unwrap_err());
+            assert!(work.heals() || held == scene.old, "a needless heal");
         }
-        let minted = self.mint_ours();
-        let home = match work {
-            Work::Heal | Work::Resume { .. } => Sandbox::holding(&self.login.token),
-            Work::Renew => Sandbox::holding(&minted.token),
-        };
-        if let Work::Resume { lost_at } = work {
-            let lost = Fault { call: "sendto", error: "EPIPE", nth: lost_at, lasting: true };
-            let (run, _) = self.faulty(&home, &[lost]);
-            assert!(run.expect(0).said().contains("accessor sweep cut short"));
-            // Its words about the server are not the ones to be judged.
-            fs::write(home.path().join(".local/state/vault-token-renew.log"), "").unwrap();
+        1 => {
+            assert!(held == scene.old, "a failure that changed the token file");
+            assert_eq!(place.server.named(OUR_NAME), scene.ours, "what was minted in vain is revoked");
         }
-        let mut ours = self.server.named(OUR_NAME);
-        ours.sort();
-        Scene { old: home.token(), home, ours }
+        other => panic!("exit status {other}"),
     }
+}
 
-    fn named(&self) -> Vec<String> {
-        let mut named = self.server.named(OUR_NAME);
-        named.sort();
-        named
-    }
-
-    /// Whether this is a token as the program mints it, alive, and nothing else; and by which accessor it is known.
-    fn ours(&self, token: &str) -> Option<String> {
-        let info = self.server.lookup(token)?;
-        // The server is kind to white space.
-        let ours = info["id"] == token
-            && info["display_name"] == OUR_NAME
-            && info["policies"] == json!(["default", "sops-admin", "vault-admin"])
-            && info["period"] == 2_764_800;
-        ours.then(|| info["accessor"].as_str().unwrap().to_owned())
-    }
-
-    /// What a run promises with its exit status, whatever was in its way. `after` is the home it left.
-    #[track_caller]
-    fn check_kept(&self, work: Work, scene: &Scene, after: &Sandbox, run: &Run) {
-        let held = after.token();
-        assert_eq!(after.mode(".vault-token"), 0o600);
-        assert!(self.server.lookup(&self.login.token).is_some(), "the login was revoked");
-        match run.status {
-            0 => {
-                let accessor = self.ours(&held).expect("our token in the file, alive");
-                // The server was in nobody's way, so the sweep has been done too; if it was known to be due.
-                let unknown = matches!(work, Work::Resume { .. })
-                    && ["going on without its lock and state", "the state file cannot be read"]
-                        .iter()
-                        .any(|words| run.stderr.contains(words));
-                if !unknown {
-                    assert_eq!(self.named(), [accessor], "{run:?}");
-                }
-                assert!(work == Work::Heal || held == scene.old, "a needless heal");
-            }
-            1 => {
-                assert!(held == scene.old, "a failure that changed the token file");
-                assert_eq!(self.named(), scene.ours, "what was minted in vain is revoked");
-            }
-            other => panic!("exit status {other}"),
-        }
-    }
-
-    /// One run after the obstacle is gone puts everything right.
-    fn check_mended(&self, after: &Sandbox) {
-        let run = after.run(self.server.address(), &[]).expect(0);
-        assert_eq!(run.stderr, "", "{run:?}");
-        let accessor = self.ours(&after.token()).expect("our token in the file, alive");
-        assert_eq!(self.server.named(OUR_NAME), [accessor]);
-        assert_eq!(after.mode(".vault-token"), 0o600);
-        check_tidy(after);
-        assert!(self.server.lookup(&self.login.token).is_some(), "the login was revoked");
-    }
-
-    /// A run under these faults, all of which have to strike.
-    fn faulty(&self, home: &Sandbox, faults: &[Fault]) -> (Run, Trace) {
-        let strace = Strace::new();
-        let injections: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        let mut command = strace.command(home, self.server.address(), &injections);
-        let run = home.finish(command.args(ARGUMENTS));
-        let trace = strace.trace();
-        for fault in faults {
-            let struck = trace.calls.iter().filter(|call| fault.hits(call) && call.is_injected()).count();
-            assert!(struck == 1 || (fault.lasting && struck > 1), "{fault} struck {struck} times");
-        }
-        (run, trace)
-    }
+/// One run after the obstacle is gone puts everything right.
+#[track_caller]
+fn check_mended(place: &Place, after: &Sandbox) {
+    after.run(place.server.address(), &[]).expect(0).quiet();
+    place.server.check_ours(after);
+    check_tidy(after);
+    place.check_login();
 }
 
 /// No temporary file in the home, whether beside the token or among the state.
@@ -237,9 +135,8 @@ fn check_tidy(home: &Sandbox) {
 
 /// All calls of an undisturbed run.
 fn undisturbed(place: &Place, work: Work) -> Trace {
-    let scene = place.set(work);
-    let (run, trace) = place.faulty(&scene.home, &[]);
-    place.check_kept(work, &scene, &scene.home, &run.expect(0));
+    let (scene, run, trace) = place.undisturbed(work);
+    check_kept(place, work, &scene, &scene.home, &run);
     trace
 }
 
@@ -294,13 +191,14 @@ fn complaint_about(call: &Call) -> Option<&'static str> {
 }
 
 /// One fault, and the run after it.
-fn survives(place: &Place, work: Work, normal: &Trace, fault: &Fault) {
+fn survive(place: &Place, normal: &Trace, broken: &Broken) {
+    let (work, fault) = (broken.work, &broken.faults[0]);
     let scene = place.set(work);
-    let (run, trace) = place.faulty(&scene.home, std::slice::from_ref(fault));
+    let (run, trace) = place.faulty(&scene.home, &broken.faults);
     let hit: Vec<&Call> = normal.calls.iter().filter(|call| fault.hits(call)).collect();
     let expected = i32::from(hit.iter().any(|call| is_essential(call, normal)));
     assert_eq!(run.status, expected, "{run:?}");
-    place.check_kept(work, &scene, &scene.home, &run);
+    check_kept(place, work, &scene, &scene.home, &run);
     check_tidy(&scene.home);
 
     // What can be read must be true, and something must be readable unless nothing at all can be written.
@@ -315,23 +213,29 @@ fn survives(place: &Place, work: Work, normal: &Trace, fault: &Fault) {
         assert!(!text.contains("FAIL"), "{run:?}");
     } else if !mute {
         assert!(text.contains("FAIL: token file: ~/.vault-token: "), "{run:?}");
-        assert!(text.contains(fault.words()), "{run:?}");
+        assert!(text.contains(words_of(fault.error)), "{run:?}");
     }
     for word in OF_THE_SERVER {
         assert!(!text.contains(word), "{word:?} said of a disk: {run:?}");
     }
     if let (Some(complaint), [call]) = (complaint_about(hit[0]), hit.as_slice()) {
-        assert!(text.contains(complaint) && text.contains(fault.words()), "{:?}: {run:?}", call.name);
+        assert!(text.contains(complaint) && text.contains(words_of(fault.error)), "{:?}: {run:?}", call.name);
     }
-    place.check_mended(&scene.home);
+    check_mended(place, &scene.home);
+}
+
+/// Tries all these.
+fn try_each(first: &Place, what: &str, cases: Vec<Broken>, survive: impl Fn(&Place, &Broken) + Sync) {
+    let campaign = Campaign { what: format!("injected faults of {what}"), workers: WORKERS, place, cases };
+    campaign.run(first, |place, broken| {
+        survive(place, broken);
+        Attempt::Made
+    });
 }
 
 /// Tries every fault.
-fn survive_each_fault(work: impl Fn(&Place) -> Work, what: &str) {
-    let start = Instant::now();
-    let first = Place::new();
-    let work = work(&first);
-    let normal = undisturbed(&first, work);
+fn survive_each_fault(first: &Place, work: Work) {
+    let normal = undisturbed(first, work);
     let faults = faults(&normal);
     for name in ["write", "openat", "mkdir", "flock", "read"] {
         assert!(faults.iter().any(|fault| fault.call == name), "no {name} among the faults");
@@ -340,44 +244,25 @@ fn survive_each_fault(work: impl Fn(&Place) -> Work, what: &str) {
         let staged = |call: &Call| call.name == name && call.touches(STAGED);
         assert_eq!(normal.calls.iter().any(staged), work == Work::Heal, "{name} of the new token");
     }
-    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work_off = |place: &Place| {
-        while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| survives(place, work, &normal, fault))) {
-                let call = normal.calls.iter().find(|call| fault.hits(call)).unwrap();
-                let file = if call.file.is_empty() { &call.text } else { &call.file };
-                wrong.lock().unwrap().push(format!("{fault} ({file}): {}", what_was_said(&*panic)));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..WORKERS {
-            scope.spawn(|| work_off(&Place::new()));
-        }
-        work_off(&first);
-    });
-    let wrong = wrong.into_inner().unwrap();
-    count(&format!("{} injected faults of {what}, {:.1} s", faults.len(), start.elapsed().as_secs_f32()));
-    assert!(wrong.is_empty(), "{} of {} faults:\n{}", wrong.len(), faults.len(), wrong.join("\n"));
+    let cases = faults.into_iter().map(|fault| Broken::new(work, &normal, vec![fault])).collect();
+    try_each(first, &format!("a {work}"), cases, |place, broken| survive(place, &normal, broken));
 }
 
 #[test]
 fn a_heal_survives_each_call_that_fails() {
-    survive_each_fault(|_| Work::Heal, "a heal");
+    survive_each_fault(&place(), Work::Heal);
 }
 
 #[test]
 fn a_renewal_survives_each_call_that_fails() {
-    survive_each_fault(|_| Work::Renew, "a renewal");
+    survive_each_fault(&place(), Work::Renew);
 }
 
 #[test]
 fn a_sweep_that_is_due_survives_each_call_that_fails() {
-    let where_the_sweep_begins = |place: &Place| {
-        let trace = undisturbed(place, Work::Heal);
-        Work::Resume { lost_at: trace.find("sendto", |call| call.touches("auth/token/accessors")).nth }
-    };
-    survive_each_fault(where_the_sweep_begins, "a sweep that is resumed");
+    let place = place();
+    let stopped_at = place.where_the_sweep_begins();
+    survive_each_fault(&place, Work::Resume { stopped_at, by: Stop::Loss });
 }
 
 /// The one fault of this call among the normal ones.
@@ -391,41 +276,44 @@ fn lasting(call: &'static str, error: &'static str, nth: usize) -> Fault {
 
 #[test]
 fn a_staged_token_that_cannot_be_removed_is_worthless_and_goes_with_the_next_run() {
-    let place = Place::new();
+    let place = place();
     let normal = undisturbed(&place, Work::Heal);
-    for (call, error) in [("write", "ENOSPC"), ("fsync", "EIO"), ("renameat", "EIO")] {
-        let scene = place.set(Work::Heal);
-        let faults = [fault(&normal, call, error, |call| call.touches(STAGED)), lasting("unlink", "EIO", 1)];
-        let (run, _) = place.faulty(&scene.home, &faults);
-        let run = run.expect(1);
-        place.check_kept(Work::Heal, &scene, &scene.home, &run);
-        assert!(run.stderr.contains(words_of(error)), "{run:?}");
+    let cases = [("write", "ENOSPC"), ("fsync", "EIO"), ("renameat", "EIO")].map(|(call, error)| {
+        let staged = fault(&normal, call, error, |call| call.touches(STAGED));
+        Broken::new(Work::Heal, &normal, vec![staged, lasting("unlink", "EIO", 1)])
+    });
+    try_each(&place, "a removal", cases.into(), |place, broken| {
+        let scene = place.set(broken.work);
+        let run = place.faulty(&scene.home, &broken.faults).0.expect(1);
+        check_kept(place, broken.work, &scene, &scene.home, &run);
+        assert!(run.stderr.contains(words_of(broken.faults[0].error)), "{run:?}");
         let names = scene.home.names();
         assert_eq!(names.len(), 3, "{names:?}");
         assert_eq!(scene.home.mode(&names[0]), 0o600);
         let left = fs::read_to_string(scene.home.path().join(&names[0])).unwrap();
-        assert_eq!(left.is_empty(), call == "write");
+        assert_eq!(left.is_empty(), broken.faults[0].call == "write");
         assert!(left.is_empty() || place.server.lookup(&left).is_none(), "a living token lies about");
-        place.check_mended(&scene.home);
-    }
-    count("3 injected faults of a removal");
+        check_mended(place, &scene.home);
+    });
 }
 
 #[test]
 fn where_nobody_knows_which_token_the_file_holds_both_live() {
-    let place = Place::new();
+    let place = place();
     let normal = undisturbed(&place, Work::Heal);
     let rename =
         normal.calls.iter().position(|call| call.name == "renameat" && call.touches(STAGED)).unwrap();
     let next = normal.calls[rename..].iter().find(|call| call.name == "openat").unwrap().nth;
-    for lasting in [false, true] {
-        let scene = place.set(Work::Heal);
-        let broken = Fault { call: "openat", error: "EIO", nth: next, lasting };
-        let faults = [fault(&normal, "renameat", "EIO", |call| call.touches(STAGED)), broken];
-        let (run, trace) = place.faulty(&scene.home, &faults);
-        let run = run.expect(1);
+    let cases = [false, true].map(|lasting| {
+        let replacing = fault(&normal, "renameat", "EIO", |call| call.touches(STAGED));
+        let reading = Fault { call: "openat", nth: next, error: "EIO", lasting };
+        Broken::new(Work::Heal, &normal, vec![replacing, reading])
+    });
+    try_each(&place, "a rename and the reading after it", cases.into(), |place, broken| {
+        let scene = place.set(broken.work);
+        let (run, trace) = place.faulty(&scene.home, &broken.faults);
         assert_eq!(
-            run.complaints().last(),
+            run.expect(1).complaints().last(),
             Some(
                 &"FAIL: token file: ~/.vault-token: replacing it failed, and reading it too: input/output error; it holds the old token or the new one, and both live"
             )
@@ -434,19 +322,18 @@ fn where_nobody_knows_which_token_the_file_holds_both_live() {
         let alive = trace.tokens().into_iter().filter(|token| place.server.lookup(token).is_some());
         assert_eq!(alive.count(), 2);
         check_tidy(&scene.home);
-        place.check_mended(&scene.home);
-    }
-    count("2 injected faults of a rename and the reading after it");
+        check_mended(place, &scene.home);
+    });
 }
 
 #[test]
 fn what_cannot_be_tidied_or_tightened_does_not_stop_a_renewal() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Renew);
     fs::set_permissions(scene.home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
     for error in ["EPERM", "EROFS"] {
         let run = place.faulty(&scene.home, &[lasting("fchmod", error, 1)]).0.expect(0);
-        assert_eq!(run.said(), GOOD);
+        assert_eq!(run.said(), RENEWED);
         let complaint =
             "WARN: ~/.vault-token had mode 0640, which lets others read the token; it should be 0600";
         assert_eq!(run.complaint(), complaint);
@@ -456,25 +343,25 @@ fn what_cannot_be_tidied_or_tightened_does_not_stop_a_renewal() {
     fs::write(&leftover, "").unwrap();
     fs::set_permissions(&leftover, fs::Permissions::from_mode(0o600)).unwrap();
     let run = place.faulty(&scene.home, &[lasting("unlink", "EIO", 1)]).0.expect(0);
-    assert_eq!(run.said(), GOOD);
+    assert_eq!(run.said(), RENEWED);
     assert!(run.complaint().starts_with("WARN: "), "{run:?}");
     assert!(
         run.complaint().ends_with(" beside ~/.vault-token cannot be removed: input/output error"),
         "{run:?}"
     );
-    place.check_mended(&scene.home);
+    check_mended(&place, &scene.home);
     count("3 injected faults of tightening and tidying");
 }
 
 #[test]
 fn a_directory_that_cannot_be_listed_is_not_called_a_file_that_cannot_be_removed() {
-    let place = Place::new();
+    let place = place();
     let normal = undisturbed(&place, Work::Renew);
     let scene = place.set(Work::Renew);
     let is_home = |call: &Call| !call.touches(".local");
     let (run, _) = place.faulty(&scene.home, &[fault(&normal, "getdents64", "EIO", is_home)]);
     let run = run.expect(0);
-    assert_eq!(run.said(), GOOD);
+    assert_eq!(run.said(), RENEWED);
     assert!(run.complaint().contains("input/output error"), "{run:?}");
     // There is no such file, and a person would look for it in vain.
     assert!(!run.stderr.contains("a temporary file beside ~/.vault-token cannot be removed"), "{run:?}");
@@ -525,7 +412,7 @@ const MOUNT_POINT: (&str, &str) =
 
 #[test]
 fn a_heal_before_a_real_obstacle_leaves_the_old_token_and_no_stray() {
-    let place = Place::new();
+    let place = place();
     for ((options, obstacle), words, foreseen) in [
         (NO_BLOCKS, "cannot write beside it: no space left on device", false),
         (NO_INODES, "cannot write beside it: no space left on device", false),
@@ -541,19 +428,19 @@ fn a_heal_before_a_real_obstacle_leaves_the_old_token_and_no_stray() {
         for word in OF_THE_SERVER {
             assert!(!run.stderr.contains(word), "{word:?} said of a disk: {run:?}");
         }
-        place.check_kept(Work::Heal, &scene, &after, &run);
+        check_kept(&place, Work::Heal, &scene, &after, &run);
         assert_eq!(scene.home.token(), scene.old);
         check_tidy_but_for_the_filler(&after);
         let (dry, _) = obstructed(&place, &scene.home, options, obstacle, "--dry-run");
         assert_eq!(dry.status, i32::from(foreseen), "{dry:?}");
-        place.check_mended(&after);
+        check_mended(&place, &after);
     }
     count("4 real obstacles to a heal");
 }
 
 #[test]
 fn a_renewal_succeeds_before_every_real_obstacle() {
-    let place = Place::new();
+    let place = place();
     for ((options, obstacle), words) in [
         (NO_BLOCKS, "no space left on device"),
         (NO_INODES, "no space left on device"),
@@ -563,12 +450,12 @@ fn a_renewal_succeeds_before_every_real_obstacle() {
         let scene = place.set(Work::Renew);
         let (run, after) = obstructed(&place, &scene.home, options, obstacle, "");
         let run = run.expect(0);
-        assert_eq!(run.said(), GOOD);
+        assert_eq!(run.said(), RENEWED);
         assert!(run.complaints().iter().all(|line| line.starts_with("WARN: ") && line.contains(words)));
         assert_eq!(run.stderr.is_empty(), words.is_empty(), "{run:?}");
-        place.check_kept(Work::Renew, &scene, &after, &run);
+        check_kept(&place, Work::Renew, &scene, &after, &run);
         check_tidy_but_for_the_filler(&after);
-        place.check_mended(&after);
+        check_mended(&place, &after);
     }
     count("4 real obstacles to a renewal");
 }
@@ -583,34 +470,33 @@ fn check_tidy_but_for_the_filler(home: &Sandbox) {
 
 #[test]
 fn a_loose_mode_on_a_read_only_disk_is_told_and_the_token_renewed() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Renew);
     let obstacle = format!("must chmod 0644 \"$HOME/.vault-token\"\n{}", READ_ONLY.1);
     let (run, _) = obstructed(&place, &scene.home, READ_ONLY.0, &obstacle, "");
     let run = run.expect(0);
-    assert_eq!(run.said(), GOOD);
+    assert_eq!(run.said(), RENEWED);
     let complaint = "WARN: ~/.vault-token had mode 0644, which lets others read the token; it should be 0600";
     assert!(run.complaints().contains(&complaint), "{run:?}");
 }
 
 #[test]
 fn a_disk_that_is_full_beside_the_token_only_leaves_a_state_with_nothing_to_do() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Heal);
     let obstacle = format!("export XDG_STATE_HOME=\"$after/elsewhere\"\n{}", NO_BLOCKS.1);
     let (run, after) = obstructed(&place, &scene.home, NO_BLOCKS.0, &obstacle, "");
     let run = run.expect(1);
     assert_eq!(run.complaints().len(), 1, "{run:?}");
-    place.check_kept(Work::Heal, &scene, &after, &run);
-    let files = after.snapshot();
-    let (_, (.., json)) = files.iter().find(|(name, _)| name.contains(".json")).expect("a state file");
-    let state: Value = serde_json::from_slice(json).unwrap();
+    check_kept(&place, Work::Heal, &scene, &after, &run);
+    let file = file_in(&after.path().join("elsewhere/vault-token-renew"), "json").expect("a state file");
+    let state: Value = serde_json::from_slice(&fs::read(file).unwrap()).expect("a whole state file");
     assert_eq!((&state["sweep_due"], &state["minted"]), (&json!(false), &json!([])));
 }
 
 #[test]
 fn a_line_that_a_full_disk_cut_short_does_not_spoil_the_next_one() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Renew);
     // Six bytes are left of the last page that the log has.
     let obstacle = format!(
@@ -621,7 +507,7 @@ fn a_line_that_a_full_disk_cut_short_does_not_spoil_the_next_one() {
         NO_BLOCKS.1
     );
     let (run, after) = obstructed(&place, &scene.home, NO_BLOCKS.0, &obstacle, "");
-    assert_eq!(run.expect(0).said(), GOOD);
+    assert_eq!(run.expect(0).said(), RENEWED);
     let cut = after.log();
     assert!((4090..=4096).contains(&cut.len()), "{} bytes", cut.len());
     check_tidy_but_for_the_filler(&after);
@@ -643,36 +529,36 @@ fn without_room_to_grow(place: &Place, scene: &Scene) -> std::process::Output {
 
 #[test]
 fn a_limit_on_the_size_of_files_does_not_stop_a_renewal() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Renew);
     let output = without_room_to_grow(&place, &scene);
     assert_eq!(output.status.code(), Some(0), "{}", output.status);
     let [said, complaints] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(said.contains(GOOD), "{said}");
+    assert!(said.contains(RENEWED), "{said}");
     assert!(
         complaints.contains("WARN: the log file ") && complaints.contains("file too large"),
         "{complaints}"
     );
-    place.check_mended(&scene.home);
+    check_mended(&place, &scene.home);
 }
 
 #[test]
 fn a_limit_on_the_size_of_files_leaves_the_old_token_and_no_stray() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Heal);
     let output = without_room_to_grow(&place, &scene);
     assert_eq!(output.status.code(), Some(1), "{}", output.status);
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(complaints.contains("FAIL: token file: ~/.vault-token: cannot write beside it: file too large"));
     assert_eq!(scene.home.token(), scene.old);
-    assert_eq!(place.named(), scene.ours);
+    assert_eq!(place.server.named(OUR_NAME), scene.ours);
     check_tidy(&scene.home);
-    place.check_mended(&scene.home);
+    check_mended(&place, &scene.home);
 }
 
 #[test]
 fn a_healed_file_is_0600_whatever_mode_it_had() {
-    let place = Place::new();
+    let place = place();
     for mode in [0o640, 0o604, 0o660, 0o606, 0o666, 0o644, 0o777, 0o700, 0o400] {
         let scene = place.set(Work::Heal);
         fs::set_permissions(scene.home.token_file(), fs::Permissions::from_mode(mode)).unwrap();
@@ -681,13 +567,13 @@ fn a_healed_file_is_0600_whatever_mode_it_had() {
         let loose = mode & 0o077 != 0;
         assert_eq!(run.stderr.contains(&format!("had mode {mode:04o}")), loose, "{run:?}");
         assert_eq!(run.stderr.is_empty(), !loose, "{run:?}");
-        place.check_kept(Work::Heal, &scene, &scene.home, &run);
+        check_kept(&place, Work::Heal, &scene, &scene.home, &run);
     }
 }
 
 #[test]
 fn a_renewal_takes_from_the_mode_what_lets_others_in_and_nothing_else() {
-    let place = Place::new();
+    let place = place();
     let scene = place.set(Work::Renew);
     for (mode, expected) in
         [(0o640, 0o600), (0o660, 0o600), (0o666, 0o600), (0o602, 0o600), (0o700, 0o700), (0o400, 0o400)]
@@ -701,19 +587,18 @@ fn a_renewal_takes_from_the_mode_what_lets_others_in_and_nothing_else() {
 
 #[test]
 fn white_space_around_a_token_stays_at_a_renewal_and_goes_at_a_heal() {
-    let place = Place::new();
+    let place = place();
     for (before, behind) in [("", "\n"), ("", "\r\n"), ("\n  ", " \t\n\n")] {
         for work in [Work::Renew, Work::Heal] {
             let scene = place.set(work);
             let contents = format!("{before}{}{behind}", scene.old);
             scene.home.put(&contents);
-            let run = scene.home.run(place.server.address(), &[]).expect(0);
-            assert_eq!(run.stderr, "");
+            scene.home.run(place.server.address(), &[]).expect(0).quiet();
             let held = scene.home.token();
             if work == Work::Renew {
                 assert_eq!(held, contents, "a renewal does not touch the file");
             } else {
-                assert!(place.ours(&held).is_some(), "the raw token and nothing else");
+                place.server.recognise(&held).expect("the raw token and nothing else");
             }
         }
     }
