@@ -11,17 +11,16 @@ mod support;
 
 use std::fmt;
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::campaign::{Attempt, Campaign, Case};
 use support::certificates::Authority;
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{Run, Sandbox};
 use support::scripted::{Reply, Request, Scripted, pass_on};
-use support::{OUR_NAME, count, ours};
+use support::{ours, server, with};
 
 /// Most of the time a run waits, so there are many more workers than processors.
 const WORKERS: usize = 16;
@@ -251,21 +250,81 @@ enum Pass {
 const PASSES: [Pass; 4] = [Pass::Renewal, Pass::Heal, Pass::HealOnTheSecondPath, Pass::HealOfADyingToken];
 
 /// One of all the things that are tried.
-#[derive(Clone, Copy)]
 struct Combination {
     pass: Pass,
-    /// The request that is broken, from 0, and its call.
+    /// The request that is broken, from 0.
     number: usize,
-    call: &'static str,
+    /// Its call, and which one of this name it is, from 1.
+    call: String,
+    nth: usize,
     fault: Fault,
     reached: Reached,
     times: Times,
 }
 
-impl fmt::Display for Combination {
+impl Case for Combination {
+    fn key(&self) -> String {
+        let Self { pass, number: _, call, nth, fault, reached, times } = self;
+        let call = call.split("/?").next().unwrap_or_default();
+        format!("{pass} / {call} {nth} / {fault} / {reached} / {times}")
+    }
+
+    fn detail(&self) -> String {
+        format!("request {}", self.number)
+    }
+}
+
+impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pass, number, call, fault, reached, times } = self;
-        write!(f, "{pass:?}, request {number} ({call}): {fault:?}, {reached:?}, {times:?}")
+        f.write_str(match self {
+            Self::Renewal => "renewal",
+            Self::Heal => "heal",
+            Self::HealOnTheSecondPath => "heal on the second path",
+            Self::HealOfADyingToken => "heal of a dying token",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vault(status) => return write!(f, "{status} of Vault"),
+            Self::RetryAfter(seconds) => return write!(f, "retry after {seconds} s"),
+            Self::Gateway(status) => return write!(f, "{status} of a gateway"),
+            Self::ConnectionRefused => "connection refused",
+            Self::Reset => "reset",
+            Self::HalfABody => "half a body",
+            Self::Drip => "drip",
+            Self::Silence => "silence",
+            Self::NoContent => "no content",
+            Self::EmptyOk => "empty 200",
+            Self::HtmlOk => "200 in HTML",
+            Self::Null => "null",
+            Self::WrongTypes => "wrong types",
+            Self::DeeplyNested => "deeply nested",
+            Self::FiftyMegabytes => "50 MB",
+            Self::RedirectToItself => "redirect to itself",
+            Self::RedirectElsewhere => "redirect elsewhere",
+            Self::RedirectToPlain => "redirect to http",
+        })
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "unheard",
+            Self::Acted => "acted on",
+        })
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Once => "once",
+            Self::ForEver => "for ever",
+        })
     }
 }
 
@@ -287,8 +346,7 @@ struct Machine {
 
 impl World {
     fn new() -> Self {
-        let bao = OpenBao::start();
-        bao.standard_policies();
+        let bao = server();
         bao.write_policy(
             "second-path",
             r#"path "auth/token/create-orphan" { capabilities = ["create", "update", "sudo"] }"#,
@@ -308,55 +366,40 @@ impl World {
         }
     }
 
+    /// A fresh home, and a server with as many tokens as ever.
     fn machine(&self, pass: Pass) -> Machine {
-        let root = self.bao.root_token();
+        self.clean();
         let (home, in_file) = match pass {
             Pass::Renewal => {
-                let ours = self.bao.mint(root, ours()).token;
+                let ours = self.bao.mint_ours().token;
                 (Sandbox::holding(&ours), ours)
             }
             Pass::Heal => {
                 let home = Sandbox::holding(&self.strong.token);
                 home.run(self.bao.address(), &[]).expect(0);
                 home.put(&self.strong.token);
-                self.bao.mint(root, ours());
+                self.bao.mint_ours();
                 (home, self.strong.token.clone())
             }
             Pass::HealOnTheSecondPath => {
-                self.bao.mint(root, ours());
+                self.bao.mint_ours();
                 (Sandbox::holding(&self.second_path.token), self.second_path.token.clone())
             }
             Pass::HealOfADyingToken => {
-                let mut order = ours();
-                order["period"] = Value::Null;
-                order["ttl"] = json!("1h");
-                let dying = self.bao.mint(root, order).token;
+                let without_a_period = with(with(ours(), "period", Value::Null), "ttl", "1h");
+                let dying = self.bao.mint_as_root(without_a_period).token;
                 (Sandbox::holding(&dying), dying)
             }
         };
         Machine { home, in_file }
     }
 
-    /// Whether it is our token, alive and whole.
-    fn is_ours(&self, token: &str) -> bool {
-        self.bao.lookup(token).is_some_and(|data| {
-            let policies = data["policies"].as_array().unwrap();
-            data["display_name"] == OUR_NAME
-                && data["period"] == 2_764_800
-                && data["orphan"] == true
-                && policies.contains(&json!("vault-admin"))
-                && policies.contains(&json!("sops-admin"))
-        })
-    }
-
     /// The calls of a pass without a fault, in their order. Of all sweeps, which are alike, those after a heal
     /// of an admin's login will do.
     fn calls(&self, pass: Pass) -> Vec<String> {
         let machine = self.machine(pass);
-        let real = self.bao.address().to_owned();
-        let front = Scripted::start(move |_, _| Reply::Forward(real.clone()));
+        let front = Scripted::in_front_of(self.bao.address(), |_, _| None);
         machine.home.run(front.address(), &[]).expect(0);
-        self.clean();
         let mut calls: Vec<String> =
             front.requests().iter().map(|request| request.call().to_owned()).collect();
         let sweep = calls.iter().position(|call| call.starts_with("auth/token/accessors"));
@@ -366,8 +409,8 @@ impl World {
         calls
     }
 
-    /// Tries one combination; the error says what was wrong.
-    fn try_one(&self, combination: Combination) -> Result<(), String> {
+    /// Tries one combination.
+    fn survive(&self, combination: &Combination) {
         let machine = self.machine(combination.pass);
         let minted = Arc::new(Mutex::new(Vec::new()));
         let front = self.front(combination, &minted);
@@ -393,12 +436,11 @@ impl World {
             let next = machine.home.run(self.bao.address(), &[]);
             self.judge_next(&machine, &next).map_err(|wrong| format!("{wrong}\n  next run: {next:?}"))
         });
-        self.clean();
-        result.map_err(|wrong| format!("{combination}: {wrong}\n  broken run: {run:?}"))
+        result.unwrap_or_else(|wrong| panic!("{wrong}\n  broken run: {run:?}"));
     }
 
-    fn front(&self, combination: Combination, minted: &Arc<Mutex<Vec<String>>>) -> Scripted {
-        let Combination { number, fault, reached, times, .. } = combination;
+    fn front(&self, combination: &Combination, minted: &Arc<Mutex<Vec<String>>>) -> Scripted {
+        let &Combination { number, fault, reached, times, .. } = combination;
         let (real, minted) = (self.bao.address().to_owned(), Arc::clone(minted));
         let pause = match times {
             // Long enough for one attempt, and shorter than the shortest pause before the next.
@@ -439,26 +481,26 @@ impl World {
     /// What has to hold after a run with a fault.
     fn judge(
         &self,
-        combination: Combination,
+        combination: &Combination,
         machine: &Machine,
         run: &Run,
         took: Duration,
         requests: usize,
     ) -> Result<(), String> {
-        let said = format!("{}{}", run.stdout, run.stderr);
+        let said = run.all();
         let holds = |condition: bool, what: &str| if condition { Ok(()) } else { Err(what.to_owned()) };
         holds(matches!(run.status, 0 | 1), "exit status")?;
         holds(took < RUN_WITHIN, &format!("took {took:?}"))?;
         holds(requests <= MOST_REQUESTS, &format!("{requests} requests"))?;
         let token = machine.home.token();
-        let ours = self.is_ours(&token);
+        let ours = self.bao.recognise(&token).is_ok();
         holds(token == machine.in_file || ours, "the file holds neither its old bytes nor ours")?;
         holds(run.status != 0 || ours, "exit 0 without a living token of ours in the file")?;
         holds(machine.home.mode(".vault-token") == 0o600, "mode")?;
         let outcomes = ["OK ", "HEALED: ", "DRIFT: ", "FAIL: "].iter();
         let lines: usize = outcomes.map(|word| said.matches(&format!(" {word}")).count()).sum();
         holds(lines == 1, "not exactly one line about the outcome")?;
-        let Combination { fault, call, times, .. } = combination;
+        let &Combination { fault, ref call, times, .. } = combination;
         let (denial, outage) = (
             ["DRIFT", "denied", "dead", "log in", "vault login", "lacks", "may not"].iter(),
             ["unreachable", "timed out", "connection", "closed", "not an answer", "rate limit"].iter(),
@@ -483,11 +525,8 @@ impl World {
     fn judge_next(&self, machine: &Machine, run: &Run) -> Result<(), String> {
         let holds = |condition: bool, what: &str| if condition { Ok(()) } else { Err(what.to_owned()) };
         holds(run.status == 0, "the next run fails")?;
-        let token = machine.home.token();
-        holds(self.is_ours(&token), "the next run does not end with ours in the file")?;
-        let named = self.bao.named(OUR_NAME);
-        let accessor = self.bao.lookup(&token).unwrap()["accessor"].as_str().unwrap().to_owned();
-        holds(named == [accessor], &format!("{} tokens of our name are left", named.len()))?;
+        let recognised = self.bao.recognise_alone(&machine.home.token());
+        recognised.map_err(|wrong| format!("the token in the file after the next run: {wrong}"))?;
         holds(machine.home.names() == [".local", ".vault-token", "ca.pem"], "a file is left behind")?;
         let logins = [&self.strong, &self.second_path];
         holds(logins.iter().all(|login| self.bao.lookup(&login.token).is_some()), "a login was revoked")
@@ -504,15 +543,23 @@ fn client_token(answer: &[u8]) -> Option<String> {
 fn combinations(world: &World) -> Vec<Combination> {
     let mut all = Vec::new();
     for pass in PASSES {
-        for (number, call) in world.calls(pass).into_iter().enumerate() {
-            let call: &'static str = call.leak();
+        let calls = world.calls(pass);
+        for (number, call) in calls.iter().enumerate() {
+            let nth = calls[..=number].iter().filter(|before| *before == call).count();
             // What asks only leaves the server as it was, whether it heard it or not.
             let acts = !(call.contains("lookup") || call.contains("accessors"));
             for fault in FAULTS {
                 let reaches = fault.reaches();
                 for &reached in if acts { reaches } else { &reaches[..1] } {
-                    let times = [Times::Once, Times::ForEver];
-                    all.extend(times.map(|times| Combination { pass, number, call, fault, reached, times }));
+                    all.extend([Times::Once, Times::ForEver].map(|times| Combination {
+                        pass,
+                        number,
+                        call: call.clone(),
+                        nth,
+                        fault,
+                        reached,
+                        times,
+                    }));
                 }
             }
         }
@@ -522,36 +569,15 @@ fn combinations(world: &World) -> Vec<Combination> {
 
 #[test]
 fn whatever_breaks_no_token_is_lost_torn_stranded_or_let_out() {
-    let start = Instant::now();
     let first = World::new();
-    let combinations = combinations(&first);
-    let worlds = Mutex::new(vec![first]);
-    let next = AtomicUsize::new(0);
-    let wrong = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                let world = worlds.lock().unwrap().pop();
-                let world = world.unwrap_or_else(World::new);
-                while let Some(combination) = combinations.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(what) = world.try_one(*combination) {
-                        wrong.lock().unwrap().push(what);
-                    }
-                }
-            });
-        }
+    let campaign = Campaign {
+        what: "combinations of pass, request, fault, reach and times".to_owned(),
+        workers: WORKERS,
+        place: World::new,
+        cases: combinations(&first),
+    };
+    campaign.run(&first, |world, combination| {
+        world.survive(combination);
+        Attempt::Made
     });
-    let wrong = wrong.into_inner().unwrap();
-    assert!(
-        wrong.is_empty(),
-        "{} of {} combinations:\n{}",
-        wrong.len(),
-        combinations.len(),
-        wrong.join("\n")
-    );
-    count(&format!(
-        "{} combinations of pass, request, fault, reach and times, {:.1} s",
-        combinations.len(),
-        start.elapsed().as_secs_f32()
-    ));
 }
