@@ -33,6 +33,7 @@ pub mod scene;
 pub mod scripted;
 pub mod strace;
 pub mod user_manager;
+pub mod vault_mock;
 
 /// Tells a figure to whoever runs the tests, past the harness, which keeps quiet about what passes.
 pub fn count(text: &str) {
