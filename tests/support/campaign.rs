@@ -50,6 +50,14 @@ pub struct Campaign<Place, C> {
     pub cases: Vec<C>,
 }
 
+/// What became of all the cases.
+pub struct Tried<C> {
+    /// What was wrong with each that failed, and how to try it alone.
+    pub wrong: Vec<String>,
+    /// Those that were not reached.
+    pub not_reached: Vec<C>,
+}
+
 impl<Place, C: Case> Campaign<Place, C> {
     /// Tries every case, or the one that was asked for, and fails with all that was wrong. The first worker has its
     /// place already, because somebody had to find out what the cases are. Returns the cases that were not reached.
@@ -57,19 +65,45 @@ impl<Place, C: Case> Campaign<Place, C> {
     /// # Panics
     /// If a case panics; if no case has the key that was asked for, or that one was not reached.
     pub fn run(self, first: &Place, attempt: impl Fn(&Place, &C) -> Attempt + Sync) -> Vec<C> {
-        let Self { what, workers, place, cases } = self;
-        let (test, only) = (test(), only());
+        let (test, only, all) = (test(), only(), self.cases.len());
+        let chosen = self.choose(&test, only.as_deref());
+        let (what, number, start) = (chosen.what.clone(), chosen.cases.len(), Instant::now());
+        let Tried { wrong, not_reached } = chosen.try_each(&test, first, attempt);
+
+        let of_all = if only.is_some() { format!(" of the {all}") } else { String::new() };
+        let missed = not_reached.len();
+        let short = if missed == 0 { String::new() } else { format!(", {missed} not reached") };
+        count(&format!("{number}{of_all} {what}{short}, {:.1} s", start.elapsed().as_secs_f32()));
+        assert!(wrong.is_empty(), "{} of {number} {what}:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(only.is_none() || missed == 0, "{only:?} was not reached, so nothing was tried");
+        not_reached
+    }
+
+    /// The same campaign with one of its cases, if one is asked for.
+    ///
+    /// # Panics
+    /// If no case has this key. A check that tries nothing would look as if all were well.
+    pub fn choose(mut self, test: &str, only: Option<&str>) -> Self {
         let mut keys = BTreeSet::new();
-        for key in cases.iter().map(Case::key) {
+        for key in self.cases.iter().map(Case::key) {
             assert!(keys.insert(key.clone()), "two cases are called {key:?}");
         }
-        let cases = match &only {
-            Some(only) => cases.into_iter().filter(|case| case.key() == *only).collect(),
-            None => cases,
-        };
-        assert!(!cases.is_empty(), "{}", no_such_case(&test, &what, only.as_deref(), &keys));
+        assert!(!keys.is_empty(), "there are no {}", self.what);
+        if let Some(only) = only {
+            self.cases.retain(|case| case.key() == only);
+            assert!(!self.cases.is_empty(), "{}", no_such_case(test, &self.what, only, &keys));
+        }
+        self
+    }
 
-        let start = Instant::now();
+    /// Tries every case there is.
+    pub fn try_each(
+        self,
+        test: &str,
+        first: &Place,
+        attempt: impl Fn(&Place, &C) -> Attempt + Sync,
+    ) -> Tried<C> {
+        let Self { workers, place, cases, .. } = self;
         let next = AtomicUsize::new(0);
         let (wrong, not_reached) = (Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
         let work_off = |place: &Place| {
@@ -79,7 +113,7 @@ impl<Place, C: Case> Campaign<Place, C> {
                     Ok(Attempt::NotReached) => {
                         not_reached.lock().unwrap().insert(case.key());
                     }
-                    Err(panic) => wrong.lock().unwrap().push(told(&test, case, &what_was_said(&*panic))),
+                    Err(panic) => wrong.lock().unwrap().push(told(test, case, &what_was_said(&*panic))),
                 }
             }
         };
@@ -90,21 +124,8 @@ impl<Place, C: Case> Campaign<Place, C> {
             work_off(first);
         });
         let (wrong, not_reached) = (wrong.into_inner().unwrap(), not_reached.into_inner().unwrap());
-
-        let seconds = start.elapsed().as_secs_f32();
-        let short = if not_reached.is_empty() {
-            String::new()
-        } else {
-            format!(", {} not reached", not_reached.len())
-        };
-        let of_all = if only.is_some() { format!(" of the {}", keys.len()) } else { String::new() };
-        count(&format!("{}{of_all} {what}{short}, {seconds:.1} s", cases.len()));
-        assert!(wrong.is_empty(), "{} of {} {what}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-        assert!(
-            only.is_none() || not_reached.is_empty(),
-            "not reached, so nothing was tried: {not_reached:?}"
-        );
-        cases.into_iter().filter(|case| not_reached.contains(&case.key())).collect()
+        let not_reached = cases.into_iter().filter(|case| not_reached.contains(&case.key())).collect();
+        Tried { wrong, not_reached }
     }
 }
 
@@ -141,9 +162,8 @@ fn command(test: &str, key: &str) -> String {
     format!("{ONLY}='{quoted}' cargo test --locked --test {program} {test} -- --exact")
 }
 
-fn no_such_case(test: &str, what: &str, only: Option<&str>, keys: &BTreeSet<String>) -> String {
-    let Some(only) = only else { return format!("{test}: there are no {what}") };
-    let examples = keys.iter().step_by(keys.len().div_ceil(EXAMPLES).max(1));
+fn no_such_case(test: &str, what: &str, only: &str, keys: &BTreeSet<String>) -> String {
+    let examples = keys.iter().step_by(keys.len().div_ceil(EXAMPLES));
     let examples: Vec<String> = examples.map(|key| command(test, key)).collect();
     format!(
         "{ONLY}={only:?} is none of the {} {what}, which are run alone like this:\n  {}",
