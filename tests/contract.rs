@@ -1,11 +1,8 @@
 //! The shapes of requests, and what is made of odd but legal answers.
 
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests write files as they like")]
 
 mod support;
-
-use std::fs;
 
 use mockito::Matcher;
 use serde_json::{Value, json};
@@ -93,7 +90,7 @@ fn a_mint_that_was_not_refused_but_failed_is_never_repeated() {
         let vault =
             Vault::healing().mint(answer(status, body).times(1)).second_mint(answer(200, "{}").times(0));
         let home = home();
-        let run = home.finish(home.command(vault.address()).env("VTR_RETRY_FOR", "2s")).expect(1);
+        let run = home.run_with(&[("VTR_RETRY_FOR", "2s")], vault.address(), &[]).expect(1);
         assert!(run.complaint().starts_with("FAIL: mint: "), "{status} {body}: {run:?}");
         assert!(!run.stderr.contains("DRIFT") && !run.stderr.contains("denied"), "{status} {body}: {run:?}");
         assert_eq!(home.token(), FILE_TOKEN);
@@ -395,15 +392,13 @@ fn nothing_is_counted_or_listed_where_nobody_says_whose_accessor_it_is() {
         let home = home();
         home.run(vault.address(), &[]).expect(0);
         home.rewrite_state(|state| state["minted"] = minted.clone());
-        let status: Value =
-            serde_json::from_str(&home.run(vault.address(), &["status", "--json"]).stdout).expect("JSON");
+        let status = home.run(vault.address(), &["status", "--json"]).object();
         assert_eq!(status["tokens_of_our_name"], counted);
         // Our name, and it ends: a heal would follow, and revoke the token it began with.
         let dying = without(with(our_token(), "renewable", false), &["id"]);
         let may = json!({ "auth/token/create": ["update", "sudo"], "auth/token/create-orphan": ["deny"] });
         let vault = vault.lookup(FILE_TOKEN, data(&dying)).capabilities(data(&may));
-        let run = home.run(vault.address(), &["--dry-run", "--json"]).expect(0);
-        let foreseen: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let foreseen = home.run(vault.address(), &["--dry-run", "--json"]).expect(0).object();
         assert_eq!(
             (&foreseen["outcome"], &foreseen["sweep"]["would_revoke"]),
             (&json!("would_heal"), &revoked)
@@ -449,7 +444,7 @@ fn json_on_the_terminal_is_as_harmless_as_a_line() {
         let run = home.run(vault.address(), arguments).expect(1);
         let odd = |c: char| (c.is_control() && c != '\n') || (!c.is_ascii() && !"é—".contains(c));
         assert!(!run.stdout.contains(odd), "{run:?}");
-        let object: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let object = run.object();
         if arguments != ["--dry-run", "--json"] {
             assert_eq!(object["token"]["display_name"], json!(name));
         }
@@ -459,9 +454,8 @@ fn json_on_the_terminal_is_as_harmless_as_a_line() {
 #[test]
 fn a_folder_whose_name_holds_a_line_feed_begins_no_line() {
     let home = Sandbox::holding(FILE_TOKEN);
+    home.write("a\nOK renewed/work.toml", "");
     let folder = home.path().join("a\nOK renewed");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("work.toml"), "").unwrap();
     for (flag, told) in
         [("--config", "--config"), ("--token-file", "--token-file: it"), ("--log-file", "--log-file: it")]
     {
@@ -655,8 +649,7 @@ fn the_token_of_the_environment_is_ignored_with_a_warning() {
     let vault = Vault::renewing();
     let home = home();
     home.guard("s.from-the-environment");
-    let run =
-        home.finish(home.command(vault.address()).env("VAULT_TOKEN", "s.from-the-environment")).expect(0);
+    let run = home.run_with(&[("VAULT_TOKEN", "s.from-the-environment")], vault.address(), &[]).expect(0);
     assert!(run.complaint().starts_with("WARN: VAULT_TOKEN is set and ignored here"), "{run:?}");
 }
 

@@ -104,7 +104,7 @@ fn check_kept(place: &Place, work: Work, scene: &Scene, after: &Sandbox, run: &R
                     .any(|words| run.stderr.contains(words));
             let recognised =
                 if unknown { place.server.recognise(&held) } else { place.server.recognise_alone(&held) };
-            assert!(recognised.is_ok(), "the token in the file: {}; {run:?}", recognised.unwrap_err());
+            recognised.unwrap_or_else(|wrong| panic!("the token in the file: {wrong}; {run:?}"));
             assert!(work.heals() || held == scene.old, "a needless heal");
         }
         1 => {
@@ -330,7 +330,7 @@ fn where_nobody_knows_which_token_the_file_holds_both_live() {
 fn what_cannot_be_tidied_or_tightened_does_not_stop_a_renewal() {
     let place = place();
     let scene = place.set(Work::Renew);
-    fs::set_permissions(scene.home.token_file(), fs::Permissions::from_mode(0o640)).unwrap();
+    scene.home.chmod(0o640);
     for error in ["EPERM", "EROFS"] {
         let run = place.faulty(&scene.home, &[lasting("fchmod", error, 1)]).0.expect(0);
         assert_eq!(run.said(), RENEWED);
@@ -338,7 +338,7 @@ fn what_cannot_be_tidied_or_tightened_does_not_stop_a_renewal() {
             "WARN: ~/.vault-token had mode 0640, which lets others read the token; it should be 0600";
         assert_eq!(run.complaint(), complaint);
     }
-    fs::set_permissions(scene.home.token_file(), fs::Permissions::from_mode(0o600)).unwrap();
+    scene.home.chmod(0o600);
     let leftover = scene.home.path().join("..vault-token.renew-AbCdEf012345");
     fs::write(&leftover, "").unwrap();
     fs::set_permissions(&leftover, fs::Permissions::from_mode(0o600)).unwrap();
@@ -561,7 +561,7 @@ fn a_healed_file_is_0600_whatever_mode_it_had() {
     let place = place();
     for mode in [0o640, 0o604, 0o660, 0o606, 0o666, 0o644, 0o777, 0o700, 0o400] {
         let scene = place.set(Work::Heal);
-        fs::set_permissions(scene.home.token_file(), fs::Permissions::from_mode(mode)).unwrap();
+        scene.home.chmod(mode);
         let run = scene.home.run(place.server.address(), &[]).expect(0);
         assert!(run.said().starts_with("HEALED"), "{run:?}");
         let loose = mode & 0o077 != 0;
@@ -578,7 +578,7 @@ fn a_renewal_takes_from_the_mode_what_lets_others_in_and_nothing_else() {
     for (mode, expected) in
         [(0o640, 0o600), (0o660, 0o600), (0o666, 0o600), (0o602, 0o600), (0o700, 0o700), (0o400, 0o400)]
     {
-        fs::set_permissions(scene.home.token_file(), fs::Permissions::from_mode(mode)).unwrap();
+        scene.home.chmod(mode);
         scene.home.run(place.server.address(), &[]).expect(0);
         assert_eq!(scene.home.mode(".vault-token"), expected, "from {mode:o}");
         assert_eq!(scene.home.token(), scene.old);
