@@ -33,7 +33,7 @@ fn a_renewal_is_two_requests_with_the_headers_of_the_official_client() {
     let lookup = once_from_the_client(data(&our_token())).if_body("");
     let renewal = once_from_the_client(renewed()).if_header("content-type", "application/json").if_body("{}");
     let vault = Vault::new().lookup(FILE_TOKEN, lookup).renewal(renewal);
-    assert_eq!(home().run(vault.address(), &[]).expect(0).quiet().said(), RENEWED);
+    assert_eq!(home().run(&vault, &[]).expect(0).quiet().said(), RENEWED);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_mint_orders_what_vault_token_create_orphan_orders() {
         .if_body(Matcher::Regex(r#""host":"[^"]+""#.to_owned()));
     let vault = Vault::healing().mint(mint).each_once();
     let home = home();
-    let run = home.run(vault.address(), &["--namespace", "team1"]).expect(0);
+    let run = home.run(&vault, &["--namespace", "team1"]).expect(0);
     assert_eq!(
         run.said(),
         "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 0 stale periodic token(s))"
@@ -63,7 +63,7 @@ fn a_refused_mint_is_tried_once_on_the_other_path() {
     for status in [400, 403] {
         let vault = Vault::healing().mint(errors(status, "no").times(1)).second_mint(minted().times(1));
         let home = home();
-        home.run(vault.address(), &[]).expect(0);
+        home.run(&vault, &[]).expect(0);
         assert_eq!(home.token(), NEW_TOKEN);
     }
 }
@@ -90,7 +90,7 @@ fn a_mint_that_was_not_refused_but_failed_is_never_repeated() {
         let vault =
             Vault::healing().mint(answer(status, body).times(1)).second_mint(answer(200, "{}").times(0));
         let home = home();
-        let run = home.run_with(&[("VTR_RETRY_FOR", "2s")], vault.address(), &[]).expect(1);
+        let run = home.run_with(&[("VTR_RETRY_FOR", "2s")], &vault, &[]).expect(1);
         assert!(run.complaint().starts_with("FAIL: mint: "), "{status} {body}: {run:?}");
         assert!(!run.stderr.contains("DRIFT") && !run.stderr.contains("denied"), "{status} {body}: {run:?}");
         assert_eq!(home.token(), FILE_TOKEN);
@@ -112,7 +112,7 @@ fn a_minted_token_that_contradicts_the_order_is_revoked_and_not_kept() {
             .lookup(NEW_TOKEN, data(&info))
             .self_revocation(no_content().if_header("x-vault-token", NEW_TOKEN).times(1));
         let home = home();
-        let run = home.run(vault.address(), &[]).expect(1);
+        let run = home.run(&vault, &[]).expect(1);
         assert_eq!(
             run.complaint(),
             format!("FAIL: check of the minted token: {reason}; it was not put into ~/.vault-token")
@@ -127,7 +127,7 @@ fn a_minted_token_that_may_not_revoke_itself_is_revoked_by_the_one_that_minted_i
         .lookup(NEW_TOKEN, data(&with(new_token(), "orphan", false)))
         .self_revocation(denied())
         .revocation("new-accessor", no_content().if_header("x-vault-token", FILE_TOKEN).times(1));
-    home().run(vault.address(), &[]).expect(1);
+    home().run(&vault, &[]).expect(1);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_minted_token_that_cannot_be_revoked_is_told() {
         .self_revocation(errors(500, "broken"))
         .revocation("new-accessor", errors(500, "broken"));
     let home = home();
-    let run = home.run(vault.address(), &[]).expect(1);
+    let run = home.run(&vault, &[]).expect(1);
     let warning = run.complaints()[0];
     assert!(
         warning.starts_with("WARN: the minted token new-acce… could not be revoked (revocation: "),
@@ -162,7 +162,7 @@ fn what_servers_may_leave_out_or_add_changes_nothing() {
         with(our_token(), "something_new", json!({ "a": [1, 2, { "b": null }] })),
     ] {
         let vault = Vault::renewing().lookup(FILE_TOKEN, data(&info));
-        assert_eq!(home().run(vault.address(), &[]).expect(0).quiet().said(), RENEWED);
+        assert_eq!(home().run(&vault, &[]).expect(0).quiet().said(), RENEWED);
     }
 }
 
@@ -170,7 +170,7 @@ fn what_servers_may_leave_out_or_add_changes_nothing() {
 fn a_minted_token_in_an_answer_that_cannot_be_read_is_not_quoted() {
     for front in ["\u{feff}", ")]}',\n", "\0", "<p>", "garbage "] {
         let vault = Vault::healing().mint(minted().after(front));
-        let run = home().run(vault.address(), &[]).expect(1);
+        let run = home().run(&vault, &[]).expect(1);
         assert!(run.complaint().contains("not an answer of Vault (not the JSON it should be)"), "{run:?}");
     }
 }
@@ -181,7 +181,7 @@ fn a_lookup_about_another_token_is_refused_and_one_about_nobody_is_warned_of() {
     let vault = Vault::renewing().lookup(FILE_TOKEN, data(&of_the_agent));
     let machine = home();
     machine.guard("s.the-agents-own");
-    let run = machine.run(vault.address(), &[]).expect(1);
+    let run = machine.run(&vault, &[]).expect(1);
     assert!(
         run.complaint().ends_with("the answer speaks of another token than the one in the file"),
         "{run:?}"
@@ -192,7 +192,7 @@ fn a_lookup_about_another_token_is_refused_and_one_about_nobody_is_warned_of() {
         [without(our_token(), &["id"]), with(our_token(), "id", ""), with(our_token(), "id", Value::Null)]
     {
         let vault = Vault::renewing().lookup(FILE_TOKEN, data(&info));
-        let run = home().run(vault.address(), &[]).expect(0);
+        let run = home().run(&vault, &[]).expect(0);
         assert!(
             run.complaint().starts_with("WARN: the server does not say which token it speaks of"),
             "{run:?}"
@@ -231,14 +231,14 @@ fn a_lookup_is_believed_only_if_it_has_vaults_shape() {
     ] {
         let vault = Vault::new().lookup(FILE_TOKEN, answer(status, body));
         let home = home();
-        let run = home.run(vault.address(), &[]).expect(1);
+        let run = home.run(&vault, &[]).expect(1);
         let expected = format!("FAIL: token lookup: {}/v1/auth/token/lookup-self: {reason}", vault.address());
         assert!(run.complaint().starts_with(&expected), "{expected}\n{run:?}");
         assert_eq!(home.token(), FILE_TOKEN);
     }
     let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let vault = Vault::new().lookup(FILE_TOKEN, answer(200, deep));
-    assert!(home().run(vault.address(), &[]).expect(1).complaint().contains("not an answer of Vault"));
+    assert!(home().run(&vault, &[]).expect(1).complaint().contains("not an answer of Vault"));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_secret_that_the_server_repeats_does_not_reach_a_line() {
             .lookup(FILE_TOKEN, lookup)
             .mints(errors(403, &format!("permission denied for {FILE_TOKEN}")));
         // `run` itself looks for the token in all that was said.
-        home().run(vault.address(), &[]).expect(1);
+        home().run(&vault, &[]).expect(1);
     }
 }
 
@@ -294,20 +294,20 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
                 // It is asked with the minted token, and may repeat the other all the same.
                 .lookup(NEW_TOKEN, data(&with(new_token(), field, value(BOTH))))
                 .capabilities(data(&told));
-            home().run(vault.address(), arguments);
+            home().run(&vault, arguments);
         }
     }
     // The answer to the mint.
     let vault = Vault::healing().mint(warning(&auth(NEW_TOKEN, BOTH, PERIOD), BOTH));
-    let run = home().run(vault.address(), &[]);
+    let run = home().run(&vault, &[]);
     assert!(run.stderr.contains("(token) (token)"), "{run:?}");
     // The warnings of a renewal.
     let vault = Vault::renewing().renewal(warning(&auth(FILE_TOKEN, "kept-accessor", PERIOD), FILE_TOKEN));
-    let run = home().run(vault.address(), &[]).expect(0);
+    let run = home().run(&vault, &[]).expect(0);
     assert_eq!(run.complaint(), "WARN: the server warns: \"(token)\"");
     // An error that comes when another token has been sent in between.
     let vault = Vault::healing().lookup(NEW_TOKEN, errors(500, BOTH));
-    let run = home().run(vault.address(), &[]).expect(1);
+    let run = home().run(&vault, &[]).expect(1);
     assert!(run.stderr.contains("500: (token) (token)"), "{run:?}");
     // The type of a strange answer, and where a redirect leads.
     for (status, header, value) in [
@@ -318,13 +318,13 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
     ] {
         for arguments in modes {
             let vault = Vault::new().any_get(answer(status, "no").with_header(header, &value));
-            home().run(vault.address(), arguments).expect(1);
+            home().run(&vault, arguments).expect(1);
         }
     }
     // A listing. It is asked for with the new token; the old one is repeated as well.
     let no_accessors = [FILE_TOKEN, NEW_TOKEN].map(|token| [token.to_owned(), format!("x{token}")]).concat();
     let vault = healing_among(&no_accessors).any_other_accessor(denied());
-    home().run(vault.address(), &["--json"]).expect(0);
+    home().run(&vault, &["--json"]).expect(0);
 }
 
 /// A server that renews our token without saying whose accessor it names, and lists another of our name.
@@ -343,7 +343,7 @@ fn behind_an_agent() -> Vault {
 fn nothing_is_swept_where_nobody_says_whose_accessor_it_is() {
     for (arguments, status) in [(&["sweep"][..], 1), (&["sweep", "--dry-run"], 1), (&[], 0)] {
         let vault = behind_an_agent().any_other_revocation(no_content().times(0));
-        let run = home().run(vault.address(), arguments).expect(status);
+        let run = home().run(&vault, arguments).expect(status);
         assert!(run.stderr.contains("is there an agent in between?"), "{run:?}");
         if !arguments.is_empty() {
             assert!(run.all().contains("the server does not know the token to keep"), "{run:?}");
@@ -359,16 +359,16 @@ fn what_is_due_waits_until_it_is_known_whose_accessor_it_is() {
         for (minted, revocations) in [(none.clone(), 0), (vec!["kept-accessor"], 1)] {
             let vault = behind_an_agent().revocation("another", no_content().times(revocations));
             let home = home();
-            home.run(vault.address(), &[]).expect(0);
+            home.run(&vault, &[]).expect(0);
             home.rewrite_state(|state| {
                 state["minted"] = json!(minted);
                 for (key, value) in left.as_object().unwrap() {
                     state[key] = value.clone();
                 }
             });
-            let foreseen = home.run(vault.address(), &["--dry-run"]).expect(0);
+            let foreseen = home.run(&vault, &["--dry-run"]).expect(0);
             assert_eq!(foreseen.stdout.contains("would revoke 1 stale"), revocations == 1, "{foreseen:?}");
-            let run = home.run(vault.address(), &[]).expect(0);
+            let run = home.run(&vault, &[]).expect(0);
             let state = home.state();
             let waits = left.as_object().unwrap().iter().all(|(key, value)| state[key] == *value);
             assert_eq!(waits, revocations == 0, "{left} {state} {run:?}");
@@ -376,7 +376,7 @@ fn what_is_due_waits_until_it_is_known_whose_accessor_it_is() {
                 // And when it is known, it is made up for.
                 let vault =
                     vault.lookup(FILE_TOKEN, data(&our_token())).revocation("another", no_content().times(1));
-                home.run(vault.address(), &[]).expect(0);
+                home.run(&vault, &[]).expect(0);
             }
         }
     }
@@ -390,15 +390,15 @@ fn nothing_is_counted_or_listed_where_nobody_says_whose_accessor_it_is() {
     ] {
         let vault = behind_an_agent().any_other_revocation(no_content().times(0)).any_policy(denied());
         let home = home();
-        home.run(vault.address(), &[]).expect(0);
+        home.run(&vault, &[]).expect(0);
         home.rewrite_state(|state| state["minted"] = minted.clone());
-        let status = home.run(vault.address(), &["status", "--json"]).object();
+        let status = home.run(&vault, &["status", "--json"]).object();
         assert_eq!(status["tokens_of_our_name"], counted);
         // Our name, and it ends: a heal would follow, and revoke the token it began with.
         let dying = without(with(our_token(), "renewable", false), &["id"]);
         let may = json!({ "auth/token/create": ["update", "sudo"], "auth/token/create-orphan": ["deny"] });
         let vault = vault.lookup(FILE_TOKEN, data(&dying)).capabilities(data(&may));
-        let foreseen = home.run(vault.address(), &["--dry-run", "--json"]).expect(0).object();
+        let foreseen = home.run(&vault, &["--dry-run", "--json"]).expect(0).object();
         assert_eq!(
             (&foreseen["outcome"], &foreseen["sweep"]["would_revoke"]),
             (&json!("would_heal"), &revoked)
@@ -417,7 +417,7 @@ fn a_minted_token_is_kept_by_the_accessor_that_its_mint_named() {
             .accessor("another", data(&known_by("another")))
             .any_other_revocation(no_content().times(revocations));
         let home = home();
-        let run = home.run(vault.address(), &[]).expect(0);
+        let run = home.run(&vault, &[]).expect(0);
         assert_eq!(home.token(), NEW_TOKEN);
         assert_eq!(home.state()["sweep_due"], json!(revocations == 0), "{run:?}");
     }
@@ -430,7 +430,7 @@ fn an_accessor_that_is_too_long_for_one_is_neither_looked_up_nor_remembered() {
         .accessor("short", denied().times(1))
         .accessor(&long, denied().times(0));
     let home = home();
-    home.run(vault.address(), &[]).expect(0);
+    home.run(&vault, &[]).expect(0);
     assert_eq!(home.state()["second_look"], json!(["short"]));
 }
 
@@ -441,7 +441,7 @@ fn json_on_the_terminal_is_as_harmless_as_a_line() {
         Vault::new().lookup(FILE_TOKEN, data(&with(foreign_token(), "display_name", name))).mints(denied());
     let home = home();
     for arguments in [&["--json"][..], &["status", "--json"], &["--dry-run", "--json"]] {
-        let run = home.run(vault.address(), arguments).expect(1);
+        let run = home.run(&vault, arguments).expect(1);
         let odd = |c: char| (c.is_control() && c != '\n') || (!c.is_ascii() && !"é—".contains(c));
         assert!(!run.stdout.contains(odd), "{run:?}");
         let object = run.object();
@@ -478,7 +478,7 @@ fn a_renewal_that_renewed_nothing_is_not_called_one() {
         (authenticated(&auth(FILE_TOKEN, "a", 0)), "it is not renewable (0s left)"),
     ] {
         let vault = Vault::healing().lookup(FILE_TOKEN, data(&our_token())).renewal(renewal);
-        let run = home().run(vault.address(), &[]).expect(0);
+        let run = home().run(&vault, &[]).expect(0);
         assert_eq!(
             run.complaint(),
             format!("WARN: our token dn=\"{OUR_NAME}\" is dying: {reason}; minting its successor")
@@ -494,7 +494,7 @@ fn a_renewal_that_renewed_nothing_is_not_called_one() {
         errors(500, "failed to renew entry"),
     ] {
         let vault = Vault::renewing().renewal(renewal);
-        let run = home().run(vault.address(), &[]).expect(1);
+        let run = home().run(&vault, &[]).expect(1);
         assert!(run.complaint().starts_with("FAIL: renewal: "), "{run:?}");
     }
 }
@@ -506,7 +506,7 @@ fn warnings_of_the_server_are_passed_on() {
         "period of \"1000h\" exceeded\nthe effective max_ttl",
     );
     let vault = Vault::renewing().renewal(warning);
-    let run = home().run(vault.address(), &[]).expect(0);
+    let run = home().run(&vault, &[]).expect(0);
     assert_eq!(
         run.complaint(),
         r#"WARN: the server warns: "period of \"1000h\" exceeded\nthe effective max_ttl""#
@@ -521,7 +521,7 @@ fn one_event_is_one_line_whatever_the_server_calls_the_token() {
             .lookup(FILE_TOKEN, data(&with(foreign_token(), "display_name", name)))
             .mints(answer(403, r#"{"errors":["permission\ndenied"]}"#));
         let home = home();
-        let run = home.run(vault.address(), &[]).expect(1);
+        let run = home.run(&vault, &[]).expect(1);
         assert!(run.complaint().starts_with("DRIFT: ~/.vault-token is dn=\""), "{run:?}");
         assert_eq!(home.log(), run.stderr);
         assert!(!run.stderr.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{run:?}");
@@ -536,7 +536,7 @@ fn the_sweep_looks_up_the_kept_token_first_and_revokes_nothing_it_does_not_know(
             .accessor("new-accessor", kept)
             .accessor("another", data(&known_by("another")))
             .any_other_revocation(no_content().times(0));
-        let run = home().run(vault.address(), &[]).expect(0);
+        let run = home().run(&vault, &[]).expect(0);
         assert!(
             run.said().ends_with("(accessor sweep skipped (the server does not know the token to keep))"),
             "{run:?}"
@@ -554,7 +554,7 @@ fn an_agent_that_substitutes_its_own_token_loses_nothing_by_us() {
         .self_revocation(no_content().times(0))
         .revocation("new-accessor", no_content().times(1));
     let home = home();
-    let run = home.run(vault.address(), &[]).expect(1);
+    let run = home.run(&vault, &[]).expect(1);
     assert!(
         run.complaints()
             .last()
@@ -575,7 +575,7 @@ fn healing_among(others: &[String]) -> Vault {
 fn a_sweep_that_may_not_look_says_so_and_tries_what_it_remembers() {
     let vault =
         healing_among(&["other".to_owned()]).accessor("new-accessor", denied()).any_other_accessor(denied());
-    let run = home().run(vault.address(), &[]).expect(0);
+    let run = home().run(&vault, &[]).expect(0);
     assert!(run.said().ends_with("(accessor sweep skipped (lookup denied))"), "{run:?}");
 }
 
@@ -585,7 +585,7 @@ fn an_answer_about_another_accessor_than_was_asked_for_revokes_nothing() {
         let vault = healing_among(&["other".to_owned()])
             .accessor("other", data(&known_by(answered)))
             .any_other_revocation(no_content().times(revoked));
-        let run = home().run(vault.address(), &[]).expect(0);
+        let run = home().run(&vault, &[]).expect(0);
         assert!(run.said().ends_with(&format!("(revoked {revoked} stale periodic token(s))")), "{run:?}");
     }
 }
@@ -594,7 +594,7 @@ fn an_answer_about_another_accessor_than_was_asked_for_revokes_nothing() {
 fn many_denials_during_a_sweep_are_not_taken_for_many_vanished_accessors() {
     let others: Vec<String> = (0..40).map(|number| format!("other-{number}")).collect();
     let vault = healing_among(&others).any_other_accessor(denied());
-    let run = home().run(vault.address(), &[]).expect(0);
+    let run = home().run(&vault, &[]).expect(0);
     assert!(run.said().ends_with("(accessor sweep skipped (lookup denied))"), "{run:?}");
 }
 
@@ -607,7 +607,7 @@ fn an_accessor_the_server_cannot_digest_does_not_make_every_night_a_walk() {
     }
     let vault = vault.accessor("other-3", errors(500, "internal error"));
     let home = home();
-    let run = home.run(vault.address(), &[]).expect(0);
+    let run = home.run(&vault, &[]).expect(0);
     assert!(run.said().ends_with("(revoked 0 stale periodic token(s); 1 could not be looked at)"), "{run:?}");
     assert_eq!(home.state()["sweep_due"], false);
 }
@@ -619,7 +619,7 @@ fn a_stale_token_that_could_not_be_revoked_keeps_the_sweep_due() {
         .accessor("other-2", data(&known_by("other-2")))
         .any_other_revocation(errors(500, "broken"));
     let home = home();
-    let run = home.run(vault.address(), &[]).expect(0);
+    let run = home.run(&vault, &[]).expect(0);
     assert!(run.said().contains("accessor sweep cut short after 1 of 2 accessors: revocation: "), "{run:?}");
     assert_eq!(home.state()["sweep_due"], true);
 }
@@ -632,7 +632,7 @@ fn accessors_that_vanish_during_a_sweep_are_no_error() {
         answer(404, r#"{"errors":[]}"#),
     ] {
         let vault = healing_among(&["gone".to_owned()]).accessor("gone", gone);
-        let run = home().run(vault.address(), &[]).expect(0);
+        let run = home().run(&vault, &[]).expect(0);
         assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
     }
 }
@@ -640,7 +640,7 @@ fn accessors_that_vanish_during_a_sweep_are_no_error() {
 #[test]
 fn an_empty_listing_is_a_404_without_a_word() {
     let vault = Vault::healing().listing(answer(404, r#"{"errors":[]}"#));
-    let run = home().run(vault.address(), &[]).expect(0);
+    let run = home().run(&vault, &[]).expect(0);
     assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
 }
 
@@ -649,7 +649,7 @@ fn the_token_of_the_environment_is_ignored_with_a_warning() {
     let vault = Vault::renewing();
     let home = home();
     home.guard("s.from-the-environment");
-    let run = home.run_with(&[("VAULT_TOKEN", "s.from-the-environment")], vault.address(), &[]).expect(0);
+    let run = home.run_with(&[("VAULT_TOKEN", "s.from-the-environment")], &vault, &[]).expect(0);
     assert!(run.complaint().starts_with("WARN: VAULT_TOKEN is set and ignored here"), "{run:?}");
 }
 
@@ -672,7 +672,7 @@ fn usage_and_settings_errors_exit_with_2_and_touch_nothing() {
         (&["--config", "/nowhere.toml"], "cannot read /nowhere.toml: No such file"),
         (&["--token", "s.x"], "unexpected argument '--token'"),
     ] {
-        let run = home.run(vault.address(), arguments).expect(2);
+        let run = home.run(&vault, arguments).expect(2);
         assert!(run.stderr.contains(reason), "{run:?}");
         assert_eq!(run.stdout, "");
     }

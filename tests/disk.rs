@@ -118,7 +118,7 @@ fn check_kept(place: &Place, work: Work, scene: &Scene, after: &Sandbox, run: &R
 /// One run after the obstacle is gone puts everything right.
 #[track_caller]
 fn check_mended(place: &Place, after: &Sandbox) {
-    after.run(place.server.address(), &[]).expect(0).quiet();
+    after.run(&place.server, &[]).expect(0).quiet();
     place.server.check_ours(after);
     check_tidy(after);
     place.check_login();
@@ -511,7 +511,7 @@ fn a_line_that_a_full_disk_cut_short_does_not_spoil_the_next_one() {
     let cut = after.log();
     assert!((4090..=4096).contains(&cut.len()), "{} bytes", cut.len());
     check_tidy_but_for_the_filler(&after);
-    let run = after.run(place.server.address(), &[]).expect(0);
+    let run = after.run(&place.server, &[]).expect(0);
     // One event is one line.
     assert!(
         after.log().lines().any(|line| line == run.stdout.trim_end()),
@@ -562,7 +562,7 @@ fn a_healed_file_is_0600_whatever_mode_it_had() {
     for mode in [0o640, 0o604, 0o660, 0o606, 0o666, 0o644, 0o777, 0o700, 0o400] {
         let scene = place.set(Work::Heal);
         scene.home.chmod(mode);
-        let run = scene.home.run(place.server.address(), &[]).expect(0);
+        let run = scene.home.run(&place.server, &[]).expect(0);
         assert!(run.said().starts_with("HEALED"), "{run:?}");
         let loose = mode & 0o077 != 0;
         assert_eq!(run.stderr.contains(&format!("had mode {mode:04o}")), loose, "{run:?}");
@@ -579,7 +579,7 @@ fn a_renewal_takes_from_the_mode_what_lets_others_in_and_nothing_else() {
         [(0o640, 0o600), (0o660, 0o600), (0o666, 0o600), (0o602, 0o600), (0o700, 0o700), (0o400, 0o400)]
     {
         scene.home.chmod(mode);
-        scene.home.run(place.server.address(), &[]).expect(0);
+        scene.home.run(&place.server, &[]).expect(0);
         assert_eq!(scene.home.mode(".vault-token"), expected, "from {mode:o}");
         assert_eq!(scene.home.token(), scene.old);
     }
@@ -593,7 +593,7 @@ fn white_space_around_a_token_stays_at_a_renewal_and_goes_at_a_heal() {
             let scene = place.set(work);
             let contents = format!("{before}{}{behind}", scene.old);
             scene.home.put(&contents);
-            scene.home.run(place.server.address(), &[]).expect(0).quiet();
+            scene.home.run(&place.server, &[]).expect(0).quiet();
             let held = scene.home.token();
             if work == Work::Renew {
                 assert_eq!(held, contents, "a renewal does not touch the file");
@@ -645,7 +645,7 @@ fn what_is_no_file_or_holds_no_token_is_named_and_left_as_it_is() {
         cases.into_iter().chain(contents.iter().map(|(name, _, words)| (*name, *words))).collect();
     let files_before = home.snapshot();
     for (name, words) in cases.iter().copied().chain([("to-a-device", ""), ("socket", "")]) {
-        let run = home.run(server.address(), &["--token-file", at(name).to_str().unwrap()]).expect(1);
+        let run = home.run(&server, &["--token-file", at(name).to_str().unwrap()]).expect(1);
         let start = format!("FAIL: token file: ~/{name}: {words}");
         assert!(run.complaints().last().unwrap().starts_with(&start), "{run:?}");
         assert_eq!(run.stdout, "");

@@ -376,7 +376,7 @@ impl World {
             }
             Pass::Heal => {
                 let home = Sandbox::holding(&self.strong.token);
-                home.run(self.bao.address(), &[]).expect(0);
+                home.run(&self.bao, &[]).expect(0);
                 home.put(&self.strong.token);
                 self.bao.mint_ours();
                 (home, self.strong.token.clone())
@@ -398,8 +398,8 @@ impl World {
     /// of an admin's login will do.
     fn calls(&self, pass: Pass) -> Vec<String> {
         let machine = self.machine(pass);
-        let front = Scripted::in_front_of(self.bao.address(), |_, _| None);
-        machine.home.run(front.address(), &[]).expect(0);
+        let front = Scripted::in_front_of(&self.bao, |_, _| None);
+        machine.home.run(&front, &[]).expect(0);
         let mut calls: Vec<String> =
             front.requests().iter().map(|request| request.call().to_owned()).collect();
         let sweep = calls.iter().position(|call| call.starts_with("auth/token/accessors"));
@@ -433,7 +433,7 @@ impl World {
         let result = self.judge(combination, &machine, &run, took, front.requests().len());
         drop(front);
         let result = result.and_then(|()| {
-            let next = machine.home.run(self.bao.address(), &[]);
+            let next = machine.home.run(&self.bao, &[]);
             self.judge_next(&machine, &next).map_err(|wrong| format!("{wrong}\n  next run: {next:?}"))
         });
         result.unwrap_or_else(|wrong| panic!("{wrong}\n  broken run: {run:?}"));

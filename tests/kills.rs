@@ -116,7 +116,7 @@ fn survive(place: &Place, point: &Point) -> Attempt {
         }
     }
     check_whole(place, point.work, &scene);
-    let run = scene.home.run(place.server.address(), &[]).expect(0);
+    let run = scene.home.run(&place.server, &[]).expect(0);
     assert!(run.stdout.contains(" OK renewed ") || run.stdout.contains(" HEALED: "), "{run:?}");
     assert!(run.complaints().iter().all(|line| line.contains("is dying")), "{run:?}");
     check_whole(place, point.work, &scene);

@@ -340,6 +340,13 @@ impl Vault {
     }
 }
 
+/// A run is told where to find it.
+impl AsRef<str> for Vault {
+    fn as_ref(&self) -> &str {
+        self.address()
+    }
+}
+
 impl Drop for Vault {
     fn drop(&mut self) {
         if !thread::panicking() {
