@@ -53,7 +53,8 @@ fn a_mint_orders_what_vault_token_create_orphan_orders() {
     let run = home.run(&vault, &["--namespace", "team1"]).expect(0);
     assert_eq!(
         run.said(),
-        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 0 stale periodic token(s))"
+        "HEALED: re-minted periodic token from foreign dn=\"oidc-vbarzin\" (revoked 0 stale periodic \
+         token(s))"
     );
     assert_eq!(home.token(), NEW_TOKEN);
 }

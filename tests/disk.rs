@@ -315,7 +315,8 @@ fn where_nobody_knows_which_token_the_file_holds_both_live() {
         assert_eq!(
             run.expect(1).complaints().last(),
             Some(
-                &"FAIL: token file: ~/.vault-token: replacing it failed, and reading it too: input/output error; it holds the old token or the new one, and both live"
+                &"FAIL: token file: ~/.vault-token: replacing it failed, and reading it too: input/output error; \
+                  it holds the old token or the new one, and both live"
             )
         );
         assert_eq!(scene.home.token(), scene.old);

@@ -22,7 +22,10 @@ const NEW_TOKEN: &str = "s.freshly-minted-0123456789";
 /// What a healthy server answers to a heal.
 fn healing(request: &Request) -> Reply {
     let minted = request.header("x-vault-token") == Some(NEW_TOKEN);
-    let mint = json!({ "auth": { "client_token": NEW_TOKEN, "accessor": "accessor-of-token-devvm-wizard", "lease_duration": 1 } });
+    let auth = json!({
+        "client_token": NEW_TOKEN, "accessor": "accessor-of-token-devvm-wizard", "lease_duration": 1,
+    });
+    let mint = json!({ "auth": auth });
     match request.call() {
         "auth/token/lookup-self" if minted => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
         "auth/token/lookup-self" => Reply::Json(200, told_of(FILE_TOKEN, "oidc-x")),
@@ -488,7 +491,8 @@ impl Aftermath {
 }
 
 /// What a run says that has found the twin alive, and a sweep to finish.
-const SWEPT: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s); resumed an earlier sweep (revoked 1 stale periodic token(s))";
+const SWEPT: &str = "OK renewed (dn=token-devvm-wizard ttl=2764800s); \
+    resumed an earlier sweep (revoked 1 stale periodic token(s))";
 
 const LISTED: (u16, &str) = (200, r#"{"data":{"keys":["accessor-of-token-devvm-wizard","twin"]}}"#);
 const ALIVE: (u16, &str) = (

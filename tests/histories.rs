@@ -1229,7 +1229,8 @@ fn whatever_happens_an_undisturbed_run_does_exactly_what_it_has_to() {
                         Ok(one) => tally.lock().unwrap().add(one),
                         Err(panic) => {
                             let message = format!(
-                                "history {number} of seed {seed} (alone: VTR_TEST_SEED={own_seed} VTR_TEST_HISTORIES=1)\nevents: {past:#?}\n{}",
+                                "history {number} of seed {seed} (alone: VTR_TEST_SEED={own_seed} \
+                                 VTR_TEST_HISTORIES=1)\nevents: {past:#?}\n{}",
                                 what_was_said(&*panic)
                             );
                             failures.lock().unwrap().push(message);

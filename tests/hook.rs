@@ -134,7 +134,8 @@ fn a_hook_that_fails_is_a_warning_and_the_heal_stands() {
 fn a_hook_that_takes_too_long_is_killed_with_all_it_started() {
     let healing = Healing::new();
     let start = Instant::now();
-    let hook = "trap '' TERM; sh -c 'trap \"\" TERM; sleep 600' >/dev/null 2>&1 & echo $! > child; echo $$ > self; wait";
+    let hook = "trap '' TERM; sh -c 'trap \"\" TERM; sleep 600' >/dev/null 2>&1 & \
+        echo $! > child; echo $$ > self; wait";
     let run = healing.run(hook, &["--hook-timeout", "500ms"]).expect(0);
     assert!(start.elapsed() < Duration::from_secs(30), "the limit did not count");
     assert_eq!(
@@ -184,7 +185,10 @@ fn a_hook_that_makes_a_heal_necessary_again_starts_no_chain_of_hooks() {
     healing.home.write("login", healing.server.admin_login().token);
     healing.home.write(
         "hook",
-        format!("echo x >> ran; [ $(wc -l < ran) -gt 5 ] && exit; cat login > .vault-token; {PROGRAM} --deploy-hook 'sh hook'\n"),
+        format!(
+            "echo x >> ran; [ $(wc -l < ran) -gt 5 ] && exit; cat login > .vault-token; {PROGRAM} \
+                 --deploy-hook 'sh hook'\n"
+        ),
     );
     let run = healing.run("sh hook", &[]).expect(0);
     let healed = |run: &Run| run.stdout.matches("HEALED: ").count();

@@ -54,7 +54,8 @@ fn an_admin_login_is_healed_and_exactly_one_token_of_our_name_remains() {
     let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.said(),
-        "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (revoked 3 stale periodic token(s))"
+        "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (revoked 3 stale periodic \
+         token(s))"
     );
     assert_eq!(run.stderr, "");
     let accessor = server.check_healed(&home);
@@ -115,7 +116,9 @@ fn a_weak_login_is_drift_and_nothing_changes() {
     assert_eq!(run.stdout, "");
     assert_eq!(
         run.complaint(),
-        "DRIFT: ~/.vault-token is dn=\"userpass-woodpecker\" — heal denied, foreign token lacks create authority (403: permission denied); investigate what wrote it. Manual re-mint: vault login -method=oidc && vault-token-renew"
+        "DRIFT: ~/.vault-token is dn=\"userpass-woodpecker\" — heal denied, foreign token lacks create \
+         authority (403: permission denied); investigate what wrote it. Manual re-mint: vault login \
+         -method=oidc && vault-token-renew"
     );
     assert_eq!(home.log(), run.stderr);
     assert_eq!(home.snapshot()[".vault-token"], file[".vault-token"]);
@@ -208,7 +211,8 @@ fn a_heal_whose_listing_is_denied_still_revokes_what_this_machine_minted() {
     let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.said(),
-        "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (accessor sweep skipped (list denied))"
+        "HEALED: re-minted periodic token from foreign dn=\"userpass-admin\" (accessor sweep skipped (list \
+         denied))"
     );
     let first = server.accessor_in(&home);
 
@@ -258,7 +262,9 @@ fn a_dead_token_needs_a_login_and_is_left_where_it_is() {
         assert_eq!(
             run.complaint(),
             format!(
-                "FAIL: token lookup: {}/v1/auth/token/lookup-self: the token in ~/.vault-token is dead or blocked (403: permission denied); log in again: vault login -method=oidc && vault-token-renew",
+                "FAIL: token lookup: {}/v1/auth/token/lookup-self: the token in ~/.vault-token is dead or \
+                 blocked (403: permission denied); log in again: vault login -method=oidc && \
+                 vault-token-renew",
                 server.address()
             )
         );
@@ -359,7 +365,8 @@ fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
         assert_eq!(
             run.said(),
             format!(
-                "HEALED: re-minted periodic token from dying dn=\"{OUR_NAME}\" (revoked 1 stale periodic token(s))"
+                "HEALED: re-minted periodic token from dying dn=\"{OUR_NAME}\" (revoked 1 stale periodic \
+                 token(s))"
             )
         );
         server.check_healed(&home);
@@ -392,7 +399,8 @@ fn a_dying_token_without_authority_tells_how_long_it_has() {
     assert_eq!(
         start,
         format!(
-            "FAIL: renewal: our token dn=\"{OUR_NAME}\" is dying (it is not renewable) and may not mint its successor "
+            "FAIL: renewal: our token dn=\"{OUR_NAME}\" is dying (it is not renewable) and may not mint \
+             its successor "
         )
     );
     let (seconds, advice) = rest.split_once("s left, ").expect(line);
@@ -437,7 +445,8 @@ fn a_dry_run_leaves_file_home_and_server_byte_for_byte_as_they_were() {
             &["--dry-run"],
             1,
             vec![
-                "would fail: heal denied, foreign token lacks create authority (auth/token/create: deny; auth/token/create-orphan: deny)",
+                "would fail: heal denied, foreign token lacks create authority (auth/token/create: deny; \
+                 auth/token/create-orphan: deny)",
                 "Manual re-mint: vault login",
             ],
         ),
@@ -505,7 +514,8 @@ fn the_verb_sweep_refuses_to_work_without_our_token() {
     let run = home.run(&server, &["sweep"]).expect(1);
     assert_eq!(
         run.complaint(),
-        "FAIL: sweep: ~/.vault-token is dn=\"userpass-admin\", not our token; without ours to keep nothing is revoked"
+        "FAIL: sweep: ~/.vault-token is dn=\"userpass-admin\", not our token; without ours to keep nothing \
+         is revoked"
     );
     assert!(server.lookup_accessor(&stray.accessor).is_some());
     let run = home.run(&server, &["sweep", "--sweep=off"]).expect(2);
@@ -528,10 +538,9 @@ fn an_interrupted_sweep_is_finished_by_the_next_pass() {
     let home = Sandbox::holding(&server.admin_login().token);
     let flaky = server.losing_the_list();
     let run = home.run(&flaky, &[]).expect(0);
-    assert!(
-        run.said().contains("(revoked 0 stale periodic token(s); accessor sweep cut short after 0 of 0 accessors: accessor list: "),
-        "{run:?}"
-    );
+    let cut_short = "(revoked 0 stale periodic token(s); accessor sweep cut short after 0 of 0 accessors: \
+                     accessor list: ";
+    assert!(run.said().contains(cut_short), "{run:?}");
     assert!(server.lookup_accessor(&stray.accessor).is_some());
     let dry = home.run(&server, &["--dry-run"]).expect(0);
     assert!(dry.stdout.contains("would resume the sweep"), "{dry:?}");
@@ -799,7 +808,8 @@ fn a_namespace_is_a_world_of_its_own() {
     let inside = |method: &str, path: &str, token: &str, body: Value| {
         server.request(method, path, Some(token), Some("team1"), Some(body)).expect(path)
     };
-    let policy = json!({ "policy": r#"path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"# });
+    let rules = r#"path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"#;
+    let policy = json!({ "policy": rules });
     for name in ["vault-admin", "sops-admin"] {
         inside("POST", &format!("sys/policies/acl/{name}"), server.root_token(), policy.clone());
     }

@@ -123,7 +123,8 @@ impl Scene {
             Late::Admin => {
                 assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{run:?}");
                 // The stray, and nothing of what was minted on the way.
-                let line = "HEALED: re-minted periodic token from foreign dn=\"userpass-late\" (revoked 1 stale periodic token(s))";
+                let line = "HEALED: re-minted periodic token from foreign dn=\"userpass-late\" \
+                    (revoked 1 stale periodic token(s))";
                 assert_eq!(run.said(), line);
                 server.check_healed(home);
             }
@@ -475,7 +476,8 @@ fn logins_of_the_real_command_line_and_runs_do_not_tear_the_file() {
     assert!(run.said().starts_with("HEALED: re-minted periodic token from foreign dn=\"userpass-admin\""));
     server.check_healed(&home);
     count(&format!(
-        "{CLI_LOGINS} logins of the real command line against {} runs ({ends:?}), {} reads of the file that saw {} tokens",
+        "{CLI_LOGINS} logins of the real command line against {} runs ({ends:?}), {} reads of the file \
+         that saw {} tokens",
         ends.values().sum::<u64>(),
         seen.reads,
         seen.tokens.len()

@@ -123,7 +123,8 @@ fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
     assert!(run.stdout.contains("vault-admin (identity)"), "{run:?}");
     assert!(
         run.stdout.ends_with(
-            "\nwrong: ~/.vault-token is dn=\"userpass-admin\", not your token; it may mint yours\n   fix: vault-token-renew\n"
+            "\nwrong: ~/.vault-token is dn=\"userpass-admin\", not your token; it may mint yours\n   fix: \
+             vault-token-renew\n"
         ),
         "{run:?}"
     );

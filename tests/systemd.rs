@@ -526,7 +526,12 @@ fn the_failure_unit_tells_the_user_which_unit_failed_and_why_or_fails_itself() {
 const PROBE: &str = r#"
     $| = 1;
     sub show { my ($name, $ok) = @_; print "$name: ", ($ok ? "yes" : "$!"), "\n"; }
-    sub field { my ($file, $pattern) = @_; open(my $f, '<', $file) or return "$!"; /$pattern/ and return $1 while <$f>; "?" }
+    sub field {
+        my ($file, $pattern) = @_;
+        open(my $f, '<', $file) or return "$!";
+        /$pattern/ and return $1 while <$f>;
+        "?"
+    }
     my $status = '/proc/self/status';
     print 'no new privileges: ', field($status, qr/^NoNewPrivs:\s*(\d)/), "\n";
     print 'system call filter: ', field($status, qr/^Seccomp:\s*(\d)/), "\n";
@@ -534,13 +539,16 @@ const PROBE: &str = r#"
     print 'core file: ', field('/proc/self/limits', qr/^Max core file size\s+(\S+)/), "\n";
     print 'umask: ', sprintf('%04o', umask), "\n";
     for my $namespace ('user', 'mnt', 'uts') {
-        print "namespace $namespace: ", (readlink("/proc/self/ns/$namespace") eq $ENV{"OUTER_$namespace"} ? 'shared' : 'own'), "\n";
+        my $is_shared = readlink("/proc/self/ns/$namespace") eq $ENV{"OUTER_$namespace"};
+        print "namespace $namespace: ", ($is_shared ? 'shared' : 'own'), "\n";
     }
-    show('write to the home', open(my $a, '>', "$ENV{HOME}/probe.1") && rename("$ENV{HOME}/probe.1", "$ENV{HOME}/probe.2"));
+    my $probe = "$ENV{HOME}/probe";
+    show('write to the home', open(my $a, '>', "$probe.1") && rename("$probe.1", "$probe.2"));
     show('write outside the home', open(my $b, '>', "$ENV{OUTSIDE}/probe"));
     show('see the shared /tmp', -e $ENV{IN_TMP});
     my %mounts;
-    open(my $m, '<', '/proc/self/mountinfo'); while (<$m>) { my @f = split; $mounts{$f[4]} = $f[5] =~ /^ro\b/ ? 'ro' : 'rw'; }
+    open(my $m, '<', '/proc/self/mountinfo');
+    while (<$m>) { my @f = split; $mounts{$f[4]} = $f[5] =~ /^ro\b/ ? 'ro' : 'rw'; }
     print "$_: ", $mounts{$_} // 'none', "\n" for '/proc/sys', '/proc/kmsg', '/sys/fs/cgroup';
     print '/dev: ', (grep { /^(?:sd|vd|nvme|loop|kmsg|mem)/ } map { s!.*/!!r } glob('/dev/*')) ? 'real' : 'own', "\n";
     show('socket AF_INET', socket(my $s1, 2, 1, 0));

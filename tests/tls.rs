@@ -126,7 +126,8 @@ fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics()
     );
     let old = home.write(
         "old.key",
-        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: \
+         AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n",
     );
     let directory = home.path().join("nothing");
     fs::create_dir(&directory).unwrap();

@@ -13,8 +13,8 @@ use crate::local::history::{Contents, HeldToken, History};
 pub(crate) struct Labels<'a> {
     /// The short name of the configuration file.
     pub(crate) profile: &'a str,
-    /// The user (docs/design.md, "The user among the labels"): two users of one machine may have profiles of the same name, and the collector refuses
-    /// everything if two files hold the same series.
+    /// The user: two users of one machine may have profiles of the same name, and the collector refuses everything
+    /// if two files hold the same series. See docs/design.md, "The user among the labels".
     pub(crate) user: &'a str,
 }
 

@@ -199,8 +199,8 @@ pub fn believe(recognised: Result<Value, String>) -> Value {
 /// What a server that only pretends tells of the token with this id and this name.
 pub fn told_of(id: &str, name: &str) -> String {
     json!({ "data": {
-        "id": id, "accessor": format!("accessor-of-{name}"), "display_name": name, "ttl": PERIOD, "period": PERIOD,
-        "policies": ["vault-admin"], "renewable": true, "type": "service", "orphan": true,
+        "id": id, "accessor": format!("accessor-of-{name}"), "display_name": name, "ttl": PERIOD,
+        "period": PERIOD, "policies": ["vault-admin"], "renewable": true, "type": "service", "orphan": true,
     }})
     .to_string()
 }

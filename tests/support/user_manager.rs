@@ -28,9 +28,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Names of throw-away users begin with this; the pid of the test process and a number follow.
 const PREFIX: &str = "vtrtest";
 
-/// Below systemd's home for volatile files, created where systemd has not: without `system` a user manager believes that
-/// the machine was not booted with systemd and gives up; `unit-root` is where it assembles the file system of a unit
-/// with mount options, which it cannot create itself (226/NAMESPACE).
+/// Below systemd's home for volatile files, created where systemd has not: without `system` a user manager believes
+/// that the machine was not booted with systemd and gives up; `unit-root` is where it assembles the file system of a
+/// unit with mount options, which it cannot create itself (226/NAMESPACE).
 const RUN_FOLDERS: [&str; 2] = ["/run/systemd/system", "/run/systemd/unit-root"];
 
 /// Held shared by everyone who needs [`RUN_FOLDERS`]; who gets it exclusively at the end is the last.
@@ -100,7 +100,8 @@ impl UserManager {
         // under the one pid that Child knows. It has mounts of its own, because /run is a mount point on a machine that
         // was booted, and where it is none, a hardened service finds an empty one.
         let script = r#"for cgroup in $CGROUPS; do echo $$ >"$cgroup/cgroup.procs" || exit 1; done
-            unset CGROUPS; mount --bind /run /run || exit 1; exec setpriv --reuid "$1" --regid "$2" --init-groups "$3" --user"#;
+            unset CGROUPS; mount --bind /run /run || exit 1
+            exec setpriv --reuid "$1" --regid "$2" --init-groups "$3" --user"#;
         let log = File::create(self.manager_log()).expect("the log of the user manager");
         let cgroups: Vec<_> = cgroups.iter().filter_map(|path| path.to_str()).collect();
         let manager = Command::new("unshare")
