@@ -15,6 +15,8 @@ impl Clock {
     /// That of this machine. Where its offset cannot be told, it is zero and says so.
     pub(crate) fn of_this_machine() -> Self {
         let offset_at = |time| UtcOffset::local_offset_at(time).unwrap_or(UtcOffset::UTC);
+        // The zone is loaded now, and not when a line has to be written in want of a file descriptor.
+        offset_at(OffsetDateTime::now_utc());
         Self { now: OffsetDateTime::now_utc, offset_at }
     }
 

@@ -1,4 +1,4 @@
-//! Whether somebody wants this run to end.
+//! A request to stop.
 
 use std::io;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 /// The signals by which a terminal, a service manager or a person ends a program.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// A wish that a run end, which everything that waits for long asks for. Once raised, it stays.
+/// A request to stop, which whoever waits for a lock or a hook asks for. Once raised, it stays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 /// While it lives, the signals that would end the program raise a [`Stop`] instead.
 ///
 /// Dropped, it takes its handlers back: a program that runs again and again must not gather one more with each
-/// run.
+/// run. The signals are then ignored; their usual effect does not come back (signal-hook, `unregister`).
 #[derive(Debug)]
 pub(crate) struct Heard(Vec<SigId>);
 

@@ -98,7 +98,14 @@ impl Current {
             {
                 Err(Interruption::FileChanged)
             }
-            ended => ended,
+            ended @ (Ok(
+                Outcome::Renewed { .. }
+                | Outcome::Healed { .. }
+                | Outcome::Swept(_)
+                | Outcome::Drift { .. }
+                | Outcome::Failed(_),
+            )
+            | Err(_)) => ended,
         }
     }
 }

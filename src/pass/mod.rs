@@ -39,7 +39,7 @@ use entry::{Entered, enter};
 use heal::{Origin, heal};
 use sweep::{Scope, sweep};
 
-/// What a run came to, once its locks are given back.
+/// What a run came to, once its locks are given back. A panic on the way here leaves nothing of it.
 #[derive(Debug)]
 pub(crate) struct Finished {
     /// How it ended.

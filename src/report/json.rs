@@ -43,7 +43,7 @@ pub(super) struct RunObject<'a> {
 pub(crate) struct Subject<'a> {
     /// `pass` or `sweep`; `status` after a fault of the program.
     pub(crate) verb: &'static str,
-    /// IdentityObject tokens.
+    /// Whose tokens.
     pub(crate) identity: &'a Identity,
     /// Kept where.
     pub(crate) token_file: &'a Path,

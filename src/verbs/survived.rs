@@ -8,7 +8,8 @@ use crate::facts::failure::Failure;
 /// Makes a panic a failure: one line in the log, and no word of what a panic's own message might hold. Locks are
 /// given back and staged files removed on the way here.
 ///
-/// The place it names is that of the first panic of this very work, in whichever thread: the panics that one
+/// The work must not call this itself, since there is one hook for panics in a process. The place it names is that of
+/// the first panic of this very work, in whichever thread: the panics that one
 /// causes in others say less.
 pub(super) fn survived<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     /// There is one panic hook in a process, so one work at a time has it.
