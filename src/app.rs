@@ -1,14 +1,18 @@
 //! Settings, then the verb; nothing runs here.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::cli::{CommandLine, StatusFlags, Verb};
 use crate::clock::Clock;
 use crate::config::{self, Environment, Settings, SweepMode};
-use crate::local::stop::Stop;
+use crate::identity::Minter;
+use crate::local::machine::{MACHINE_ID, machine};
 use crate::pass::Work;
 use crate::report::streams::{OfProcess, Streams};
 use crate::report::{self, Format, Paint};
+use crate::stop::Stop;
 use crate::verbs::once::{Manner, once};
 use crate::verbs::status::{Wishes, status};
 use crate::verbs::surroundings::Surroundings;
@@ -37,9 +41,15 @@ fn act(
     clock: Clock,
     host: &str,
 ) -> Result<u8> {
-    let (settings, connection) = Settings::resolve(&command.settings, environment)?;
+    let (settings, connection) = Settings::resolve(&command.settings, environment, host)?;
     let (settings, connection, stop) = (&settings, &connection, &Stop::default());
-    let around = Surroundings { settings, connection, streams, clock, host, stop };
+    let minter = &Minter {
+        machine: machine(Path::new(MACHINE_ID)),
+        host: host.to_owned(),
+        user: settings.user.clone(),
+    };
+    let runtime = &environment.user_runtime_directory();
+    let around = Surroundings { settings, connection, streams, clock, minter, runtime, stop };
     let manner = manner(command);
     Ok(match &command.verb {
         None => once(&around, Work::Pass, manner),
@@ -62,7 +72,6 @@ fn wishes(flags: &StatusFlags, environment: &Environment) -> Result<Wishes> {
     Ok(Wishes {
         offline: flags.offline,
         min_ttl: flags.min_ttl.as_deref().map(config::min_ttl).transpose()?,
-        runtime: environment.user_runtime_directory(),
         paint: Paint::of_stdout(unwanted),
     })
 }

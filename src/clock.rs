@@ -28,13 +28,13 @@ impl Clock {
     /// Now, in local time.
     pub(crate) fn now(self) -> OffsetDateTime {
         let now = (self.now)();
-        now.to_offset((self.offset_at)(now))
+        now.checked_to_offset((self.offset_at)(now)).unwrap_or(now)
     }
 
     /// A point in time, given in seconds since 1970, with the offset that counts now; none where a calendar ends.
     pub(crate) fn local(self, seconds: u64) -> Option<OffsetDateTime> {
         let time = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
-        Some(time.to_offset((self.offset_at)((self.now)())))
+        time.checked_to_offset((self.offset_at)((self.now)()))
     }
 
     /// A clock for a test.

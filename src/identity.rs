@@ -17,6 +17,9 @@ pub(crate) const DEFAULT_POLICY: &str = "default";
 /// path of their login, so a login whose name happens to be ours is told apart by this.
 const TOKEN_STORE: &str = "auth/token/";
 
+/// Where ours is minted.
+const MINTED_AT: [&str; 2] = ["auth/token/create", "auth/token/create-orphan"];
+
 /// What makes a token *ours*, and how ours is minted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -66,6 +69,8 @@ pub(crate) enum Dying {
     NoPeriod,
     /// It may be used so many times only, which no renewal changes.
     UseLimited,
+    /// It ends with the token that minted it.
+    NotOrphan,
 }
 
 /// How a freshly minted token contradicts what was ordered.
@@ -75,16 +80,69 @@ pub(crate) enum Contradiction {
     Name(String),
     /// It lacks the required policy.
     Policy,
+    /// It lacks another policy that was ordered.
+    MissingPolicy(String),
+    /// It has a policy that nobody ordered.
+    ExtraPolicy(String),
+    /// The server has no policy of this name, and it is the required one: the token can do nothing.
+    NoSuchPolicy(String),
     /// It would die with the token that minted it.
     NotOrphan,
+    /// It cannot be renewed.
+    NotRenewable,
+    /// It may be used so many times only.
+    UseLimited(i64),
+    /// It has a hard end, in seconds after it was made.
+    ExplicitMaximum(u64),
     /// It has another period, in seconds.
     Period(u64),
+    /// It has less left than was granted a moment ago; seconds, both.
+    TimeLeft {
+        /// By its lookup.
+        left: u64,
+        /// By its mint.
+        granted: u64,
+    },
+    /// It would end before the next run, as far as that is known, and before the one it was to replace; seconds, and
+    /// none for a token that never ends.
+    ShortLife {
+        /// Of the minted one.
+        left: u64,
+        /// Of the one to be replaced.
+        replaced: Option<u64>,
+    },
     /// It is of another type, `batch` for instance.
     Type(String),
+    /// It is the one that was to be replaced.
+    NotNew,
+    /// It was made elsewhere.
+    Path(String),
+    /// It lives in another namespace; empty for the root.
+    Namespace(String),
     /// It has no accessor, so it could never be told from its twins.
     NoAccessor,
     /// It has another accessor than the mint said, so it is not the one that was minted.
     Accessor,
+}
+
+/// Where and by whom tokens of ours are minted, as their notes (`meta`) tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Minter {
+    /// The machine, by an id that stays when its name changes; none where it has none.
+    pub(crate) machine: Option<String>,
+    /// The machine, by its name of today.
+    pub(crate) host: String,
+    /// The user.
+    pub(crate) user: String,
+}
+
+/// How well it is known that this machine minted a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Provenance {
+    /// It remembers having done so.
+    Remembered,
+    /// Only the notes on the token can tell.
+    Unknown,
 }
 
 /// What a sweep does with a token.
@@ -108,13 +166,17 @@ impl Identity {
     /// Judges a token of ours by what a renewal left it: `lease` seconds.
     ///
     /// Less than a period is no harm where the server's own maximum is below the period, since a nightly
-    /// run outlives that cap. It is the beginning of the end where the token itself has an end.
+    /// run outlives that cap. It is the beginning of the end where the token itself has an end. A token of a role is
+    /// periodic although its lookup does not say so, as long as a renewal brings it back to the length it was made
+    /// with. And whatever a renewal gives, a token that is no orphan ends with the one that minted it.
     pub(crate) fn vitality(&self, info: &TokenInfo, lease: u64) -> Vitality {
-        if lease >= self.period {
+        if info.orphan == Some(false) {
+            Vitality::Dying(Dying::NotOrphan)
+        } else if lease >= self.period {
             Vitality::Lasting
         } else if info.explicit_max_ttl > 0 {
             Vitality::Dying(Dying::ExplicitMaximum)
-        } else if info.period.unwrap_or(0) == 0 {
+        } else if info.period.unwrap_or(0) == 0 && !is_brought_back(info, lease) {
             Vitality::Dying(Dying::NoPeriod)
         } else {
             Vitality::Lasting
@@ -131,8 +193,9 @@ impl Identity {
             return Vitality::Dying(Dying::NotRenewable);
         }
         // Without a period a renewal can reach the server's maximum at most; what is left now is the only
-        // figure at hand.
-        let unbounded = info.period.filter(|&period| period > 0).unwrap_or(info.ttl);
+        // figure at hand. One of a role is brought back to what it was made with.
+        let by_role = info.creation_ttl.filter(|_| info.is_by_role());
+        let unbounded = info.period.filter(|&period| period > 0).or(by_role).unwrap_or(info.ttl);
         let end = info
             .creation_time
             .map_or(info.ttl, |created| created.saturating_add(info.explicit_max_ttl).saturating_sub(now));
@@ -140,8 +203,13 @@ impl Identity {
         self.vitality(info, lease)
     }
 
-    /// Whether a minted token is what was ordered. What the server leaves out contradicts nothing.
-    pub(crate) fn check_minted(&self, info: &TokenInfo) -> Result<(), Contradiction> {
+    /// Whether a minted token is what was ordered, in the namespace in which it was ordered. What the server leaves
+    /// out contradicts nothing.
+    pub(crate) fn check_minted(
+        &self,
+        info: &TokenInfo,
+        namespace: Option<&str>,
+    ) -> Result<(), Contradiction> {
         if info.display_name != self.display_name {
             return Err(Contradiction::Name(info.display_name.clone()));
         }
@@ -149,8 +217,18 @@ impl Identity {
             Verdict::Ours => {}
             Verdict::Foreign => return Err(Contradiction::Policy),
         }
+        self.check_policies(info)?;
         if info.orphan == Some(false) {
             return Err(Contradiction::NotOrphan);
+        }
+        if info.renewable == Some(false) {
+            return Err(Contradiction::NotRenewable);
+        }
+        if info.num_uses != 0 {
+            return Err(Contradiction::UseLimited(info.num_uses));
+        }
+        if info.explicit_max_ttl > 0 {
+            return Err(Contradiction::ExplicitMaximum(info.explicit_max_ttl));
         }
         if let Some(period) = info.period.filter(|&period| period != self.period) {
             return Err(Contradiction::Period(period));
@@ -158,17 +236,54 @@ impl Identity {
         if let Some(kind) = info.kind.as_ref().filter(|kind| *kind != "service") {
             return Err(Contradiction::Type(kind.clone()));
         }
+        if let Some(path) = info.path.as_ref().filter(|path| !MINTED_AT.contains(&path.as_str())) {
+            return Err(Contradiction::Path(path.clone()));
+        }
+        if let Some(lives) = info.namespace.as_ref().filter(|lives| *lives != namespace.unwrap_or("")) {
+            return Err(Contradiction::Namespace(lives.clone()));
+        }
         if info.accessor.is_none() {
             return Err(Contradiction::NoAccessor);
         }
         Ok(())
     }
 
-    /// Whether a token found on the server is to be revoked, given the one to `keep` and the name of this
-    /// `host`.
-    pub(crate) fn staleness(&self, info: &TokenInfo, keep: &Accessor, host: &str) -> Staleness {
+    /// Whether a minted token has every policy that was ordered, and none besides but `default` and those of an
+    /// identity. `root` was never ordered.
+    fn check_policies(&self, info: &TokenInfo) -> Result<(), Contradiction> {
+        if let Some(missing) = self.missing_policies(info).next() {
+            return Err(Contradiction::MissingPolicy(missing.to_owned()));
+        }
+        let ordered = |policy: &String| self.policies.contains(policy) || policy == DEFAULT_POLICY;
+        let root = |policy: &&String| *policy == ROOT_POLICY;
+        let extra = info.policies.iter().find(|policy| !ordered(policy));
+        match extra.or(info.identity_policies.iter().find(root)) {
+            Some(extra) => Err(Contradiction::ExtraPolicy(extra.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The policies of the settings that a token lacks.
+    pub(crate) fn missing_policies<'a>(&'a self, info: &'a TokenInfo) -> impl Iterator<Item = &'a str> {
+        let has = |wanted: &str| info.all_policies().any(|policy| policy == wanted || policy == ROOT_POLICY);
+        self.policies.iter().map(String::as_str).filter(move |policy| !has(policy))
+    }
+
+    /// Whether a token found on the server is to be revoked, given the one to `keep`, who we are, and how well it is
+    /// known that we minted it.
+    pub(crate) fn staleness(
+        &self,
+        info: &TokenInfo,
+        keep: &Accessor,
+        minter: &Minter,
+        provenance: Provenance,
+    ) -> Staleness {
         let another = info.accessor.as_ref().is_some_and(|accessor| accessor != keep);
-        if another && self.is_leftover(info, host) { Staleness::Stale } else { Staleness::Spared }
+        if another && self.is_leftover(info, minter, provenance) {
+            Staleness::Stale
+        } else {
+            Staleness::Spared
+        }
     }
 
     /// Whether a token is, or will be once another one is kept, a leftover of an earlier mint of ours.
@@ -176,13 +291,30 @@ impl Identity {
     /// Policies are not compared: whatever bears our name and is not our current token was minted earlier,
     /// perhaps with an older set of policies. The exception is the root policy, which is never touched. See
     /// docs/design.md, "The name alone decides staleness".
-    pub(crate) fn is_leftover(&self, info: &TokenInfo, host: &str) -> bool {
+    pub(crate) fn is_leftover(&self, info: &TokenInfo, minter: &Minter, provenance: Provenance) -> bool {
         let named = info.display_name == self.display_name;
         let root = info.all_policies().any(|policy| policy == ROOT_POLICY);
-        let minted = info.path.as_ref().is_none_or(|path| path.starts_with(TOKEN_STORE));
-        let here = info.meta_host.as_ref().is_none_or(|named| named == host);
-        named && !root && minted && here
+        let from_the_store = info.path.as_ref().is_none_or(|path| path.starts_with(TOKEN_STORE));
+        named && !root && from_the_store && (provenance == Provenance::Remembered || minter.is_noted_on(info))
     }
+}
+
+impl Minter {
+    /// Whether the notes on a token are ours, or say nothing. A machine is known by its id: its name may change, and
+    /// another machine may bear it.
+    fn is_noted_on(&self, info: &TokenInfo) -> bool {
+        let here = match (&info.meta_machine, &self.machine) {
+            (Some(noted), Some(machine)) => noted == machine,
+            (Some(_), None) => false,
+            (None, _) => info.meta_host.as_ref().is_none_or(|noted| *noted == self.host),
+        };
+        here && info.meta_user.as_ref().is_none_or(|noted| *noted == self.user)
+    }
+}
+
+/// Whether a renewal brings a token of a role back to the length it was made with. Seconds are rounded on the way.
+fn is_brought_back(info: &TokenInfo, lease: u64) -> bool {
+    info.is_by_role() && info.creation_ttl.is_some_and(|made_with| made_with > 0 && lease + 1 >= made_with)
 }
 
 /// The display name Vault stores for a requested one: `token-` in front, every character outside
@@ -220,6 +352,11 @@ mod tests {
 
     fn accessor(text: &str) -> Accessor {
         Accessor::new(text.to_owned()).unwrap()
+    }
+
+    /// This machine and this user.
+    fn here() -> Minter {
+        Minter { machine: Some("m1".to_owned()), host: "devvm".to_owned(), user: "wizard".to_owned() }
     }
 
     fn strings(list: &[&str]) -> Vec<String> {
@@ -352,14 +489,14 @@ mod tests {
 
     #[test]
     fn a_minted_token_is_accepted_when_it_is_what_was_ordered() {
-        assert_eq!(wizard().check_minted(&ours()), Ok(()));
+        assert_eq!(wizard().check_minted(&ours(), None), Ok(()));
     }
 
     #[test]
     fn what_the_server_leaves_out_contradicts_nothing() {
         let terse =
             TokenInfo { period: None, orphan: None, kind: None, renewable: None, path: None, ..ours() };
-        assert_eq!(wizard().check_minted(&terse), Ok(()));
+        assert_eq!(wizard().check_minted(&terse, None), Ok(()));
     }
 
     #[test]
@@ -370,6 +507,38 @@ mod tests {
                 Contradiction::Name("token".to_owned()),
             ),
             (TokenInfo { policies: strings(&["default"]), ..ours() }, Contradiction::Policy),
+            (
+                TokenInfo { policies: strings(&["vault-admin"]), ..ours() },
+                Contradiction::MissingPolicy("sops-admin".to_owned()),
+            ),
+            (
+                TokenInfo { policies: strings(&["root", "sops-admin", "vault-admin"]), ..ours() },
+                Contradiction::ExtraPolicy("root".to_owned()),
+            ),
+            (
+                TokenInfo { policies: strings(&["sops-admin", "vault-admin", "vault-root"]), ..ours() },
+                Contradiction::ExtraPolicy("vault-root".to_owned()),
+            ),
+            (
+                TokenInfo { identity_policies: strings(&["anything", "root"]), ..ours() },
+                Contradiction::ExtraPolicy("root".to_owned()),
+            ),
+            (TokenInfo { renewable: Some(false), ..ours() }, Contradiction::NotRenewable),
+            (TokenInfo { num_uses: 3, ..ours() }, Contradiction::UseLimited(3)),
+            (TokenInfo { num_uses: -1, ..ours() }, Contradiction::UseLimited(-1)),
+            (TokenInfo { explicit_max_ttl: 60, ..ours() }, Contradiction::ExplicitMaximum(60)),
+            (
+                TokenInfo { path: Some("auth/oidc/oidc/callback".to_owned()), ..ours() },
+                Contradiction::Path("auth/oidc/oidc/callback".to_owned()),
+            ),
+            (
+                TokenInfo { path: Some("auth/token/create/a-role".to_owned()), ..ours() },
+                Contradiction::Path("auth/token/create/a-role".to_owned()),
+            ),
+            (
+                TokenInfo { namespace: Some("team1".to_owned()), ..ours() },
+                Contradiction::Namespace("team1".to_owned()),
+            ),
             (TokenInfo { orphan: Some(false), ..ours() }, Contradiction::NotOrphan),
             (TokenInfo { period: Some(60), ..ours() }, Contradiction::Period(60)),
             (TokenInfo { period: Some(0), ..ours() }, Contradiction::Period(0)),
@@ -377,12 +546,12 @@ mod tests {
             (TokenInfo { accessor: None, ..ours() }, Contradiction::NoAccessor),
         ];
         for (info, expected) in table {
-            assert_eq!(wizard().check_minted(&info), Err(expected));
+            assert_eq!(wizard().check_minted(&info, None), Err(expected));
         }
     }
 
     fn staleness(info: impl std::borrow::Borrow<TokenInfo>) -> Staleness {
-        wizard().staleness(info.borrow(), &accessor("kept"), "devvm")
+        wizard().staleness(info.borrow(), &accessor("kept"), &here(), Provenance::Unknown)
     }
 
     #[test]
@@ -447,12 +616,75 @@ mod tests {
     }
 
     #[test]
-    fn another_hosts_token_is_spared() {
-        assert_eq!(
-            staleness(TokenInfo { meta_host: Some("laptop".to_owned()), ..ours() }),
-            Staleness::Spared
-        );
-        assert_eq!(staleness(TokenInfo { meta_host: Some("devvm".to_owned()), ..ours() }), Staleness::Stale);
+    fn a_token_of_another_machine_or_user_is_spared() {
+        let noted = |machine: Option<&str>, host: Option<&str>, user: Option<&str>| TokenInfo {
+            meta_machine: machine.map(str::to_owned),
+            meta_host: host.map(str::to_owned),
+            meta_user: user.map(str::to_owned),
+            ..ours()
+        };
+        for (machine, host, user, expected) in [
+            (None, None, None, Staleness::Stale),
+            // By the name of the machine, where that is all there is; and by the whole of it.
+            (None, Some("devvm"), Some("wizard"), Staleness::Stale),
+            (None, Some("laptop"), Some("wizard"), Staleness::Spared),
+            (None, Some("devvm2"), Some("wizard"), Staleness::Spared),
+            (None, Some("dev"), None, Staleness::Spared),
+            (None, Some(""), None, Staleness::Spared),
+            // By its id, whatever its name was then or is now.
+            (Some("m1"), Some("an-older-name"), Some("wizard"), Staleness::Stale),
+            (Some("m2"), Some("devvm"), Some("wizard"), Staleness::Spared),
+            (Some("m1"), Some("devvm"), Some("emo"), Staleness::Spared),
+            (None, Some("devvm"), Some("wizard2"), Staleness::Spared),
+        ] {
+            assert_eq!(staleness(noted(machine, host, user)), expected, "{machine:?} {host:?} {user:?}");
+        }
+        let without_id = Minter { machine: None, ..here() };
+        let judged =
+            |info: &TokenInfo| wizard().staleness(info, &accessor("kept"), &without_id, Provenance::Unknown);
+        assert_eq!(judged(&noted(None, Some("devvm"), None)), Staleness::Stale);
+        assert_eq!(judged(&noted(Some("m1"), Some("devvm"), None)), Staleness::Spared);
+    }
+
+    #[test]
+    fn what_this_machine_remembers_is_its_own_whatever_the_notes_say() {
+        let remembered =
+            |info: TokenInfo| wizard().staleness(&info, &accessor("kept"), &here(), Provenance::Remembered);
+        let elsewhere =
+            TokenInfo { meta_machine: Some("m2".to_owned()), meta_host: Some("laptop".to_owned()), ..ours() };
+        assert_eq!(staleness(&elsewhere), Staleness::Spared);
+        assert_eq!(remembered(elsewhere), Staleness::Stale);
+        assert_eq!(remembered(TokenInfo { policies: strings(&["root"]), ..ours() }), Staleness::Spared);
+        assert_eq!(remembered(TokenInfo { accessor: Some(accessor("kept")), ..ours() }), Staleness::Spared);
+    }
+
+    #[test]
+    fn a_token_of_a_role_is_periodic_as_long_as_renewals_bring_it_back() {
+        let of_role = |made_with| TokenInfo {
+            period: None,
+            creation_ttl: Some(made_with),
+            ttl: made_with / 2,
+            role: Some("renewers".to_owned()),
+            path: Some("auth/token/create/renewers".to_owned()),
+            ..ours()
+        };
+        for days in [30, 32] {
+            assert_eq!(wizard().vitality(&of_role(days * DAY), days * DAY), Vitality::Lasting);
+            assert_eq!(wizard().forecast(&of_role(days * DAY), 1_800_000_000), Vitality::Lasting);
+        }
+        assert_eq!(wizard().vitality(&of_role(30 * DAY), 30 * DAY - 1), Vitality::Lasting);
+        assert_eq!(wizard().vitality(&of_role(30 * DAY), 29 * DAY), Vitality::Dying(Dying::NoPeriod));
+        let by_nobody =
+            TokenInfo { role: None, path: Some("auth/token/create".to_owned()), ..of_role(30 * DAY) };
+        assert_eq!(wizard().vitality(&by_nobody, 30 * DAY), Vitality::Dying(Dying::NoPeriod));
+    }
+
+    #[test]
+    fn whatever_a_renewal_gives_a_token_that_is_no_orphan_is_dying() {
+        let child = TokenInfo { orphan: Some(false), ..ours() };
+        assert_eq!(wizard().vitality(&child, 32 * DAY), Vitality::Dying(Dying::NotOrphan));
+        assert_eq!(wizard().forecast(&child, 1_800_000_000), Vitality::Dying(Dying::NotOrphan));
+        assert_eq!(wizard().vitality(&TokenInfo { orphan: None, ..ours() }, 32 * DAY), Vitality::Lasting);
     }
 
     #[test]
@@ -483,7 +715,7 @@ mod tests {
         ) {
             let info = TokenInfo { display_name: name.clone(), accessor: Accessor::new(id.clone()), ..ours() };
             if name != "token-devvm-wizard" || id == keep {
-                prop_assert_eq!(wizard().staleness(&info, &accessor(&keep), "devvm"), Staleness::Spared);
+                prop_assert_eq!(wizard().staleness(&info, &accessor(&keep), &here(), Provenance::Remembered), Staleness::Spared);
             }
         }
 

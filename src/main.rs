@@ -4,6 +4,7 @@
 //! is for.
 
 mod app;
+mod bounded;
 mod cli;
 mod clock;
 mod config;
@@ -16,12 +17,15 @@ mod local;
 mod pass;
 mod report;
 mod secret;
+mod stop;
 mod token;
 mod vault;
 mod verbs;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+
+use report::streams::{OfProcess, Stream, Streams as _};
 
 fn main() -> ExitCode {
     // No core dump and no debugger of the same user may find the token in our memory. Where the kernel
@@ -32,14 +36,16 @@ fn main() -> ExitCode {
     // A file that may not grow is an error of that write, and no reason to end before the renewal. Where this
     // cannot be had, the program is again no worse off than any other.
     let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, Arc::default());
+    let streams = OfProcess { journal: None };
     let command = match cli::CommandLine::of_process() {
         Ok(command) => command,
         Err(answer) => {
-            // Help and version come this way too; a closed pipe is nobody's error.
-            let _ = answer.print();
+            // Help and version come this way too; a closed pipe is nobody's error. What was misplaced may be a token.
+            let said = answer.to_string();
+            let safe = secret::without_tokens(&said);
+            let _ = if safe == said { answer.print() } else { streams.write(Stream::Err, safe.trim_end()) };
             let status = u8::try_from(answer.exit_code()).unwrap_or(2);
             if answer.use_stderr() {
-                let streams = report::streams::OfProcess { journal: None };
                 report::misuse(&answer.to_string(), status, &streams, std::env::args_os());
             }
             return ExitCode::from(status);

@@ -97,6 +97,51 @@ impl Secrets {
     }
 }
 
+/// What the tokens of Vault and OpenBao begin with: those of Vault since 1.10, which nothing else has, and the others,
+/// with which the name of a host may go on.
+const PREFIXES: [(&str, bool); 6] =
+    [("hvs.", true), ("hvb.", true), ("hvr.", true), ("s.", false), ("b.", false), ("r.", false)];
+
+/// A token has at least this many characters after its prefix.
+const SHORTEST_TOKEN: usize = 20;
+
+/// Text in which nothing is left that looks like a token, wherever somebody put one by mistake: as an address, a path,
+/// a period, a verb. The last door of every line.
+pub(crate) fn without_tokens(text: &str) -> String {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(in_word) {
+        let (before, after) = rest.split_at(start);
+        let end = after.find(|c| !in_word(c)).unwrap_or(after.len());
+        let (word, after) = after.split_at(end);
+        safe.push_str(before);
+        // What is escaped ends in a letter or digits, which belong to no word: `\n`, `\x1b`, `\u001b`.
+        let escapes: &[usize] = if before.ends_with('\\') { &[0, 1, 3, 5] } else { &[0] };
+        let has_token = escapes.iter().any(|&length| word.get(length..).is_some_and(looks_like_a_token));
+        safe.push_str(if has_token { "(token)" } else { word });
+        rest = after;
+    }
+    safe.push_str(rest);
+    safe
+}
+
+fn looks_like_a_token(word: &str) -> bool {
+    let random = |rest: &str| {
+        let length = rest.find('.').unwrap_or(rest.len());
+        let part = rest.get(..length).unwrap_or_default();
+        length >= SHORTEST_TOKEN
+            && part.bytes().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+    };
+    // Something may stand before it, as in `VAULT_TOKEN-hvs.…`; a name of a host has no such part in it.
+    PREFIXES.iter().any(|(prefix, is_unmistakable)| {
+        word.match_indices(prefix).any(|(at, _)| {
+            let begins = at == 0 || !word.as_bytes().get(at - 1).is_some_and(u8::is_ascii_alphanumeric);
+            (begins || *is_unmistakable) && word.get(at + prefix.len()..).is_some_and(random)
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +153,43 @@ mod tests {
             secrets.add(&Token::parse(token.as_bytes()).unwrap());
         }
         secrets
+    }
+
+    #[test]
+    fn what_looks_like_a_token_is_not_repeated() {
+        for token in [
+            "hvs.CAESIJlU9JMYEhOPYv4igdhm9PnZDrabYTobQ4Ymnlq1qY",
+            "s.hFoj3BQMzuGxCFizpRFRsPX2",
+            "s.hFoj3BQMzuGxCFizpRFRsPX2.KtQc5j",
+            "hvb.AAAAAQJz0zBvWUNOIKTkDhY",
+            "s.in-the-file-0123456789",
+        ] {
+            for (front, back) in [
+                ("", ""),
+                ("https://", ":8200/v1"),
+                ("\"", "\""),
+                ("VAULT_TOKEN=", "\n"),
+                ("a-", ""),
+                ("\\n", ""),
+                ("\\x1b", ""),
+                ("x \\u001b", " y"),
+            ] {
+                let text = format!("{front}{token}{back}");
+                let safe = without_tokens(&text);
+                assert!(!safe.contains(token) && safe.contains("(token)"), "{text} -> {safe}");
+            }
+        }
+        for text in [
+            "OK renewed (dn=token-devvm-wizard ttl=2764800s)",
+            "https://vault.example.org:8200/v1/auth/token/lookup-self",
+            "https://s.example-of-a-long-name.org",
+            "vault-token-renew.service",
+            "~/.config/systemd/user/vault-token-renew.timer",
+            "Fg08GkI6o1AyUJjoVLGBhFQd",
+            "",
+        ] {
+            assert_eq!(without_tokens(text), text);
+        }
     }
 
     #[test]

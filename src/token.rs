@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret::Secrets;
+use crate::secret::{Secrets, without_tokens};
 
 /// The handle by which a token can be looked up and revoked without knowing it. Not secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,14 +17,14 @@ const SHORT_ACCESSOR: usize = 8;
 
 impl Accessor {
     /// An accessor as the server spells it; `None` for the empty one that batch tokens have, and for what is
-    /// none by its length.
+    /// none by its length, or looks like a token.
     pub(crate) fn new(text: String) -> Option<Self> {
         Some(Self(text)).filter(Self::is_plausible)
     }
 
     /// Whether it can be one at all. A listing is not looked through for it on the way in.
     pub(crate) fn is_plausible(&self) -> bool {
-        (1..=LONGEST_ACCESSOR).contains(&self.0.len())
+        (1..=LONGEST_ACCESSOR).contains(&self.0.len()) && without_tokens(&self.0) == self.0
     }
 
     /// The whole accessor, for the server.
@@ -73,8 +73,16 @@ pub(crate) struct TokenInfo {
     pub(crate) kind: Option<String>,
     /// Where it was made, for instance `auth/token/create` or `auth/oidc/oidc/callback`.
     pub(crate) path: Option<String>,
+    /// The machine that its `meta` names, by an id.
+    pub(crate) meta_machine: Option<String>,
     /// The host its `meta` names.
     pub(crate) meta_host: Option<String>,
+    /// The user its `meta` names.
+    pub(crate) meta_user: Option<String>,
+    /// The token role that minted it.
+    pub(crate) role: Option<String>,
+    /// Whether the lookup names a time at which it ends.
+    pub(crate) has_expiry: bool,
     /// The namespace it lives in, without slashes around it; absent for the root namespace.
     pub(crate) namespace: Option<String>,
     /// Uses left; 0 for a token without that limit, below 0 once the last is spent.
@@ -95,7 +103,11 @@ impl TokenInfo {
             identity_policies: list(self.identity_policies),
             kind: self.kind.map(text),
             path: self.path.map(text),
+            meta_machine: self.meta_machine.map(text),
             meta_host: self.meta_host.map(text),
+            meta_user: self.meta_user.map(text),
+            role: self.role.map(text),
+            has_expiry: self.has_expiry,
             namespace: self.namespace.map(text),
             ttl: self.ttl,
             period: self.period,
@@ -108,14 +120,21 @@ impl TokenInfo {
         }
     }
 
-    /// Whether it ends at all unless it is renewed; a root token need not, and its lookup says 0.
+    /// Whether it ends at all unless it is renewed. A root token need not, and its lookup says 0; so does that of a
+    /// token in the last half second of its life, which was given one when it was made.
     pub(crate) fn ends(&self) -> bool {
-        self.ttl > 0
+        self.ttl > 0 || self.has_expiry || self.creation_ttl.is_some_and(|ttl| ttl > 0)
+    }
+
+    /// Whether its time is up, although the server still knows it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ends() && self.ttl == 0
     }
 
     /// Whether it was minted by a token role, which may make it periodic without a word of that in a lookup.
     pub(crate) fn is_by_role(&self) -> bool {
-        self.path.as_ref().is_some_and(|path| path.starts_with("auth/token/create/"))
+        self.role.as_ref().is_some_and(|role| !role.is_empty())
+            || self.path.as_ref().is_some_and(|path| path.starts_with("auth/token/create/"))
     }
 
     /// Token and identity policies together: what the token may do is the union of both.
@@ -139,7 +158,10 @@ mod tests {
             identity_policies: vec![text()],
             kind: Some(text()),
             path: Some(text()),
+            meta_machine: Some(text()),
             meta_host: Some(text()),
+            meta_user: Some(text()),
+            role: Some(text()),
             namespace: Some(text()),
             ttl: 5,
             ..TokenInfo::default()

@@ -61,8 +61,13 @@ fn a_mint_orders_what_vault_token_create_orphan_orders() {
 
 #[test]
 fn a_refused_mint_is_tried_once_on_the_other_path() {
-    for status in [400, 403] {
-        let vault = Vault::healing().mint(errors(status, "no").times(1)).second_mint(minted().times(1));
+    for refusal in [
+        errors(400, "child policies must be subset of parent"),
+        errors(400, "root or sudo privileges required to create orphan token"),
+        denied(),
+        errors(403, "permission denied"),
+    ] {
+        let vault = Vault::healing().mint(refusal.times(1)).second_mint(minted().times(1));
         let home = home();
         home.run(&vault, &[]).expect(0);
         assert_eq!(home.token(), NEW_TOKEN);
@@ -74,13 +79,13 @@ fn a_mint_that_was_not_refused_but_failed_is_never_repeated() {
     for (status, body) in [
         (500, r#"{"errors":["internal error"]}"#),
         (502, "<html>"),
-        (503, r#"{"errors":["Vault is sealed"]}"#),
-        (429, r#"{"errors":["rate limit"]}"#),
         (412, r#"{"errors":[]}"#),
         (404, r#"{"errors":["no handler for route"]}"#),
         (405, r#"{"errors":["unsupported operation"]}"#),
         (403, "<html>Forbidden</html>"),
         (400, "Bad Request"),
+        (400, r#"{"errors":["the moon is full"]}"#),
+        (403, r#"{"errors":["the moon is full"]}"#),
         (204, ""),
         (200, ""),
         (200, "null"),
@@ -145,18 +150,50 @@ fn a_minted_token_that_cannot_be_revoked_is_told() {
         "{run:?}"
     );
     assert!(home.state().to_string().contains("new-accessor"), "the next sweep has to know it");
+    assert_eq!(home.state()["sweep_due"], true);
+}
+
+#[test]
+fn a_minted_token_whose_accessor_nobody_named_revokes_itself() {
+    let nameless = without(auth(NEW_TOKEN, "", PERIOD), &["accessor"]);
+    let vault = Vault::healing()
+        .mint(authenticated(&nameless))
+        .lookup(NEW_TOKEN, data(&with(new_token(), "orphan", false)))
+        .self_revocation(no_content().if_header("x-vault-token", NEW_TOKEN).times(1))
+        .any_other_revocation(no_content().times(0));
+    let home = home();
+    let run = home.run(&vault, &[]).expect(1);
+    assert!(run.complaint().contains("it is not an orphan"), "{run:?}");
+    assert_eq!(home.token(), FILE_TOKEN);
+}
+
+#[test]
+fn a_denial_without_a_reason_is_no_verdict() {
+    let unsaid = answer(403, r#"{"errors":[]}"#);
+    let vault = Vault::new().lookup(FILE_TOKEN, unsaid.clone().times(1));
+    let run = home().run(&vault, &["--detailed-exitcode"]).expect(1);
+    let said = run.complaint();
+    assert!(
+        said.ends_with("403: no reason given (neither a refusal nor an outage that is known)"),
+        "{run:?}"
+    );
+    let vault = Vault::healing().mint(unsaid.times(1)).second_mint(minted().times(0));
+    let run = home().run(&vault, &[]).expect(1);
+    assert!(run.complaint().starts_with("FAIL: mint: "), "{run:?}");
 }
 
 #[test]
 fn what_servers_may_leave_out_or_add_changes_nothing() {
+    const BOTH: [&str; 2] = ["vault-admin", "sops-admin"];
     for info in [
         without(
             our_token(),
             &["renewable", "issue_time", "expire_time", "meta", "num_uses", "type", "path", "orphan"],
         ),
-        with(with(our_token(), "identity_policies", Value::Null), "policies", ["vault-admin"]),
-        with(with(our_token(), "identity_policies", ["vault-admin"]), "policies", json!([])),
-        with(with(our_token(), "identity_policies", ["vault-admin"]), "policies", Value::Null),
+        with(with(our_token(), "identity_policies", Value::Null), "policies", BOTH),
+        with(with(our_token(), "identity_policies", BOTH), "policies", json!([])),
+        with(with(our_token(), "identity_policies", BOTH), "policies", Value::Null),
+        with(with(our_token(), "identity_policies", ["sops-admin"]), "policies", ["vault-admin"]),
         with(our_token(), "identity_policies", json!([])),
         with(our_token(), "ttl", -5),
         with(our_token(), "meta", json!({ "host": 5, "deep": { "er": [1] } })),
@@ -222,11 +259,11 @@ fn a_lookup_is_believed_only_if_it_has_vaults_shape() {
         (
             404,
             r#"{"errors":["no handler for route \"x\". route entry not found."]}"#,
-            "404: no handler for route \"x\".",
+            r#"404: "no handler for route \"x\". route entry not found.""#,
         ),
         (404, "404 page not found", "404: not an answer of Vault (application/json, \"404 page not found\")"),
         (405, r#"{"errors":["unsupported operation"]}"#, "405: unsupported operation"),
-        (500, r#"{"errors":["a","b"]}"#, "500: a; b"),
+        (500, r#"{"errors":["a","b"]}"#, "500: \"a; b\""),
         (502, "<html>Bad Gateway", "502: not an answer of Vault ("),
         (201, "{}", "201: not an answer of Vault ("),
     ] {
@@ -309,7 +346,7 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
     // An error that comes when another token has been sent in between.
     let vault = Vault::healing().lookup(NEW_TOKEN, errors(500, BOTH));
     let run = home().run(&vault, &[]).expect(1);
-    assert!(run.stderr.contains("500: (token) (token)"), "{run:?}");
+    assert!(run.stderr.contains("500: \"(token) (token)\""), "{run:?}");
     // The type of a strange answer, and where a redirect leads.
     for (status, header, value) in [
         (502, "content-type", format!("text/plain; echo={FILE_TOKEN}")),
@@ -332,7 +369,7 @@ fn wherever_a_secret_is_repeated_it_goes_no_further() {
 fn behind_an_agent() -> Vault {
     Vault::new()
         .lookup(FILE_TOKEN, data(&without(our_token(), &["id"])))
-        .renewal(authenticated(&auth(FILE_TOKEN, "a", PERIOD)))
+        .renewal(renewed())
         .list(&["kept-accessor", "another"])
         .accessor("kept-accessor", data(&known_by("kept-accessor")))
         .accessor("another", data(&known_by("another")))
@@ -473,10 +510,10 @@ fn a_renewal_that_renewed_nothing_is_not_called_one() {
         (no_content(), "the server renews nothing and does not say why (2764799s left)"),
         (errors(400, "lease is not renewable"), "it is not renewable (2764799s left)"),
         (
-            authenticated(&with(auth(FILE_TOKEN, "a", 60), "renewable", false)),
+            authenticated(&with(auth(FILE_TOKEN, "kept-accessor", 60), "renewable", false)),
             "it is not renewable (60s left)",
         ),
-        (authenticated(&auth(FILE_TOKEN, "a", 0)), "it is not renewable (0s left)"),
+        (authenticated(&auth(FILE_TOKEN, "kept-accessor", 0)), "it is not renewable (0s left)"),
     ] {
         let vault = Vault::healing().lookup(FILE_TOKEN, data(&our_token())).renewal(renewal);
         let run = home().run(&vault, &[]).expect(0);
@@ -503,7 +540,7 @@ fn a_renewal_that_renewed_nothing_is_not_called_one() {
 #[test]
 fn warnings_of_the_server_are_passed_on() {
     let warning = warning(
-        &auth(FILE_TOKEN, "kept-accessor", 60),
+        &auth(FILE_TOKEN, "kept-accessor", PERIOD),
         "period of \"1000h\" exceeded\nthe effective max_ttl",
     );
     let vault = Vault::renewing().renewal(warning);
@@ -520,7 +557,7 @@ fn one_event_is_one_line_whatever_the_server_calls_the_token() {
     for name in ["a \"quoted\" name", "two\nlines", "\u{1b}[2J\u{1b}[31mred", "\u{202e}txt", emoji.as_str()] {
         let vault = Vault::new()
             .lookup(FILE_TOKEN, data(&with(foreign_token(), "display_name", name)))
-            .mints(answer(403, r#"{"errors":["permission\ndenied"]}"#));
+            .mints(answer(403, r#"{"errors":["permission denied\nOK renewed"]}"#));
         let home = home();
         let run = home.run(&vault, &[]).expect(1);
         assert!(run.complaint().starts_with("DRIFT: ~/.vault-token is dn=\""), "{run:?}");
@@ -551,7 +588,14 @@ fn an_agent_that_substitutes_its_own_token_loses_nothing_by_us() {
     let agents = without(with(foreign_token(), "accessor", "agents-accessor"), &["id"]);
     let vault = Vault::healing()
         .lookup(FILE_TOKEN, data(&agents))
-        .lookup(NEW_TOKEN, data(&with(agents, "display_name", OUR_NAME)))
+        .lookup(
+            NEW_TOKEN,
+            data(&with(
+                with(with(agents, "display_name", OUR_NAME), "path", "auth/token/create"),
+                "period",
+                PERIOD,
+            )),
+        )
         .self_revocation(no_content().times(0))
         .revocation("new-accessor", no_content().times(1));
     let home = home();
@@ -626,6 +670,42 @@ fn a_stale_token_that_could_not_be_revoked_keeps_the_sweep_due() {
 }
 
 #[test]
+fn what_was_gone_before_it_was_revoked_is_not_counted() {
+    for gone in [
+        errors(400, "1 error occurred:\n\t* invalid accessor\n\n"),
+        answer(404, r#"{"errors":[]}"#),
+        answer(200, r#"{"warnings":["No token found with this accessor"]}"#),
+    ] {
+        let vault = healing_among(&["gone".to_owned()])
+            .accessor("gone", data(&known_by("gone")))
+            .revocation("gone", gone.times(1));
+        let home = home();
+        let run = home.run(&vault, &[]).expect(0);
+        assert!(run.said().ends_with("(revoked 0 stale periodic token(s))"), "{run:?}");
+        assert_eq!(home.state()["sweep_due"], false);
+    }
+}
+
+#[test]
+fn a_token_of_another_machine_or_user_is_spared_however_alike_their_names_are() {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for (meta, revoked) in [
+        (json!({ "host": host, "user": "wizard" }), 1),
+        (json!({ "host": format!("{host}2"), "user": "wizard" }), 0),
+        (json!({ "host": &host[..host.len() - 1], "user": "wizard" }), 0),
+        (json!({ "host": host, "user": "wizard2" }), 0),
+        (json!({ "host": host, "user": "wizar" }), 0),
+        (json!({ "host": host, "user": "" }), 0),
+    ] {
+        let vault = healing_among(&["other".to_owned()])
+            .accessor("other", data(&with(known_by("other"), "meta", meta.clone())))
+            .any_other_revocation(no_content().times(revoked));
+        let run = home().run(&vault, &[]).expect(0);
+        assert!(run.said().contains(&format!("revoked {revoked} stale")), "{meta}: {run:?}");
+    }
+}
+
+#[test]
 fn accessors_that_vanish_during_a_sweep_are_no_error() {
     for gone in [
         errors(400, "1 error occurred:\n\t* invalid accessor\n\n"),
@@ -660,8 +740,7 @@ fn usage_and_settings_errors_exit_with_2_and_touch_nothing() {
     let home = home();
     let before = home.snapshot();
     for (arguments, reason) in [
-        (&["--display-name", "emo"][..], "set both"),
-        (&["--policy", "root", "--display-name", "x"], "never minted"),
+        (&["--policy", "root", "--display-name", "x"][..], "never minted"),
         (&["--periot", "1h"], "a similar argument exists: '--period'"),
         (&["swep"], "a similar subcommand exists: 'sweep'"),
         (&["--sweep", "wolk"], "a similar value exists: 'walk'"),
@@ -677,6 +756,10 @@ fn usage_and_settings_errors_exit_with_2_and_touch_nothing() {
         assert!(run.stderr.contains(reason), "{run:?}");
         assert_eq!(run.stdout, "");
     }
+    let mut half = home.command(vault.address());
+    half.env_remove("VTR_POLICIES").args(["--display-name", "emo"]);
+    let run = home.finish(&mut half).expect(2);
+    assert!(run.stderr.contains("set both"), "{run:?}");
     assert_eq!(home.snapshot(), before);
 }
 

@@ -10,13 +10,16 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::campaign::{Attempt, Campaign, Case};
 use support::sandbox::{PROGRAM, Run, Sandbox, file_in};
 use support::scene::{Fault, Place, Scene, Stop, Work};
 use support::scripted::{Reply, Scripted};
-use support::strace::{Call, Trace};
+use support::strace::{Call, Strace, Trace};
 use support::{OUR_NAME, RENEWED, count};
 
 /// How many faults are tried side by side, each worker with a server of its own.
@@ -97,13 +100,18 @@ fn check_kept(place: &Place, work: Work, scene: &Scene, after: &Sandbox, run: &R
     place.check_login();
     match run.status {
         0 => {
-            // The server was in nobody's way, so the sweep has been done too; if it was known to be due.
+            // The server was in nobody's way, so the sweep has been done too; if it was known to be due, and as long as
+            // it was known that what is revoked is not what the file holds.
+            let unread = run.all().contains("the token file cannot be read");
             let unknown = matches!(work, Work::Resume { .. })
                 && ["going on without its lock and state", "the state file cannot be read"]
                     .iter()
                     .any(|words| run.stderr.contains(words));
-            let recognised =
-                if unknown { place.server.recognise(&held) } else { place.server.recognise_alone(&held) };
+            let recognised = if unknown || unread {
+                place.server.recognise(&held)
+            } else {
+                place.server.recognise_alone(&held)
+            };
             recognised.unwrap_or_else(|wrong| panic!("the token in the file: {wrong}; {run:?}"));
             assert!(work.heals() || held == scene.old, "a needless heal");
         }
@@ -137,7 +145,33 @@ fn check_tidy(home: &Sandbox) {
 fn undisturbed(place: &Place, work: Work) -> Trace {
     let (scene, run, trace) = place.undisturbed(work);
     check_kept(place, work, &scene, &scene.home, &run);
+    let forbids = |call: &Call| call.text.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE");
+    assert!(trace.calls.iter().any(forbids), "others may look into its memory");
+    if work.heals() {
+        check_synced(&trace);
+    }
     trace
+}
+
+/// A new token is on the disk before it is in place, and its place is before anybody is told.
+#[track_caller]
+fn check_synced(trace: &Trace) {
+    let at = |name: &str, is_it: &dyn Fn(&Call) -> bool| {
+        trace
+            .calls
+            .iter()
+            .position(|call| call.name == name && is_it(call))
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
+    let written = at("fsync", &|call| call.touches(STAGED));
+    let renamed = at("renameat", &|call| call.touches(STAGED));
+    let home = trace.calls[renamed].text.split('"').nth(1).and_then(|path| path.rsplit_once('/'));
+    let home = home.expect("the path of the new token").0.to_owned();
+    let is_of_the_directory = |call: &Call| call.name == "fsync" && call.file == home;
+    let placed =
+        trace.calls.iter().skip(renamed).position(is_of_the_directory).expect("its directory is synced");
+    let swept = at("sendto", &|call| call.touches("auth/token/accessors"));
+    assert!(written < renamed && renamed + placed < swept);
 }
 
 /// Every fault there can be: each call that `main` makes, each error, once and lasting.
@@ -160,7 +194,12 @@ fn faults(trace: &Trace) -> Vec<Fault> {
 fn is_essential(call: &Call, normal: &Trace) -> bool {
     let reads = call.file.ends_with("/.vault-token") || call.text.contains("/.vault-token\"");
     match call.name.as_str() {
-        "openat" | "read" if reads => true,
+        // A sweep that does not know what the file holds revokes nothing; the token is there by then.
+        "openat" | "read" if reads => {
+            let is_listing = |call: &&Call| call.name == "sendto" && call.touches("auth/token/accessors");
+            let before_the_sweep = normal.calls.iter().take_while(|call| !is_listing(call));
+            call.nth <= before_the_sweep.filter(|before| before.name == call.name).count()
+        }
         "readlink" => {
             let before_the_lock = normal.calls.iter().take_while(|call| call.name != "flock");
             call.nth > before_the_lock.filter(|call| call.name == "readlink").count()
@@ -214,6 +253,21 @@ fn survive(place: &Place, normal: &Trace, broken: &Broken) {
     } else if !mute {
         assert!(text.contains("FAIL: token file: ~/.vault-token: "), "{run:?}");
         assert!(text.contains(words_of(fault.error)), "{run:?}");
+    }
+    // Where it is not known what the file holds, nothing is revoked.
+    let unread = trace
+        .calls
+        .iter()
+        .skip_while(|call| !(call.name == "sendto" && call.touches("auth/token/accessors")))
+        .any(|call| {
+            call.is_injected()
+                && (call.file.ends_with("/.vault-token") || call.text.contains("/.vault-token\""))
+        });
+    assert_eq!(unread, text.contains("the token file cannot be read"), "{run:?}");
+    if unread {
+        assert!(
+            text.contains(&format!("accessors: the token file cannot be read: {}", words_of(fault.error)))
+        );
     }
     for word in OF_THE_SERVER {
         assert!(!text.contains(word), "{word:?} said of a disk: {run:?}");
@@ -295,6 +349,39 @@ fn a_staged_token_that_cannot_be_removed_is_worthless_and_goes_with_the_next_run
         assert!(left.is_empty() || place.server.lookup(&left).is_none(), "a living token lies about");
         check_mended(place, &scene.home);
     });
+}
+
+/// Some network file systems report a failure of a rename that has happened.
+#[test]
+fn a_rename_that_failed_and_happened_is_a_heal() {
+    let place = place();
+    let normal = undisturbed(&place, Work::Heal);
+    let nth = fault(&normal, "renameat", "EIO", |call| call.touches(STAGED)).nth;
+    let scene = place.set(Work::Heal);
+    let (home, over) = (scene.home.path().to_owned(), AtomicBool::new(false));
+    let run = thread::scope(|scope| {
+        // strace holds the call for a while and lets it fail; meanwhile somebody else does what it was to do.
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                let files = fs::read_dir(&home).unwrap().flatten().map(|entry| entry.path());
+                let staged = files.filter(|path| path.to_string_lossy().contains(STAGED));
+                for path in staged.filter(|path| fs::read(path).is_ok_and(|bytes| bytes.len() > 20)) {
+                    thread::sleep(Duration::from_millis(300));
+                    let _ = fs::rename(path, home.join(".vault-token"));
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let strace = Strace::new();
+        let injection = format!("renameat:error=EIO:delay_enter=2s:when={nth}");
+        let mut command = strace.command(&scene.home, place.server.address(), &[injection]);
+        let run = scene.home.finish(command.args(["--sweep-concurrency", "1"]));
+        over.store(true, Ordering::SeqCst);
+        run
+    });
+    assert!(run.expect(0).stdout.contains(" HEALED: "));
+    place.server.check_ours(&scene.home);
+    check_mended(&place, &scene.home);
 }
 
 #[test]

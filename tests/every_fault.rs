@@ -50,6 +50,10 @@ enum Fault {
     Silence,
     /// A status with Vault's `errors`.
     Vault(u16),
+    /// A status with `errors` in words that Vault does not use.
+    UnknownWords(u16),
+    /// A status in the words of a node that cannot serve.
+    Unserving(u16),
     /// A rate limit that names the seconds to wait.
     RetryAfter(u16),
     /// A status with a page of something that is not Vault.
@@ -92,9 +96,11 @@ enum Kind {
     Denial,
     /// Vault's own answer, but about something else.
     Neither,
+    /// Words that decide nothing.
+    Unknown,
 }
 
-const FAULTS: [Fault; 31] = [
+const FAULTS: [Fault; 34] = [
     Fault::ConnectionRefused,
     Fault::Reset,
     Fault::HalfABody,
@@ -106,6 +112,9 @@ const FAULTS: [Fault; 31] = [
     Fault::Vault(405),
     Fault::Vault(412),
     Fault::Vault(429),
+    Fault::UnknownWords(400),
+    Fault::UnknownWords(403),
+    Fault::Unserving(400),
     Fault::RetryAfter(1),
     Fault::RetryAfter(3600),
     Fault::Vault(500),
@@ -135,6 +144,8 @@ impl Fault {
         } else if matches!(self, Self::Vault(404 | 405) | Self::NoContent) {
             // To renewals and revocations, a server that has nothing to do answers 204 as well.
             Kind::Neither
+        } else if matches!(self, Self::UnknownWords(_)) {
+            Kind::Unknown
         } else {
             Kind::Outage
         }
@@ -148,6 +159,7 @@ impl Fault {
             // Whoever says these did nothing.
             Self::ConnectionRefused
             | Self::Vault(400..=499)
+            | Self::Unserving(_)
             | Self::RetryAfter(_)
             | Self::Gateway(429)
             | Self::RedirectToItself
@@ -156,6 +168,7 @@ impl Fault {
             Self::Reset
             | Self::Silence
             | Self::Vault(_)
+            | Self::UnknownWords(_)
             | Self::Gateway(_)
             | Self::NoContent
             | Self::EmptyOk
@@ -174,8 +187,21 @@ impl Fault {
             Self::ConnectionRefused
                 | Self::Reset
                 | Self::Vault(412 | 429 | 500 | 502 | 503)
+                | Self::Unserving(_)
                 | Self::RetryAfter(1)
                 | Self::Gateway(429 | 502)
+        )
+    }
+
+    /// Whether whoever says so has certainly done nothing, so that even a mint may be sent again.
+    fn has_done_nothing(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionRefused
+                | Self::Vault(429 | 503)
+                | Self::Unserving(_)
+                | Self::RetryAfter(_)
+                | Self::Gateway(429)
         )
     }
 
@@ -187,6 +213,7 @@ impl Fault {
         };
         let errors = |status| {
             let said = match status {
+                400 => "child policies must be subset of parent",
                 403 => r"1 error occurred:\n\t* permission denied\n\n",
                 429 => "rate limit quota exceeded",
                 503 => "Vault is sealed",
@@ -207,6 +234,13 @@ impl Fault {
             Self::Drip => Reply::Drip(answer(), Duration::from_secs(1)),
             Self::Silence => Reply::Hang,
             Self::Vault(status) => Reply::Json(status, errors(status)),
+            Self::UnknownWords(status) => {
+                Reply::Json(status, r#"{"errors":["the moon is full"]}"#.to_owned())
+            }
+            Self::Unserving(status) => {
+                let said = r#"{"errors":["path disabled in replication DR secondary mode"]}"#;
+                Reply::Json(status, said.to_owned())
+            }
             Self::RetryAfter(seconds) => {
                 let headers = vec![("Retry-After".to_owned(), seconds.to_string())];
                 Reply::Full(429, headers, errors(429))
@@ -289,6 +323,8 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Vault(status) => return write!(f, "{status} of Vault"),
+            Self::UnknownWords(status) => return write!(f, "{status} in unknown words"),
+            Self::Unserving(status) => return write!(f, "{status} of a secondary"),
             Self::RetryAfter(seconds) => return write!(f, "retry after {seconds} s"),
             Self::Gateway(status) => return write!(f, "{status} of a gateway"),
             Self::ConnectionRefused => "connection refused",
@@ -509,12 +545,13 @@ impl World {
             Kind::Outage => denial.as_slice().iter(),
             Kind::Denial => outage.as_slice().iter(),
             Kind::Neither => ["DRIFT", "heal denied", "timed out", "connection"].iter(),
+            Kind::Unknown => ["DRIFT", "heal denied", "dead", "log in", "timed out", "connection"].iter(),
         };
         if let Some(word) = forbidden.find(|word| said.contains(**word)) {
             return Err(format!("it is a case of {:?}, and the words are {word:?}", fault.kind()));
         }
         let mint = call.starts_with("auth/token/create");
-        let repeatable = !mint || fault == Fault::ConnectionRefused;
+        let repeatable = !mint || fault.has_done_nothing();
         if times == Times::Once && fault.passes() && repeatable {
             holds(run.status == 0, "a passing outage was not ridden out")?;
         }

@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::thread;
@@ -15,27 +17,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::sandbox::{PROGRAM, Run, Sandbox, unstamped};
 use support::scripted::{Reply, Request, Scripted};
-use support::{FILE_TOKEN, NOWHERE, OUR_NAME, RENEWED, healthy, renewal, server, told_of};
-
-const NEW_TOKEN: &str = "s.freshly-minted-0123456789";
-
-/// What a healthy server answers to a heal.
-fn healing(request: &Request) -> Reply {
-    let minted = request.header("x-vault-token") == Some(NEW_TOKEN);
-    let auth = json!({
-        "client_token": NEW_TOKEN, "accessor": "accessor-of-token-devvm-wizard", "lease_duration": 1,
-    });
-    let mint = json!({ "auth": auth });
-    match request.call() {
-        "auth/token/lookup-self" if minted => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
-        "auth/token/lookup-self" => Reply::Json(200, told_of(FILE_TOKEN, "oidc-x")),
-        "auth/token/create" => Reply::Json(200, mint.to_string()),
-        "auth/token/accessors/?list=true" => Reply::Json(200, json!({ "data": { "keys": [] } }).to_string()),
-        "auth/token/lookup-accessor" => Reply::Json(200, told_of("", OUR_NAME)),
-        "auth/token/revoke-self" => Reply::Full(204, Vec::new(), String::new()),
-        _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
-    }
-}
+use support::vault_mock::{NEW_TOKEN, healing};
+use support::{
+    DISPLAY_NAME, FILE_TOKEN, NOWHERE, OUR_NAME, RENEWED, healthy, renewal, server, told_of, wait_until,
+};
 
 fn home() -> Sandbox {
     let home = Sandbox::holding(FILE_TOKEN);
@@ -127,10 +112,13 @@ fn what_the_server_asks_to_wait_is_waited_or_given_up_on_at_once() {
 }
 
 #[test]
-fn a_denial_is_not_retried() {
+fn a_denial_is_believed_the_third_time_and_not_retried_within_the_budget() {
     let server = Scripted::start(|_, _| Reply::Json(403, r#"{"errors":["permission denied"]}"#.to_owned()));
+    // A standby that lags behind does not know it yet: so a denial is believed the third time, budget or not.
+    let start = Instant::now();
     run(&home(), &server, "20s", &[]).expect(4);
-    assert_eq!(server.requests().len(), 1);
+    assert_eq!(server.requests().len(), 3);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let server = Scripted::start(|_, _| Reply::Json(501, r#"{"errors":["not here"]}"#.to_owned()));
     run(&home(), &server, "20s", &[]).expect(1);
     assert_eq!(server.requests().len(), 1);
@@ -405,17 +393,20 @@ fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
     run(&home(), &server, "0s", &standard).expect(10);
     assert_eq!(proxy.requests().len(), 0);
 
-    let run_ = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(75);
-    assert!(run_.complaint().contains(": proxy: "), "{run_:?}");
-    assert_eq!(run_.hints(), ["see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"]);
+    let run_ = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(1);
+    assert!(run_.complaint().ends_with(": proxy: 407: it wants other credentials"), "{run_:?}");
+    let credentials =
+        "put user name and password into the address of the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)";
+    assert_eq!(run_.hints(), [credentials]);
     let dead = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", "127.0.0.1:1")]).expect(75);
     assert!(dead.complaint().ends_with(": proxy: connection refused"), "{dead:?}");
+    assert_eq!(dead.hints(), ["see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"]);
     let requests = proxy.requests();
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].method, "CONNECT");
     assert!(requests[0].header("x-vault-token").is_none(), "a proxy must not see the token");
     // A host that is not this machine takes the standard proxy; it need not exist for that.
-    let run_ = run(&home(), "http://vault.example.org:8200", "0s", &[("HTTP_PROXY", address)]).expect(75);
+    let run_ = run(&home(), "http://vault.example.org:8200", "0s", &[("HTTP_PROXY", address)]).expect(1);
     assert!(run_.complaint().contains(": proxy: "), "{run_:?}");
 }
 
@@ -474,7 +465,7 @@ impl Aftermath {
             "auth/token/accessors/?list=true" => next(0),
             "auth/token/lookup-accessor" if request.body.contains("twin") => next(1),
             "auth/token/revoke-accessor" => next(2),
-            "auth/token/renew-self" => Reply::Json(200, renewal()),
+            "auth/token/renew-self" => Reply::Json(200, renewal(request)),
             _ => healing(request),
         });
         Self { server, home: home() }
@@ -588,6 +579,79 @@ fn what_a_lost_mint_left_is_swept_even_if_the_next_run_only_renews() {
 }
 
 #[test]
+fn a_walk_begins_at_another_place_each_time() {
+    // One that is cut short every night would look at the same accessors every night.
+    let keys: Vec<String> = (0..160).map(|number| format!("accessor-{number}")).collect();
+    let list = json!({ "data": { "keys": keys } }).to_string();
+    let server = Scripted::start(move |request, _| match request.call() {
+        "auth/token/accessors/?list=true" => Reply::Json(200, list.clone()),
+        "auth/token/lookup-accessor" if !request.body.contains("accessor-of-") => {
+            Reply::Json(200, told_of("", "somebody-else"))
+        }
+        _ => healing(request),
+    });
+    let mut beginnings = BTreeSet::new();
+    for _ in 0..6 {
+        let before = server.requests().len();
+        home().run(&server, &["--sweep-concurrency", "1"]).expect(0);
+        let requests = server.requests();
+        let first = requests[before..].iter().find(|request| {
+            request.call() == "auth/token/lookup-accessor" && !request.body.contains("accessor-of-")
+        });
+        beginnings.insert(first.expect("a walk").body.clone());
+    }
+    assert!(beginnings.len() > 1, "six walks began with {beginnings:?}");
+}
+
+#[test]
+fn a_login_that_lands_during_a_heal_leaves_no_hook_owed() {
+    const LANDED: &str = "s.landed-meanwhile-0123456789";
+    let home = home();
+    let (file, ran) = (home.token_file(), home.path().join("ran"));
+    let server = Scripted::start(move |request, _| {
+        let asker = request.header("x-vault-token");
+        match request.call() {
+            "auth/token/lookup-self" if asker == Some(NEW_TOKEN) => {
+                fs::write(&file, LANDED).unwrap();
+                healing(request)
+            }
+            "auth/token/lookup-self" if asker == Some(LANDED) => Reply::Json(200, told_of(LANDED, OUR_NAME)),
+            "auth/token/renew-self" => Reply::Json(200, renewal(request)),
+            _ => healing(request),
+        }
+    });
+    let hook = format!("touch {}", ran.display());
+    let run = home.run(&server, &["--deploy-hook", &hook]).expect(0);
+    assert_eq!((run.said(), server.count("auth/token/revoke-self")), (RENEWED, 1));
+    home.run(&server, &["--deploy-hook", &hook]).expect(0);
+    assert!(!ran.exists(), "nothing was deployed, so nobody is told");
+}
+
+#[test]
+fn a_token_file_that_is_too_large_is_found_out_by_its_size_and_by_its_contents() {
+    let server = Scripted::start(|request, _| healthy(request));
+    // So large that no memory would hold it.
+    let home = Sandbox::new();
+    let sparse = home.write("sparse", "");
+    File::options().write(true).open(&sparse).unwrap().set_len(1 << 43).unwrap();
+    let output = home.command(server.address()).args(["--token-file", &sparse]).output().unwrap();
+    fs::remove_file(&sparse).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("FAIL: token file: ") && said.contains("larger than 64 KiB"), "{said}");
+    // Its size says that it is empty; it is not.
+    let mut sleep = std::process::Command::new("/bin/sleep");
+    let mut sleep = sleep.arg0("s".repeat(100_000)).arg("50").spawn().unwrap();
+    let file = format!("/proc/{}/cmdline", sleep.id());
+    wait_until("it is executed", || fs::read(&file).is_ok_and(|bytes| bytes.len() > 100_000));
+    let run = home.run(&server, &["--token-file", &file]);
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
+    assert!(run.expect(1).stderr.contains("larger than 64 KiB"));
+    assert_eq!(server.requests().len(), 0, "nothing was sent");
+}
+
+#[test]
 fn a_sweep_keeps_sixteen_lookups_under_way() {
     let keys: Vec<String> = (0..160).map(|number| format!("accessor-{number}")).collect();
     let list = json!({ "data": { "keys": keys } }).to_string();
@@ -680,6 +744,8 @@ fn in_the_journal_lines_have_a_priority_and_no_time_stamp() {
             .env("HOME", home.path())
             .env("TZ", "UTC")
             .env("VAULT_ADDR", address)
+            .env("VTR_DISPLAY_NAME", DISPLAY_NAME)
+            .env("VTR_POLICIES", "vault-admin,sops-admin")
             .env("VTR_RETRY_FOR", "0")
             .env("VAULT_TOKEN", "ignored")
             .env("JOURNAL_STREAM", format!("{}:{}", data.dev(), data.ino()))

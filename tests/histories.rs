@@ -27,12 +27,14 @@ use support::openbao::{Minted, OpenBao};
 use support::sandbox::{LOG, Run, Sandbox, file_in, land, unstamped};
 use support::scripted::{Reply, Request, Scripted};
 use support::{
-    NOWHERE, OUR_NAME, RENEWED, USER, believe, count, dying, ours, server, wait_until, what_was_said, with,
+    NOWHERE, OUR_NAME, PERIOD, USER, believe, count, dying, ours, server, wait_until, what_was_said, with,
+    without,
 };
 
 const HISTORIES: u64 = 300;
 const WORKERS: u64 = 4;
 const KILLED: i32 = -9;
+const TERMINATED: i32 = -15;
 
 /// Who logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +62,8 @@ enum Twin {
     NoPeriod,
     /// Not renewable.
     NotRenewable,
+    /// A child of an administrator's login, with which it ends.
+    Child,
     /// Our name, but without the policy that makes it ours: foreign, and weak.
     NameOnly,
 }
@@ -112,6 +116,12 @@ enum Event {
     Outage(Outage),
     /// A run during which a login lands in the file, when the request of this number arrives.
     Intrusion(Login, usize),
+    /// The machine is called this from now on.
+    Rename(&'static str),
+    /// The server grants less than a period at a time, or a whole one again.
+    Cap(bool),
+    /// A run that is told to stop after so many milliseconds.
+    StopAfter(u64),
     /// Nobody listens.
     DeadPort,
     /// Several runs at once. One of them may keep its state elsewhere, or be killed.
@@ -138,9 +148,12 @@ impl Event {
         let strong = |rng: &mut Rng| STRONG[rng.usize(..STRONG.len())];
         let dying = |rng: &mut Rng| [Twin::Ending, Twin::NoPeriod, Twin::NotRenewable][rng.usize(..3)];
         match rng.u32(..100) {
-            0..17 => Self::Login(strong(rng), rng.u8(..4) == 0),
+            0..14 => Self::Login(strong(rng), rng.u8(..4) == 0),
+            14..15 => Self::Rename(["dhcp-17", "laptop"][rng.usize(..2)]),
+            15..17 => Self::Cap(rng.u8(..4) > 0),
             17..21 => Self::Login(Login::Weak, rng.u8(..4) == 0),
-            21..24 => Self::Put(Twin::Good),
+            21..23 => Self::Put(Twin::Good),
+            23..24 => Self::Put(Twin::Child),
             24..28 => Self::Put(dying(rng)),
             28..29 => Self::Put(Twin::NameOnly),
             29..34 => Self::Stray([Twin::Good, Twin::Good, Twin::Ending, Twin::NameOnly][rng.usize(..4)]),
@@ -165,7 +178,8 @@ impl Event {
             63..66 => Self::Dry,
             66..69 => Self::Sweep,
             69..80 => Self::Kill { request: rng.usize(..9), heard: rng.bool() },
-            80..85 => Self::KillAfter(rng.u64(..60)),
+            80..83 => Self::KillAfter(rng.u64(..60)),
+            83..85 => Self::StopAfter(rng.u64(..60)),
             85..93 => Self::Outage(Outage {
                 // Most often in the midst of a mint.
                 request: [0, 1, 1, 1, 2, 2, 3, 4, 5, 6][rng.usize(..10)],
@@ -193,6 +207,7 @@ impl Event {
                 event,
                 Self::Kill { .. }
                     | Self::KillAfter(_)
+                    | Self::StopAfter(_)
                     | Self::Outage(_)
                     | Self::Intrusion(..)
                     | Self::Several { .. }
@@ -221,6 +236,7 @@ impl Event {
             Self::Login(Login::Admin | Login::ByIdentity | Login::OrphansOnly, _) => "strong logins",
             Self::Put(Twin::Good) => "twins put into the file",
             Self::Put(Twin::Ending | Twin::NoPeriod | Twin::NotRenewable) => "dying tokens put into the file",
+            Self::Put(Twin::Child) => "children put into the file",
             Self::Put(Twin::NameOnly) => "namesakes put into the file",
             Self::Stray(_) => "strays",
             Self::PutBack(_) => "old tokens put back",
@@ -240,6 +256,9 @@ impl Event {
             Self::Outage(_) => "outages",
             Self::Intrusion(..) => "logins during a run",
             Self::DeadPort => "dead ports",
+            Self::Rename(_) => "new names of the machine",
+            Self::Cap(_) => "changes of what is granted",
+            Self::StopAfter(_) => "runs told to stop",
             Self::Several { .. } => "groups of runs",
         }
     }
@@ -248,6 +267,8 @@ impl Event {
 /// A server that serves one history after the other, and what lives on it for longer.
 struct House {
     server: Arc<OpenBao>,
+    /// What it grants at a time, in seconds.
+    most: u64,
     logins: BTreeMap<Login, Minted>,
     neighbours: Vec<String>,
 }
@@ -261,7 +282,14 @@ impl House {
         );
         let neighbours = ["devvm-emo", "devvm-wizard-2", ""]
             .map(|name| server.mint_as_root(with(ours(), "display_name", name)).accessor);
-        Self { server: Arc::new(server), logins: BTreeMap::new(), neighbours: neighbours.into() }
+        let server = Arc::new(server);
+        Self { server, most: PERIOD, logins: BTreeMap::new(), neighbours: neighbours.into() }
+    }
+
+    /// From now on it grants a week at a time, or all that is asked for.
+    fn cap(&mut self, is_capped: bool) {
+        self.most = if is_capped { 7 * 86_400 } else { PERIOD };
+        self.server.cap_leases(&format!("{}s", self.most));
     }
 
     /// A token of this kind of user. A new login takes the server a tenth of a second, for the password.
@@ -278,9 +306,13 @@ impl House {
         self.logins.entry(login).or_insert_with(|| enter(&self.server)).clone()
     }
 
-    fn mint(&self, twin: Twin) -> Minted {
+    fn mint(&mut self, twin: Twin) -> Minted {
+        if let Twin::Child = twin {
+            let parent = self.login(Login::Admin, false).token;
+            return self.server.mint(&parent, without(ours(), &["no_parent"]));
+        }
         self.server.mint_as_root(match twin {
-            Twin::Good => ours(),
+            Twin::Good | Twin::Child => ours(),
             Twin::Ending => with(ours(), "explicit_max_ttl", "1h"),
             Twin::NoPeriod => with(with(ours(), "period", 0), "ttl", "2h"),
             Twin::NotRenewable => with(ours(), "renewable", false),
@@ -296,6 +328,9 @@ impl House {
 
     /// Ends what the last history left.
     fn clean(&mut self) {
+        if self.most != PERIOD {
+            self.cap(false);
+        }
         let kept: BTreeSet<&String> =
             self.logins.values().map(|login| &login.accessor).chain(&self.neighbours).collect();
         for (accessor, data) in self.living() {
@@ -313,6 +348,8 @@ enum Kind {
     Weak,
     Ours,
     Dying,
+    /// Ours, and no orphan: dying, and nothing may be swept while it is kept.
+    Child,
 }
 
 /// What the token file holds, as far as a run is concerned.
@@ -358,6 +395,8 @@ struct World<'a> {
     guests: BTreeSet<String>,
     /// Whether a sweep is due, by the place of the state: [`Place::Usual`], then [`Place::Elsewhere`].
     due: [bool; 2],
+    /// What the machine is called in the eyes of an undisturbed run, if it has been given another name.
+    machine: Option<&'static str>,
     undisturbed: u64,
 }
 
@@ -373,6 +412,7 @@ impl<'a> World<'a> {
             former: Vec::new(),
             guests,
             due: [false; 2],
+            machine: None,
             undisturbed: 0,
         }
     }
@@ -390,6 +430,7 @@ impl<'a> World<'a> {
                 let token = self.house.mint(twin).token;
                 let kind = match twin {
                     Twin::Good => Kind::Ours,
+                    Twin::Child => Kind::Child,
                     Twin::Ending | Twin::NoPeriod | Twin::NotRenewable => Kind::Dying,
                     Twin::NameOnly => Kind::Weak,
                 };
@@ -423,6 +464,9 @@ impl<'a> World<'a> {
             Event::Outage(outage) => self.outage(outage),
             Event::Intrusion(login, request) => self.intrusion(login, request),
             Event::DeadPort => self.dead_port(),
+            Event::Rename(name) => self.machine = Some(name),
+            Event::Cap(is_capped) => self.house.cap(is_capped),
+            Event::StopAfter(milliseconds) => self.stopped_after(milliseconds),
             Event::Several { runs, elsewhere, kill } => self.several(runs, elsewhere, kill),
         }
         true
@@ -601,17 +645,31 @@ impl<'a> World<'a> {
         expected
     }
 
+    /// Whether what a heal would put into the file has less than what is there.
+    fn is_shortened(&self, before: &View) -> bool {
+        let healed = matches!(before.case, Case::Living(Kind::Strong | Kind::Dying | Kind::Child));
+        let info = || self.house.server.lookup(&self.home.token()).expect("it lives");
+        healed && info()["ttl"].as_u64().expect("a time to live") > self.house.most + 60
+    }
+
     fn undisturbed(&mut self, place: Place) {
         self.undisturbed += 1;
         let before = self.view();
         let was_due = self.is_due(place);
         let mut warnings = self.expected_warnings(place, &before);
-        if before.case == Case::Living(Kind::Dying) {
+        if let Case::Living(Kind::Dying | Kind::Child) = before.case {
             warnings.push("is dying: ");
+        }
+        if self.is_shortened(&before) {
+            warnings.push("the new token has 7 d at a time; the one it replaces had ");
         }
         let log = self.log(place);
 
-        let mut command = self.home.command(self.house.server.address());
+        let address = self.house.server.address();
+        let mut command = match self.machine {
+            None => self.home.command(address),
+            Some(name) => self.home.command_on(address, name, None),
+        };
         if let Some(variable) = variable(self.home.path(), place) {
             command.env(variable.0, variable.1);
         }
@@ -622,7 +680,9 @@ impl<'a> World<'a> {
         self.check_tidy(&[place]);
         let complaints = run.complaints();
         let (warned, rest) = match before.case {
-            Case::Living(Kind::Ours | Kind::Strong | Kind::Dying) => (complaints.as_slice(), None),
+            Case::Living(Kind::Ours | Kind::Strong | Kind::Dying | Kind::Child) => {
+                (complaints.as_slice(), None)
+            }
             Case::Living(Kind::Weak) | Case::Dead | Case::NoToken => {
                 let (last, warned) = complaints.split_last().expect("a bad run says why");
                 assert_eq!(run.stdout, "");
@@ -632,7 +692,7 @@ impl<'a> World<'a> {
         check_warnings(warned, &warnings, &run);
         let (old, new) = (before.named.len(), after.named.len());
         match before.case {
-            Case::Living(kind @ (Kind::Strong | Kind::Dying)) => {
+            Case::Living(kind @ (Kind::Strong | Kind::Dying | Kind::Child)) => {
                 assert_eq!(run.status, 0, "{run:?}");
                 let from = if kind == Kind::Strong {
                     "foreign dn=\"userpass-"
@@ -644,6 +704,7 @@ impl<'a> World<'a> {
                 assert!(run.said().starts_with(&start) && run.said().ends_with(&end), "{end}: {run:?}");
                 check_replaced(&before, &after);
                 self.get_to_know();
+                self.check_good_news();
                 assert!(after.is_settled(), "{new} tokens of our name after a heal");
                 self.set_due(place, false);
             }
@@ -652,7 +713,9 @@ impl<'a> World<'a> {
                 let swept =
                     format!("; resumed an earlier sweep (revoked {} stale periodic token(s))", old - 1);
                 let swept = if was_due { swept.as_str() } else { "" };
-                assert_eq!(run.said(), format!("{RENEWED}{swept}"));
+                let most = self.house.most;
+                assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl={most}s){swept}"));
+                self.check_good_news();
                 assert_eq!((&after.contents, after.inode), (&before.contents, before.inode));
                 if was_due {
                     assert!(after.is_settled(), "{new} tokens of our name after a sweep that was due");
@@ -700,6 +763,14 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Whether good news is true: the token in the file is as ordered, ends with no other, and has all the time that
+    /// the server grants.
+    fn check_good_news(&self) {
+        let info = believe(self.house.server.recognise(&self.home.token()));
+        let left = info["ttl"].as_u64().expect("a time to live");
+        assert!(left + 60 > self.house.most, "{left}s left of {}", self.house.most);
+    }
+
     fn check_unchanged(before: &View, after: &View) {
         assert_eq!((&after.contents, after.inode), (&before.contents, before.inode), "the file must stay");
         assert_eq!(after.named, before.named, "nothing may be stranded or revoked");
@@ -731,7 +802,7 @@ impl<'a> World<'a> {
         assert_eq!(living(self), tokens, "a dry run changes nothing on the server");
         let (status, word) = match before.case {
             Case::Living(Kind::Ours) => (0, "would renew"),
-            Case::Living(Kind::Strong | Kind::Dying) => (0, "would mint"),
+            Case::Living(Kind::Strong | Kind::Dying | Kind::Child) => (0, "would mint"),
             Case::Living(Kind::Weak) => (1, "heal denied"),
             Case::Dead => (1, "is dead or blocked"),
             Case::NoToken => (1, "token file"),
@@ -763,8 +834,12 @@ impl<'a> World<'a> {
             self.set_due(Place::Usual, false);
         } else {
             assert_eq!(run.status, 1, "{run:?}");
-            assert!(run.complaints().last().is_some_and(|line| line.starts_with("FAIL: ")), "{run:?}");
+            assert!(run.all().lines().any(|line| unstamped(line).starts_with("FAIL: ")), "{run:?}");
             assert_eq!(after.named, before.named);
+            if before.case == Case::Living(Kind::Child) {
+                assert!(run.all().contains("the token to keep is no orphan"), "{run:?}");
+                self.set_due(Place::Usual, true);
+            }
         }
         assert_eq!(
             self.noted(Place::Usual).unwrap_or(false),
@@ -803,6 +878,28 @@ impl<'a> World<'a> {
         self.check_disturbed(&before, &[run]);
     }
 
+    fn stopped_after(&mut self, milliseconds: u64) {
+        let before = self.view();
+        let gate = Gate::new(&self.house.server, None);
+        let child = self.home.start(&gate.front, &[]);
+        thread::sleep(Duration::from_millis(milliseconds));
+        gate.close();
+        let number = rustix::process::Pid::from_child(&child);
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(number, rustix::process::Signal::TERM);
+        let mut run = self.home.wait(child);
+        if run.status == TERMINATED {
+            // Before it could hear of it: a kill like any other.
+            run.status = KILLED;
+        } else if run.status == 1 {
+            let told = run.told();
+            let line = told.lines().map(unstamped).find(|line| !line.starts_with("WARN: ")).unwrap();
+            let as_ever = matches!(before.case, Case::NoToken | Case::Dead | Case::Living(Kind::Weak));
+            assert!(as_ever || line.starts_with("FAIL: stopped by SIGTERM; "), "{run:?}");
+        }
+        self.check_disturbed(&before, &[run]);
+    }
+
     fn outage(&mut self, Outage { request: number, once, heard, told, patient }: Outage) {
         let before = self.view();
         let (server, lost) = (Arc::clone(&self.house.server), Arc::new(AtomicBool::new(false)));
@@ -815,8 +912,10 @@ impl<'a> World<'a> {
                 relay(&server, request);
                 losing.fetch_or(request.call().starts_with("auth/token/create"), Ordering::SeqCst);
             }
-            let sealed = || Reply::Json(503, r#"{"errors":["Vault is sealed"]}"#.to_owned());
-            Some(if told { sealed() } else { Reply::Close })
+            // One that is sealed has done nothing, and says so; one that has done something says anything else.
+            let words = if heard { "internal error" } else { "Vault is sealed" };
+            let unavailable = || Reply::Json(503, json!({ "errors": [words] }).to_string());
+            Some(if told { unavailable() } else { Reply::Close })
         });
         let patience = if patient { "1s" } else { "0s" };
         let child = self.home.start(&front, &[("VTR_RETRY_FOR", patience)]);
@@ -828,9 +927,10 @@ impl<'a> World<'a> {
                 "an outage is no verdict: {run:?}"
             );
         }
-        // Every request has come in, so none may be sent again that mints.
+        // Every request has come in, so none may be sent again that mints, but to a server that has not heard it.
         for call in ["auth/token/create", "auth/token/create-orphan"] {
-            assert!(front.count(call) <= 1, "{call} was repeated: {run:?}");
+            let repeatable = told && !heard && patient;
+            assert!(repeatable || front.count(call) <= 1, "{call} was repeated: {run:?}");
         }
         let after = self.view();
         if once && !lost.load(Ordering::SeqCst) && after.contents == before.contents {
@@ -874,13 +974,18 @@ impl<'a> World<'a> {
             self.get_to_know();
         }
         // Only what was renewed or healed before the login landed leaves it in the file.
-        let in_time = matches!(before.case, Case::Living(Kind::Ours | Kind::Strong | Kind::Dying));
+        let in_time =
+            matches!(before.case, Case::Living(Kind::Ours | Kind::Strong | Kind::Dying | Kind::Child));
         assert!(
             !is_kept || kind == Kind::Weak || (in_time && run.status == 0),
             "a strong login is not healed: {run:?}"
         );
         let sweeps = healed || (renewed && self.due[0]);
-        if sweeps {
+        if line.contains("the token file changed") {
+            // While it swept. Whatever holds the file now could have been the next to be revoked.
+            assert!(sweeps && is_kept && !after.named.is_empty(), "{run:?}");
+            self.due[0] = true;
+        } else if sweeps {
             assert_eq!(after.named.len(), 1, "{run:?}");
             assert!(is_kept || after.is_settled(), "{run:?}");
             self.due[0] = false;
@@ -915,7 +1020,7 @@ impl<'a> World<'a> {
         }
         if replaced {
             assert!(
-                matches!(before.case, Case::Living(Kind::Strong | Kind::Dying)),
+                matches!(before.case, Case::Living(Kind::Strong | Kind::Dying | Kind::Child)),
                 "nothing here could be healed: {runs:?}"
             );
             check_replaced(before, &after);
@@ -991,7 +1096,7 @@ impl<'a> World<'a> {
         Self::check_file_after(&before, &after);
         self.check_tidy(&places);
         let (good, said) = match before.case {
-            Case::Living(Kind::Strong | Kind::Dying) => (true, "HEALED: "),
+            Case::Living(Kind::Strong | Kind::Dying | Kind::Child) => (true, "HEALED: "),
             Case::Living(Kind::Ours) => (true, "OK renewed "),
             Case::Living(Kind::Weak) => (false, "DRIFT: "),
             Case::Dead | Case::NoToken => (false, "FAIL: "),
@@ -1112,9 +1217,14 @@ impl Gate {
         Self { front, inside }
     }
 
-    fn kill(&self, child: &mut Child) {
+    /// Lets nothing pass any more, and returns when the server has done what it was asked to.
+    fn close(&self) {
         self.inside.closed.store(true, Ordering::SeqCst);
         self.inside.wait(0);
+    }
+
+    fn kill(&self, child: &mut Child) {
+        self.close();
         let _ = child.kill();
     }
 }

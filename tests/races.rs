@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,24 @@ const KEEPS_CHANGING: &str = "FAIL: token file: ~/.vault-token: it keeps changin
 
 /// How often the official program logs in.
 const CLI_LOGINS: usize = 24;
+
+/// Runs that keep their state in different places meet only there.
+#[test]
+fn a_run_waits_for_whoever_has_locked_the_directory_of_the_token_file() {
+    let server = server();
+    let home = Sandbox::holding(&server.mint_ours().token);
+    let directory = File::open(home.path()).unwrap();
+    directory.lock().unwrap();
+    let front = Scripted::in_front_of(&server, |_, _| None);
+    let asked = || !front.requests().is_empty();
+    let child = home.start(&front, &[]);
+    // It says so after two seconds.
+    wait_until("the run waits", || asked() || home.logged().iter().any(|line| line.contains("another")));
+    assert!(!asked(), "it did not wait");
+    drop(directory);
+    let run = home.wait(child);
+    assert_eq!((run.status, run.said()), (0, RENEWED), "{run:?}");
+}
 
 #[test]
 fn twelve_runs_at_once_heal_once() {
@@ -334,8 +352,9 @@ fn a_login_that_lands_with_the_last_use_of_the_token_before_is_not_called_dead()
     let server = server();
     let (home, ours) = (Sandbox::holding("s.spent-token-of-somebody"), server.mint_ours());
     let file = home.token_file();
-    let spent =
-        json!({"data": {"display_name": "token", "policies": ["default"], "ttl": 60, "num_uses": -1}});
+    let spent = json!({"data": {
+        "accessor": "of-the-spent", "display_name": "token", "policies": ["default"], "ttl": 60, "num_uses": -1,
+    }});
     let between = Scripted::in_front_of(&server, move |_, number| {
         (number == 0).then(|| {
             fs::write(&file, &ours.token).unwrap();

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use support::openbao::OpenBao;
 use support::sandbox::{LOG, PROGRAM};
 use support::user_manager::{UserManager, text};
-use support::{NOWHERE, OUR_NAME, server};
+use support::{NOWHERE, OUR_NAME, dying, server, with};
 
 const SERVICE: &str = "vault-token-renew.service";
 const TIMER: &str = "vault-token-renew.timer";
@@ -36,6 +36,12 @@ const PACKAGE: &str = "vault-token-renew";
 /// The schedule of a day in a second.
 const AT_ONCE: &str = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n";
 
+/// Where the settings are.
+const CONFIG: &str = ".config/vault-token-renew/config.toml";
+
+/// Whose token it is: the throw-away user is nobody for whom that is built in.
+const IDENTITY: &str = "display_name = \"devvm-wizard\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n";
+
 /// There is no journal here, so that what a pass says would be lost.
 const TO_FILE: &str = "[Service]\nStandardOutput=append:%h/output\nStandardError=append:%h/output\n";
 
@@ -46,9 +52,10 @@ struct World {
 }
 
 impl World {
-    /// Installed by `scripts/install`, the address configured, nothing enabled.
+    /// Installed by `scripts/install`, address and identity configured, nothing enabled.
     fn installed() -> Self {
         let world = Self { user: user_with_sources(), bao: server() };
+        world.user.write(CONFIG, 0o600, IDENTITY);
         world.user.write(".config/vault-token-renew/env", 0o600, world.vault_addr());
         world.must_script("install", &["--binary", "source/program", "--no-enable"]);
         world
@@ -233,7 +240,7 @@ fn status_knows_what_the_user_manager_knows() {
     assert_eq!(healthy["last_pass"]["outcome"], "renewed");
 
     // A second token has units of its own, and none for a file that is not there.
-    world.user.write(".config/vault-token-renew/work.toml", 0o600, "");
+    world.user.write(".config/vault-token-renew/work.toml", 0o600, IDENTITY);
     let work = status(&["--config", ".config/vault-token-renew/work.toml"]);
     assert_eq!(work["timer"]["unit"], "vault-token-renew@work.timer");
     assert_eq!(work["timer"]["state"], "off", "{work}");
@@ -254,11 +261,9 @@ fn status_knows_what_the_user_manager_knows() {
 #[ignore = "needs root and a user manager; scripts/test runs it"]
 fn a_hook_and_a_metrics_file_work_inside_the_hardened_service() {
     let world = World::installed();
-    world.user.write(
-        ".config/vault-token-renew/config.toml",
-        0o600,
-        "metrics_file = \"~/metrics/vault.prom\"\ndeploy_hook = \"systemctl --user start told.service\"\n",
-    );
+    let told =
+        "metrics_file = \"~/metrics/vault.prom\"\ndeploy_hook = \"systemctl --user start told.service\"\n";
+    world.user.write(CONFIG, 0o600, format!("{IDENTITY}{told}"));
     fs::create_dir(world.user.path("metrics")).expect("a folder");
     let home = fs::metadata(world.user.home()).expect("the home");
     std::os::unix::fs::chown(world.user.path("metrics"), Some(home.uid()), Some(home.gid()))
@@ -707,8 +712,9 @@ fn scripts_install_and_uninstall_do_what_they_say_twice() {
     let world = World { user: user_with_sources(), bao: server() };
     let user = &world.user;
     let install = ["--binary", "source/program"];
+    user.write(CONFIG, 0o600, IDENTITY);
 
-    // Nothing is configured, and lingering is refused: it works all the same, and says what is left to do.
+    // Nothing else is configured, and lingering is refused: it works all the same, and says what is left to do.
     fake_loginctl(user, "echo 'Could not enable linger: Access denied' >&2; exit 1");
     let said = world.must_script("install", &install);
     for expected in [
@@ -742,13 +748,13 @@ fn scripts_install_and_uninstall_do_what_they_say_twice() {
         said.contains("the next run would fail; a dry run says:") && said.contains("heal denied"),
         "{said}"
     );
-    user.write(".config/vault-token-renew/config.toml", 0o600, "display_nam = \"x\"\n");
+    user.write(CONFIG, 0o600, "display_nam = \"x\"\n");
     let said = world.must_script("install", &install);
     assert!(
         said.contains("the settings are wrong; a dry run says:") && said.contains("display_name"),
         "{said}"
     );
-    user.write(".config/vault-token-renew/config.toml", 0o600, "");
+    user.write(CONFIG, 0o600, IDENTITY);
 
     // Everything that can be enabled and started goes away, and what is the user's stays.
     world.strong_login();
@@ -756,8 +762,7 @@ fn scripts_install_and_uninstall_do_what_they_say_twice() {
     user.must_systemctl(["enable", "--now", PATH_UNIT, "vault-token-renew@work.timer"]);
     user.must_systemctl(["start", "vault-token-renew@other.timer"]);
     world.drop_in(SERVICE, "mine", "[Service]\nEnvironment=MINE=1\n");
-    let kept =
-        [".vault-token", LOG, ".config/vault-token-renew/env", ".config/vault-token-renew/config.toml"];
+    let kept = [".vault-token", LOG, ".config/vault-token-renew/env", CONFIG];
     let before = kept.map(|file| user.read(file));
     assert!(!before[0].is_empty() && !before[1].is_empty());
     let said = world.must_script("uninstall", &[]);
@@ -1068,6 +1073,7 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
         assert!(command.contains("path=/usr/bin/vault-token-renew ;"), "{unit}: {command}");
     }
     user.write(".config/vault-token-renew/env", 0o600, world.vault_addr());
+    user.write(CONFIG, 0o600, IDENTITY);
     world.strong_login();
     user.must_systemctl(["start", SERVICE]);
     world.assert_succeeded(SERVICE);
@@ -1098,4 +1104,276 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "unit files are still there");
     // The user's token was not touched.
     world.check_healed();
+}
+
+/// Twelve hours from now, as a schedule for every day.
+fn in_half_a_day() -> String {
+    let date = Command::new("date").args(["-u", "-d", "+12 hours", "+%H:%M:%S"]).output().expect("date");
+    format!("OnCalendar=*-*-* {}\n", String::from_utf8_lossy(&date.stdout).trim())
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_token_that_ends_before_the_timer_comes_again_is_bad_news() {
+    let world = World::installed();
+    let user = &world.user;
+    world.login(&world.bao.mint_ours().token);
+    let minutes = world.bao.mint_as_root(with(dying("vault-admin"), "ttl", "10m")).token;
+    world.drop_in(SERVICE, "output", TO_FILE);
+    let schedule = format!("[Timer]\nOnCalendar=\n{}RandomizedDelaySec=0\n", in_half_a_day());
+    world.drop_in(TIMER, "schedule", &schedule);
+    user.must_systemctl(["enable", "--now", TIMER]);
+    let by_hand = |arguments: &[&str]| {
+        let mut command = user.command(user.path(".local/bin/vault-token-renew"));
+        command.args(arguments).env("VAULT_ADDR", world.bao.address()).output().expect("the program")
+    };
+    let problems = || -> Vec<String> {
+        let status: Value = serde_json::from_slice(&by_hand(&["status", "--json"]).stdout).expect("JSON");
+        let problems = status["problems"].as_array().expect("problems").iter();
+        problems.map(|problem| problem["id"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert!(!by_hand(&["status"]).stdout.is_empty());
+    assert!(!problems().contains(&"ends_before_next_run".to_owned()));
+
+    world.bao.cap_leases("1h");
+    let too_short = "FAIL: renewed, but it ends in 1 h and the next run comes in 1";
+    let run = by_hand(&[]);
+    assert_eq!(run.status.code(), Some(1), "{}", text(&run));
+    assert!(text(&run).contains(too_short), "{}", text(&run));
+    let run = by_hand(&["--detailed-exitcode"]);
+    assert_eq!(run.status.code(), Some(5), "{}", text(&run));
+    assert!(problems().contains(&"ends_before_next_run".to_owned()), "{:?}", problems());
+
+    // From inside the service, hardened as it is, started by hand.
+    assert!(!user.systemctl(["start", SERVICE]).status.success(), "{}", user.report());
+    assert!(user.read("output").contains(too_short), "{}{}", user.read("output"), user.report());
+
+    // And started by its timer, which does not know while it runs when it comes next.
+    user.must_systemctl(["stop", TIMER]);
+    world.drop_in(TIMER, "schedule", &format!("{schedule}OnActiveSec=1s\nAccuracySec=100ms\n"));
+    user.write("output", 0o600, "");
+    user.must_systemctl(["start", TIMER]);
+    user.wait_until("the timer has fired", || !user.read("output").is_empty() && world.is_idle(SERVICE));
+    assert!(user.read("output").contains(too_short), "{}{}", user.read("output"), user.report());
+
+    // An hour is more than ten minutes, and less than half a day.
+    world.login(&minutes);
+    let run = by_hand(&["--detailed-exitcode"]);
+    assert_eq!(run.status.code(), Some(5), "{}", text(&run));
+    assert!(
+        text(&run).contains("FAIL: healed, but it ends in 1 h and the next run comes in 1"),
+        "{}",
+        text(&run)
+    );
+    assert!(world.is_ours());
+
+    // A server that grants a week is good enough.
+    world.bao.cap_leases("168h");
+    user.must_systemctl(["start", SERVICE]);
+    world.assert_succeeded(SERVICE);
+    assert!(!problems().contains(&"ends_before_next_run".to_owned()));
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_burst_of_logins_does_not_end_the_path_unit() {
+    let world = World::installed();
+    let user = &world.user;
+    world.login(&world.bao.mint_ours().token);
+    user.must_systemctl(["enable", "--now", PATH_UNIT]);
+    let login = world.bao.admin_login().token;
+    // systemd does not watch while the service runs: a login that lands then waits for the next one, or the night.
+    let heals = || {
+        for _ in 0..10 {
+            world.login(&login);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < deadline {
+                if world.is_ours() && world.is_idle(SERVICE) {
+                    return true;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        false
+    };
+    for _ in 0..100 {
+        world.login(&login);
+        thread::sleep(Duration::from_millis(20));
+    }
+    user.wait_until("the service is at rest", || world.is_idle(SERVICE));
+    assert!(heals(), "{}", user.report());
+    let rest = |unit: &str| user.property(unit, "ActiveState");
+    assert_eq!([rest(PATH_UNIT), rest(SERVICE)], ["active", "inactive"], "{}", user.report());
+
+    // As slow as a script of a person, but more often than any limit on starts has in mind.
+    for _ in 0..40 {
+        assert!(heals(), "{}", user.report());
+    }
+    assert_eq!([rest(PATH_UNIT), rest(SERVICE)], ["active", "inactive"], "{}", user.report());
+    world.check_healed();
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_path_unit_that_has_failed_is_wrong_and_the_remedy_mends_it() {
+    let world = World::installed();
+    let user = &world.user;
+    world.login(&world.bao.mint_ours().token);
+    // Somebody else's limit.
+    world.drop_in(SERVICE, "limit", "[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=1\n");
+    user.must_systemctl(["enable", "--now", PATH_UNIT]);
+    user.wait_until("the path unit has failed", || {
+        world.strong_login();
+        user.property(PATH_UNIT, "ActiveState") == "failed"
+    });
+    let status = || -> Value {
+        let mut command = user.command(user.path(".local/bin/vault-token-renew"));
+        command.args(["status", "--json"]).env("VAULT_ADDR", world.bao.address());
+        serde_json::from_slice(&command.output().expect("status").stdout).expect("JSON")
+    };
+    let failed = |status: &Value| {
+        let mut problems = status["problems"].as_array().expect("problems").iter();
+        problems.find(|problem| problem["id"] == "path_unit_failed").cloned()
+    };
+    let problem = failed(&status()).expect("status looks at it");
+    assert_eq!(problem["severity"], "wrong");
+    fs::remove_file(user.path(&format!(".config/systemd/user/{SERVICE}.d/limit.conf"))).expect("the drop-in");
+    user.must_systemctl(["daemon-reload"]);
+    let remedy = user.command("sh").arg("-c").arg(problem["remedy"].as_str().expect("a remedy")).output();
+    let remedy = remedy.expect("sh");
+    assert!(remedy.status.success(), "{}", text(&remedy));
+    user.wait_until("it watches again", || {
+        world.strong_login();
+        thread::sleep(Duration::from_secs(1));
+        world.is_ours() && world.is_idle(SERVICE)
+    });
+    assert!(failed(&status()).is_none());
+}
+
+/// A folder below /etc with a configuration of root's; it goes when dropped.
+struct OfRoot(tempfile::TempDir);
+
+impl OfRoot {
+    fn new(settings: &str) -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("vtr-test-").tempdir_in("/etc").expect("a folder in /etc");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        let this = Self(folder);
+        fs::write(this.config(), settings).expect("a file");
+        fs::set_permissions(this.config(), fs::Permissions::from_mode(0o644)).expect("its mode");
+        this
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("config.toml")
+    }
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_hook_that_root_has_configured_runs_inside_the_hardened_service() {
+    let world = World::installed();
+    let user = &world.user;
+    let of_root = OfRoot::new(&format!("{IDENTITY}deploy_hook = \"touch told\"\n"));
+    let config = of_root.config();
+    let start =
+        format!("ExecStart=\nExecStart=%h/.local/bin/vault-token-renew --config {}\n", config.display());
+    world.drop_in(SERVICE, "config", &format!("{TO_FILE}WorkingDirectory=%h\n{start}"));
+    world.strong_login();
+    user.systemctl(["start", SERVICE]);
+    assert!(user.path("told").exists(), "the hook did not run: {}{}", user.read("output"), user.report());
+    world.assert_succeeded(SERVICE);
+    world.check_healed();
+
+    // What others can write is no more trusted than before.
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).expect("its mode");
+    assert!(!user.systemctl(["start", SERVICE]).status.success());
+    assert!(user.read("output").contains("others can write"), "{}", user.read("output"));
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
+    let world = World { user: user_with_sources(), bao: server() };
+    let user = &world.user;
+    fake_loginctl(user, "exit 0");
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let name = format!("{}-{}", host.trim().replace(|c: char| !c.is_ascii_alphanumeric(), "-"), user.name());
+    let install = ["--binary", "source/program"];
+    let timer = || user.properties(TIMER, ["ActiveState", "UnitFileState"]);
+    // With a terminal, on which somebody types this.
+    let typing = |text: &str| {
+        let mut command = user.command("sh");
+        let install = "source/scripts/install --binary source/program";
+        let line = format!("printf '{text}' | script --quiet --return --command '{install}' /dev/null");
+        command.args(["-c", &line]).output().expect("script (apt-get install bsdutils)")
+    };
+
+    // Without a terminal it prints what to write. The settings of a shell are not those of the service.
+    let mut command = user.command("source/scripts/install");
+    command.args(install).env("VTR_DISPLAY_NAME", "devvm-wizard").env("VTR_POLICIES", "vault-admin");
+    let output = command.output().expect("scripts/install");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for expected in [
+        "warning: the timer is not started: nobody has said whose token it is",
+        &format!("display_name = \"{name}\""),
+        "policies = [\"<policy>\"]",
+        "~/.config/vault-token-renew/config.toml",
+    ] {
+        assert!(said.contains(expected), "{expected:?} is not in:\n{said}");
+    }
+    assert!(!said.contains("timer is active"), "{said}");
+    assert_eq!(timer(), ["inactive", "disabled"]);
+    assert!(!user.path(CONFIG).exists());
+    assert!(user.path(".local/bin/vault-token-renew").exists());
+
+    // The same without a manager to ask, and where nothing is to be started.
+    let mut command = user.command("source/scripts/install");
+    let output =
+        command.args(install).env("XDG_RUNTIME_DIR", "/nonexistent").output().expect("scripts/install");
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(!user.path(".config/systemd/user/timers.target.wants").join(TIMER).exists());
+    let said = world.must_script("install", &["--binary", "source/program", "--no-enable"]);
+    assert!(said.contains("policies = [\"<policy>\"]"), "{said}");
+
+    // Half an answer is none.
+    let said = text(&typing("\\n\\n"));
+    assert!(said.contains("Without policies there is no token to renew"), "{said}");
+    assert!(!user.path(CONFIG).exists());
+    assert_eq!(timer(), ["inactive", "disabled"]);
+
+    // What the program refuses is asked again; what it accepts is written, for the owner alone, and the timer runs.
+    let output = typing("token-x\\nvault-admin\\n\\nvault-admin, sops-admin\\n");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("token-x") && said.contains("write"), "{said}");
+    assert!(said.contains("wrote ~/.config/vault-token-renew/config.toml"), "{said}");
+    let written = format!("display_name = \"{name}\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n");
+    assert_eq!(user.read(CONFIG), written);
+    assert_eq!(user.mode(CONFIG), 0o600);
+    assert_eq!(timer(), ["active", "enabled"]);
+
+    // It is not asked again, and not taken away.
+    world.must_script("install", &install);
+    world.must_script("uninstall", &[]);
+    assert_eq!(user.read(CONFIG), written);
+
+    // A file that is there is the user's, even if it says nothing of this.
+    user.write(CONFIG, 0o600, "address = \"http://127.0.0.1:1\"\n");
+    let output = typing("x\\ny\\n");
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert_eq!(user.read(CONFIG), "address = \"http://127.0.0.1:1\"\n");
+    assert_eq!(timer(), ["inactive", "disabled"]);
+
+    // The settings of the service count, wherever they are.
+    let quoted = "VTR_DISPLAY_NAME=\"devvm-wizard\"\nVTR_POLICIES='vault-admin'\n";
+    user.write(".config/vault-token-renew/env", 0o600, quoted);
+    world.must_script("install", &install);
+    assert_eq!(timer(), ["active", "enabled"]);
+    world.must_script("uninstall", &[]);
+    let mut command = user.command("source/scripts/install");
+    let output =
+        command.args(install).env("XDG_RUNTIME_DIR", "/nonexistent").output().expect("scripts/install");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
 }

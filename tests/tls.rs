@@ -12,7 +12,7 @@ use std::thread;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use support::certificates::{Authority, Pair};
 use support::sandbox::Sandbox;
-use support::scripted::{Reply, Scripted};
+use support::scripted::{Reply, Request, Scripted};
 use support::{FILE_TOKEN, RENEWED, healthy};
 
 /// A TLS server that answers a lookup and a renewal of our token. Where `clients` is given, it insists on a
@@ -112,6 +112,24 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
 }
 
 #[test]
+fn a_proxy_with_tls_is_known_by_its_own_name() {
+    let (authority, home) = (Authority::new(), Sandbox::holding(FILE_TOKEN));
+    let busy = |_: &Request, _: usize| Reply::Full(503, Vec::new(), String::new());
+    let proxy = Scripted::start_tls(authority.sign(&["127.0.0.1"]).server(None), busy);
+    let file = home.write("ca.pem", authority.pem());
+    let with = [
+        ("VAULT_CACERT", file.as_str()),
+        ("VAULT_PROXY_ADDR", proxy.address()),
+        // The name of the server, which the certificate of the proxy does not have.
+        ("VAULT_TLS_SERVER_NAME", "vault.example.org"),
+    ];
+    let run = home.run_with(&with, "https://127.0.0.1:8200", &[]).expect(1);
+    assert!(run.complaint().contains(": proxy: ") && run.complaint().contains("503"), "{run:?}");
+    assert_eq!(proxy.requests().len(), 1);
+    assert_eq!(proxy.requests()[0].method, "CONNECT");
+}
+
+#[test]
 fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics() {
     let (authority, home) = (Authority::new(), Sandbox::holding(FILE_TOKEN));
     let (one, other) = (authority.sign(&["a"]), authority.sign(&["b"]));
@@ -136,10 +154,10 @@ fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics()
     };
     for (variables, reason) in [
         (pair(&certificate, &wrong_key), "do not fit together"),
-        (pair(&certificate, &empty), "empty.pem: no PEM private key in it"),
+        (pair(&certificate, &empty), "empty.pem: no PEM of a private key in it"),
         (pair(&certificate, &encrypted), "encrypted.key: the key is encrypted, which is not supported"),
         (pair(&certificate, &old), "old.key: the key is encrypted, which is not supported"),
-        (pair(&empty, &wrong_key), "empty.pem: no PEM certificate in it"),
+        (pair(&empty, &wrong_key), "empty.pem: no PEM of a certificate in it"),
         (pair(&junk, &wrong_key), "junk.pem"),
         (pair("/nowhere.pem", &wrong_key), "cannot read /nowhere.pem"),
         (vec![("VAULT_CACERT", empty.clone())], "VAULT_CACERT: "),

@@ -4,7 +4,26 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
+
+/// Every variable of this program's own: the settings, and what a deploy hook is told.
+const OWN: [&str; 15] = [
+    "VTR_DISPLAY_NAME",
+    "VTR_POLICIES",
+    "VTR_REQUIRED_POLICY",
+    "VTR_PERIOD",
+    "VTR_LOG_FILE",
+    "VTR_RETRY_FOR",
+    "VTR_SWEEP",
+    "VTR_SWEEP_CONCURRENCY",
+    "VTR_METRICS_FILE",
+    "VTR_DEPLOY_HOOK",
+    "VTR_HOOK_TIMEOUT",
+    "VTR_EVENT",
+    "VTR_TOKEN_FILE",
+    "VTR_TTL",
+    "VTR_OUTER_DISPLAY_NAME",
+];
 
 /// The variables of the process, or those a test hands in.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +52,21 @@ impl Environment {
         };
         let value = value.to_str().ok_or_else(|| anyhow!("{name}: not UTF-8"))?;
         Ok(Some(Variable { name: name.to_owned(), value: value.to_owned() }))
+    }
+
+    /// An error if a variable looks like one of this program's own and is none: a setting that is misspelt would be
+    /// ignored in silence.
+    pub(crate) fn check_own_names(&self) -> Result<()> {
+        for name in self.0.keys().filter_map(|name| name.to_str()).filter(|name| name.starts_with("VTR_")) {
+            if OWN.contains(&name) {
+                continue;
+            }
+            let nearest = OWN.iter().max_by(|one, other| {
+                strsim::jaro_winkler(name, one).total_cmp(&strsim::jaro_winkler(name, other))
+            });
+            bail!("{name} is no variable of this program; did you mean {}?", nearest.unwrap_or(&"another"));
+        }
+        Ok(())
     }
 
     /// Whether a variable is set to anything, be it unreadable.

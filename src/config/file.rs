@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use crate::bounded;
+
 /// The keys of the file, as they stand in it. Nothing is checked yet but the types.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +47,9 @@ const KEYS: [&str; 14] = [
     "hook_timeout",
 ];
 
+/// A larger file is no configuration.
+const LARGEST: usize = 1024 * 1024;
+
 /// Keys less alike than this are not suggested.
 const ALIKE: f64 = 0.75;
 
@@ -80,7 +85,7 @@ impl FileSettings {
     /// Reads the file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            bounded::read_text(path, LARGEST).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).map_err(|error| anyhow!("{}:{error}", path.display()))
     }
 
@@ -100,7 +105,7 @@ impl FileSettings {
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let message = error.message();
-            let message = unknown_key(message).unwrap_or_else(|| message.replace('\n', ", "));
+            let message = unknown_key(message).unwrap_or_else(|| without_value(message).replace('\n', ", "));
             anyhow!("{line}:{column}: {message}")
         })
     }
@@ -114,7 +119,7 @@ pub(super) fn check_writers(path: &Path) -> Result<()> {
 
 /// The same, given its owner and mode.
 pub(super) fn check_access(path: &Path, owner: u32, mode: u32) -> Result<()> {
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() && !is_roots_unseen(path, owner) {
         bail!("a command is not taken from a file of another user (uid {owner})");
     }
     if mode & 0o022 != 0 {
@@ -124,6 +129,39 @@ pub(super) fn check_access(path: &Path, owner: u32, mode: u32) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether a file is root's although it does not look so: in a user namespace without root, as `PrivateUsers=yes` makes
+/// one, everybody who is not in it has one and the same number. Only root can put a file below `/etc`.
+fn is_roots_unseen(path: &Path, owner: u32) -> bool {
+    let number = |file: &str| -> Option<u32> {
+        bounded::read_text(Path::new(file), LARGEST).ok()?.trim().parse().ok()
+    };
+    let map = bounded::read_text(Path::new("/proc/self/uid_map"), LARGEST).unwrap_or_default();
+    let below_etc = path.canonicalize().is_ok_and(|path| path.starts_with("/etc"));
+    below_etc && number("/proc/sys/kernel/overflowuid") == Some(owner) && !has_root(&map)
+}
+
+/// Whether a map of users, as in `/proc/self/uid_map`, has one for root.
+///
+/// Source: user_namespaces(7): the first number inside, the first outside, how many.
+fn has_root(map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line.split_whitespace().map(str::parse::<u64>);
+        let first = fields.next().and_then(Result::ok);
+        let count = fields.nth(1).and_then(Result::ok);
+        first == Some(0) && count.is_some_and(|count| count > 0)
+    })
+}
+
+/// A message about a wrong type or value without the text that was found, which may be a secret at the wrong place.
+///
+/// Source: serde, `de::Unexpected`: `invalid type: string "…", expected …`.
+fn without_value(message: &str) -> String {
+    match (message.split_once(": string \""), message.rsplit_once(", expected ")) {
+        (Some((what, _)), Some((_, expected))) => format!("{what}: string, expected {expected}"),
+        (Some(_) | None, _) => message.to_owned(),
+    }
 }
 
 /// A better message where the key is unknown: serde's would list all keys, and not say which was meant.
@@ -148,6 +186,15 @@ mod tests {
 
     fn refusal(text: &str) -> String {
         FileSettings::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn root_is_seen_in_a_map_of_users() {
+        assert!(has_root("         0          0 4294967295\n"));
+        assert!(has_root("1000 1000 1\n0 0 1\n"));
+        for map in ["      1000       1000          1\n", "", "0 0 0\n", "garbage\n"] {
+            assert!(!has_root(map), "{map:?}");
+        }
     }
 
     #[test]
@@ -194,7 +241,7 @@ mod tests {
     fn a_wrong_type_is_an_error_with_its_place() {
         for (text, place) in [
             ("address = 5", "1:11: invalid type: integer `5`, expected a string"),
-            ("\npolicies = \"a,b\"", "2:12: invalid type: string \"a,b\", expected a sequence"),
+            ("\npolicies = \"a,b\"", "2:12: invalid type: string, expected a sequence"),
             ("period = true", "1:10: invalid type: boolean `true`, expected a duration"),
             ("sweep_concurrency = -1", "1:21: invalid value: integer `-1`, expected u32"),
             ("address = ", "1:11: "),

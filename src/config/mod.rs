@@ -8,16 +8,19 @@ mod environment;
 mod file;
 mod flags;
 
+use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use crate::bounded;
 use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
 use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
+use crate::secret::without_tokens;
 use crate::vault::{
     Address, ConnectionSettings, NoProxy, ProxyRules, TlsSettings, client_certificate, roots_from_directory,
     roots_from_file, roots_from_pem,
@@ -30,10 +33,12 @@ pub(crate) use flags::SettingsFlags;
 const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
 /// Where every login writes, in the home directory.
 pub(crate) const DEFAULT_TOKEN_FILE: &str = ".vault-token";
-/// The identity of the machine this tool was designed for; see [`DEFAULT_POLICIES`].
-const DEFAULT_DISPLAY_NAME: &str = "devvm-wizard";
-/// What that identity may do. Somebody else sets name and policies, both.
-const DEFAULT_POLICIES: [&str; 2] = ["vault-admin", "sops-admin"];
+/// The user and the host this tool was made for, the only ones who need not say who they are.
+const FIRST_USER: (&str, &str) = ("wizard", "devvm");
+/// What the token of that user is called.
+const FIRST_DISPLAY_NAME: &str = "devvm-wizard";
+/// What it may do.
+const FIRST_POLICIES: [&str; 2] = ["vault-admin", "sops-admin"];
 /// 32 days, Vault's default maximum.
 const DEFAULT_PERIOD: &str = "768h";
 /// Long enough for a restart of the server, short enough for a person who waits.
@@ -50,6 +55,10 @@ const DEFAULT_PROFILE: &str = "default";
 const EVENT_VARIABLE: &str = "VTR_EVENT";
 /// Where the users of a machine are listed: name, password, number, and more.
 const ACCOUNTS: &str = "/etc/passwd";
+/// The configuration of an official command line has a line or two.
+const LARGEST_CLI_CONFIG: usize = 64 * 1024;
+/// Larger than that of any machine.
+const MOST_ACCOUNTS: usize = 16 * 1024 * 1024;
 /// More would only make the server's queue longer.
 const MOST_CONCURRENCY: u32 = 256;
 /// Waiting longer than a day makes no sense in a nightly run.
@@ -59,6 +68,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// know how to obey. Ignoring them in silence would be worse than refusing to run.
 const UNSUPPORTED: [&str; 7] =
     ["HEADERS", "MFA", "WRAP_TTL", "RATE_LIMIT", "MAX_RETRIES", "CLIENT_CERT_BYTES", "CLIENT_KEY_BYTES"];
+
+/// What Vault puts in front of the display name of every token that is minted.
+const VAULTS_PREFIX: &str = "token-";
 
 /// How stale tokens are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +90,8 @@ pub(crate) enum SettingsWarning {
     TokenVariableIgnored(String),
     /// This variable switched off the check of the server's certificate.
     VerificationOff(String),
+    /// This file makes the official command line keep its token elsewhere.
+    TokenHelper(PathBuf),
 }
 
 /// Everything a run needs to know, checked.
@@ -177,11 +191,13 @@ impl Sources<'_> {
 }
 
 impl Settings {
-    /// Brings flags, environment, configuration file and defaults together.
+    /// Brings flags, environment, configuration file and defaults together, for a run on `host`.
     pub(crate) fn resolve(
         flags: &SettingsFlags,
         environment: &Environment,
+        host: &str,
     ) -> Result<(Self, ConnectionSettings)> {
+        environment.check_own_names()?;
         let home = environment
             .get("HOME")?
             .map(|home| PathBuf::from(home.value))
@@ -215,6 +231,7 @@ impl Settings {
                 warnings.push(SettingsWarning::TokenVariableIgnored(name.to_owned()));
             }
         }
+        warnings.extend(token_helper(environment, &home)?.map(SettingsWarning::TokenHelper));
         let connection = connection(flags, &sources, &mut warnings)?;
 
         let token_path = environment.official("TOKEN_PATH")?;
@@ -242,8 +259,11 @@ impl Settings {
         let metrics_file = path(metrics_file, &home)?;
         let state_directory = state_home.join("vault-token-renew");
         check_files(&sources.file_path, &token_file, &log_file, metrics_file.as_ref(), &state_directory)?;
+        // Who is in no such file, but in a directory of the network, has a name in the environment.
+        let user =
+            user(environment, &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default())?;
         let settings = Self {
-            identity: identity(flags, &sources)?,
+            identity: identity(flags, &sources, &user, host)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
             named_flags: named_flags(flags),
             token_file: TokenFile::new(token_file),
@@ -259,8 +279,7 @@ impl Settings {
             profile: profile(named_config.as_deref()),
             units: units(named_config.as_deref(), &default_config),
             named_config,
-            // Who is in no such file, but in a directory of the network, has a name in the environment.
-            user: user(environment, &std::fs::read_to_string(ACCOUNTS).unwrap_or_default())?,
+            user,
             home,
             warnings,
         };
@@ -296,11 +315,31 @@ fn check_files(
     Ok(())
 }
 
+/// The configuration of an official command line that names a `token_helper`: then a login never reaches the token
+/// file.
+///
+/// Source: Vault, `command/config/config.go`, and OpenBao, which has a file of its own; both HCL.
+fn token_helper(environment: &Environment, home: &Path) -> Result<Option<PathBuf>> {
+    let named = |variable: &str| Ok(environment.get(variable)?.map(|variable| PathBuf::from(variable.value)));
+    let vault: Result<Option<PathBuf>> = named("VAULT_CONFIG_PATH");
+    let bao: Result<Option<PathBuf>> = named("BAO_CONFIG_PATH");
+    let files = [vault?.unwrap_or_else(|| home.join(".vault")), bao?.unwrap_or_else(|| home.join(".bao"))];
+    Ok(files.into_iter().find(|file| {
+        // What is no file, or not readable, is no configuration; the command line will say so itself.
+        let text = bounded::read_text(file, LARGEST_CLI_CONFIG).unwrap_or_default();
+        text.lines().any(|line| {
+            let value = line.trim().trim_matches('"').strip_prefix("token_helper");
+            let value = value.map(|rest| rest.trim_start_matches(['"', ' ', '\t', '=', ':']).trim());
+            value.is_some_and(|value| value.len() > 2)
+        })
+    }))
+}
+
 /// The flags that were given to say where the server is and whose the token. Without them a copied command would mean
 /// another one.
 fn named_flags(flags: &SettingsFlags) -> Vec<(&'static str, String)> {
-    let given = |flag, value: Option<&String>| value.map(|value| (flag, value.clone()));
-    let policies = flags.policies.iter().map(|policy| ("--policy", policy.clone()));
+    let given = |flag, value: Option<&String>| value.map(|value| (flag, value.trim().to_owned()));
+    let policies = flags.policies.iter().map(|policy| ("--policy", policy.trim().to_owned()));
     given("--address", flags.address.as_ref())
         .into_iter()
         .chain(given("--namespace", flags.namespace.as_ref()))
@@ -375,8 +414,42 @@ fn units(named_config: Option<&Path>, default_config: &Path) -> Option<Units> {
     path.file_stem().and_then(|stem| stem.to_str()).filter(|_| beside).map(|stem| Units::of(Some(stem)))
 }
 
+/// That nobody has said whose token it is. Nobody becomes somebody else: a name and policies that are only a default
+/// would mint another user's token, and revoke that user's.
+#[derive(Debug)]
+pub(crate) struct NoIdentity {
+    /// Where to say it.
+    file: PathBuf,
+    /// A name that fits: that of the host and the user.
+    display_name: String,
+}
+
+impl NoIdentity {
+    /// The lines to write. The names of the policies only the user knows.
+    pub(crate) fn lines(&self) -> [String; 2] {
+        [format!("display_name = {:?}", self.display_name), format!("policies = [{PLACEHOLDER:?}]")]
+    }
+}
+
+impl fmt::Display for NoIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [name, policies] = self.lines();
+        write!(
+            f,
+            "whose token is it? neither display_name nor policies are set; write both to {}: {name} and {policies}, \
+             with the names of the policies that your token needs",
+            self.file.display()
+        )
+    }
+}
+
+impl std::error::Error for NoIdentity {}
+
+/// Stands for the name of a policy in an example. Typed as it stands it is refused.
+const PLACEHOLDER: &str = "<policy>";
+
 /// Whose token it is and how it is minted.
-fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
+fn identity(flags: &SettingsFlags, sources: &Sources<'_>, user: &str, host: &str) -> Result<Identity> {
     let (flag, in_file) = (flags.display_name.as_ref(), sources.file.display_name.as_ref());
     let display_name = sources.given("display_name", flag, name_variable(sources.environment)?, in_file);
     let policies = policies(flags, sources)?;
@@ -384,9 +457,16 @@ fn identity(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Identity> {
     // user's tokens swept.
     let (display_name, (policies, policies_source)) = match (display_name, policies) {
         (Some(name), Some(policies)) => (name.check(requested_name)?, policies),
+        (None, None) if (user, host) == FIRST_USER => {
+            let policies = FIRST_POLICIES.map(str::to_owned).to_vec();
+            (FIRST_DISPLAY_NAME.to_owned(), (policies, "default".to_owned()))
+        }
         (None, None) => {
-            let policies = DEFAULT_POLICIES.map(str::to_owned).to_vec();
-            (DEFAULT_DISPLAY_NAME.to_owned(), (policies, "default".to_owned()))
+            let plain = |name: &str| -> String {
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+            };
+            let display_name = format!("{}-{}", plain(host), plain(user));
+            return Err(NoIdentity { file: sources.file_path.clone(), display_name }.into());
         }
         (Some(name), None) => bail!(
             "{}: display_name is set but policies are not; set both (--policy, VTR_POLICIES or the key \
@@ -465,6 +545,11 @@ fn policy(name: &str) -> Result<String> {
     if name == ROOT_POLICY {
         bail!("the policy \"root\" is never minted; name the policies your token needs");
     }
+    if name.starts_with('<') && name.ends_with('>') {
+        bail!(
+            "{name:?} stands for the name of a policy; write the names of the policies that your token needs"
+        );
+    }
     if name.contains(|c: char| c.is_control() || c == ',') {
         bail!("{name:?} is not the name of a policy");
     }
@@ -481,6 +566,12 @@ fn requested_name(name: &str) -> Result<String> {
     }
     if !name.contains(|c: char| c.is_ascii_alphanumeric()) {
         bail!("{name:?}: Vault would store no letter of this name");
+    }
+    // Whatever is no letter, digit or hyphen is stored as a hyphen.
+    let after_word = name.strip_prefix(VAULTS_PREFIX.trim_end_matches('-'));
+    let meant = after_word.and_then(|rest| rest.strip_prefix(|c: char| !c.is_ascii_alphanumeric()));
+    if let Some(meant) = meant {
+        bail!("{name:?} begins with what Vault puts in front of every name; write {meant:?}");
     }
     Ok(name.to_owned())
 }
@@ -548,6 +639,9 @@ fn check_path(name: &str, path: &Path) -> Result<()> {
     let shown = path.to_string_lossy();
     if shown.contains(char::is_control) {
         bail!("{name} holds control characters: {shown:?}");
+    }
+    if without_tokens(&shown) != shown {
+        bail!("{name} looks like a token, and names no file");
     }
     Ok(())
 }

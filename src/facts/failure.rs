@@ -26,6 +26,15 @@ pub(crate) struct Refusal {
     pub(crate) create_orphan: RefusedMint,
 }
 
+/// What a run did for a token, although it was not enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// Renewed it.
+    Renewed,
+    /// Minted it, and put it into the file.
+    Healed,
+}
+
 /// Why a run failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -33,17 +42,42 @@ pub(crate) enum Failure {
     TokenFile(ReadError),
     /// Another run held the lock all the time.
     LockBusy,
-    /// Somebody wanted the run to end while it waited for another one.
-    Stopped,
-    /// Vault refused to look the token up: it is dead, or blocked.
+    /// Somebody wanted the run to end.
+    Stopped {
+        /// The signal that said so.
+        signal: Option<&'static str>,
+        /// What it failed in because of that; none if it only waited for another run.
+        during: Option<Box<Failure>>,
+    },
+    /// Vault does not know the token: it is dead, or blocked, or of another server.
     Dead {
         /// Where.
         url: String,
         /// Vault's words.
         message: String,
     },
+    /// It lives, and no policy of its lets it look itself up.
+    MayNotLookUp {
+        /// Where.
+        url: String,
+        /// Vault's words.
+        message: String,
+    },
+    /// Its time is up, although the server still knows it.
+    Ended,
     /// It could be used so many times only, and the lookup was the last.
     Spent,
+    /// It was a response-wrapping token, which a lookup uses up.
+    Wrapping,
+    /// It is ours and alive, and ends before a run can renew it again.
+    EndsBeforeNextRun {
+        /// What was done all the same.
+        done: Done,
+        /// Seconds it has left.
+        left: u64,
+        /// Seconds to the next run.
+        next_run: u64,
+    },
     /// A call did not succeed.
     Vault(Error),
     /// The token is ours, will end, and may not mint its successor.
@@ -121,13 +155,24 @@ impl Failure {
             Self::TokenFile(ReadError::Missing) => nothing_left(row("token_file_missing", 4)),
             Self::TokenFile(ReadError::Empty) => nothing_left(row("token_file_empty", 4)),
             Self::TokenFile(
-                ReadError::NotAFile | ReadError::TooLarge | ReadError::Unprintable | ReadError::Owner(_),
+                ReadError::NotAFile
+                | ReadError::TooLarge
+                | ReadError::Unprintable
+                | ReadError::NotAToken(_)
+                | ReadError::Owner(_),
             ) => nothing_left(row("token_file", 1)),
             // What cannot be read at the moment may be what it was.
             Self::TokenFile(ReadError::Io(_)) => row("token_file", 1),
             Self::LockBusy => row("lock_busy", TEMPORARY),
-            Self::Stopped => row("stopped", 1),
-            Self::Dead { .. } | Self::Spent => nothing_left(row("token_dead", 4)),
+            Self::Stopped { during: None, .. } => row("stopped", 1),
+            // What was minted may still be there.
+            Self::Stopped { during: Some(failure), .. } => {
+                Consequences { lost_mint: failure.lost_mint(), ..row("stopped", 1) }
+            }
+            Self::Dead { .. } | Self::Ended | Self::Spent => nothing_left(row("token_dead", 4)),
+            Self::MayNotLookUp { .. } => row("lookup_denied", 1),
+            Self::Wrapping => nothing_left(row("wrapping_token", 4)),
+            Self::EndsBeforeNextRun { .. } => row("ends_before_next_run", 5),
             Self::Vault(error) => Consequences { lost_mint: is_lost_mint(error), ..no_answer(error) },
             Self::Unchecked(error) => no_answer(error),
             Self::Dying { .. } => row("not_renewable", 5),
@@ -157,6 +202,11 @@ fn no_answer(error: &Error) -> Consequences {
         ErrorKind::Denied { .. } => "denied",
         ErrorKind::Refused { .. } => "refused",
         ErrorKind::NotFound { .. } => "not_found",
+        ErrorKind::Unclear { .. } => "unclear",
+        ErrorKind::Unserving { .. } => "not_serving",
+        ErrorKind::Elsewhere { .. } => "other_namespace",
+        ErrorKind::AwaitsApproval => "awaits_approval",
+        ErrorKind::Cached => "cached",
         ErrorKind::Sealed => "sealed",
         ErrorKind::Throttled { .. } => "throttled",
         ErrorKind::Server { .. } => "server_error",

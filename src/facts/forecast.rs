@@ -47,6 +47,17 @@ pub(crate) enum Forecast {
         /// What it lacks.
         reason: NoAuthority,
     },
+    /// Fail, because the server does not know the required policy: what is minted could do nothing.
+    Worthless {
+        /// The name of the token in the file.
+        display_name: String,
+        /// Seconds it has left.
+        ttl: u64,
+        /// Why it will end, if it is ours.
+        dying: Option<Dying>,
+        /// The policy.
+        policy: String,
+    },
     /// Try to mint ours: Vault does not tell whether the token may.
     Try {
         /// The name of the token in the file.
@@ -85,7 +96,8 @@ impl Forecast {
             Self::Denied { dying: None, .. } => "would_drift",
             Self::Try { .. } => "would_try",
             Self::Sweep { sweep, .. } if sweep.is_full() => "would_sweep",
-            Self::Denied { dying: Some(_), .. }
+            Self::Worthless { .. }
+            | Self::Denied { dying: Some(_), .. }
             | Self::NotRenewed { .. }
             | Self::Sweep { .. }
             | Self::Failed(_) => "would_fail",
@@ -99,6 +111,7 @@ impl Forecast {
             Self::Denied { dying: None, .. } | Self::NotRenewed { .. } => Some("denied"),
             Self::Try { .. } => Some("not_told"),
             Self::Denied { dying: Some(_), .. } => Some("not_renewable"),
+            Self::Worthless { .. } => Some("not_as_ordered"),
             Self::Sweep { sweep, .. } => (!sweep.is_full()).then_some("sweep_incomplete"),
             Self::Failed(failure) => Some(failure.id()),
         }
@@ -112,6 +125,7 @@ impl Forecast {
             | Self::Sweep { display_name, ttl, .. } => (display_name, *ttl, true),
             Self::Heal { display_name, ttl, dying, .. }
             | Self::Denied { display_name, ttl, dying, .. }
+            | Self::Worthless { display_name, ttl, dying, .. }
             | Self::Try { display_name, ttl, dying } => (display_name, *ttl, dying.is_some()),
             Self::Failed(_) => return None,
         };
@@ -124,7 +138,11 @@ impl Forecast {
         match self {
             Self::Renew { sweep, .. } => sweep.as_ref(),
             Self::Heal { sweep, .. } | Self::Sweep { sweep, .. } => Some(sweep),
-            Self::Denied { .. } | Self::Try { .. } | Self::NotRenewed { .. } | Self::Failed(_) => None,
+            Self::Denied { .. }
+            | Self::Worthless { .. }
+            | Self::Try { .. }
+            | Self::NotRenewed { .. }
+            | Self::Failed(_) => None,
         }
     }
 
@@ -134,7 +152,11 @@ impl Forecast {
             Self::Renew { .. } | Self::Heal { .. } => true,
             Self::Sweep { sweep, .. } => sweep.is_full(),
             // Nobody can promise that a try ends well.
-            Self::Denied { .. } | Self::Try { .. } | Self::NotRenewed { .. } | Self::Failed(_) => false,
+            Self::Denied { .. }
+            | Self::Worthless { .. }
+            | Self::Try { .. }
+            | Self::NotRenewed { .. }
+            | Self::Failed(_) => false,
         }
     }
 
@@ -150,7 +172,7 @@ impl Forecast {
             Self::Heal { .. } => 11,
             Self::Denied { dying: None, .. } => 3,
             Self::Denied { dying: Some(_), .. } => 5,
-            Self::Try { .. } | Self::NotRenewed { .. } => 1,
+            Self::Worthless { .. } | Self::Try { .. } | Self::NotRenewed { .. } => 1,
             Self::Sweep { sweep, .. } => sweep.detailed_exit_status(),
             Self::Failed(failure) => failure.detailed_exit_status(),
         }

@@ -2,6 +2,7 @@
 
 use super::failure::{Failure, Refusal};
 use super::swept::Swept;
+use crate::token::Accessor;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) enum Outcome {
         from: HealedFrom,
         /// The name of what was in it.
         display_name: String,
+        /// The token that was in it before, if that never ends and nobody revokes it: nobody else may know that it lives.
+        lives_on: Option<Accessor>,
         /// What the sweep did.
         swept: Swept,
     },
@@ -31,8 +34,8 @@ pub(crate) enum Outcome {
     Drift {
         /// Its name.
         display_name: String,
-        /// Vault's refusals.
-        refusal: Refusal,
+        /// Vault's refusals; none if it was not asked, to spare the token its last uses.
+        refusal: Option<Refusal>,
     },
     /// Anything else.
     Failed(Failure),
@@ -101,6 +104,15 @@ impl Outcome {
     /// How many stale tokens it revoked.
     pub(crate) fn swept(&self) -> u64 {
         self.sweep().map_or(0, |swept| u64::try_from(swept.stale.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether the token file holds a living token of ours since, whatever else is wrong.
+    pub(crate) fn leaves_ours(&self) -> bool {
+        match self {
+            Self::Renewed { .. } | Self::Healed { .. } => true,
+            Self::Failed(failure) => matches!(failure, Failure::EndsBeforeNextRun { .. }),
+            Self::Swept(_) | Self::Drift { .. } => false,
+        }
     }
 
     /// The exit status: 0 or 1.

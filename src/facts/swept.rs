@@ -1,6 +1,7 @@
 //! What a sweep did, how it ended, and what follows from that for the passes after it.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use super::failure::TEMPORARY;
 use crate::local::state::Due;
@@ -24,6 +25,8 @@ pub(crate) struct Swept {
     pub(crate) namesakes: usize,
     /// Accessors to which the server answered with an error of its own.
     pub(crate) indigestible: Vec<Accessor>,
+    /// Accessors that live in another namespace.
+    pub(crate) elsewhere: BTreeSet<String>,
     /// What a later sweep has to look at once more, because a wrong answer would look the same; those of our
     /// name first.
     pub(crate) doubtful: Vec<Accessor>,
@@ -48,6 +51,8 @@ pub(crate) enum SweepEnd {
     MostlyDenied,
     /// The server does not know the token that is to be kept, so nothing was revoked.
     NothingToKeep,
+    /// The token that is to be kept is no orphan: it could end with one that is revoked, so nothing was.
+    KeptIsNoOrphan,
     /// It did not get to the end.
     CutShort {
         /// How many accessors were dealt with.
@@ -66,19 +71,23 @@ pub(crate) enum CutCause {
     Error(Box<Error>),
     /// It took too long.
     TimeIsUp,
+    /// The token file no longer holds the token that is to be kept. Whatever it holds now must not be revoked.
+    FileChanged,
+    /// The token file cannot be read, so nobody knows what it holds.
+    FileUnread(io::Error),
 }
 
 impl Swept {
-    /// That of a sweep that had nothing to keep and therefore did nothing.
-    pub(crate) fn nothing_to_keep() -> Self {
-        Self { end: SweepEnd::NothingToKeep, ..Self::default() }
+    /// That of a sweep that ended so before it had done anything.
+    pub(crate) fn ended(end: SweepEnd) -> Self {
+        Self { end, ..Self::default() }
     }
 
     /// What the next pass has to do about it.
     pub(crate) fn leaves(&self) -> Due {
         match self.end {
             // A standby that lags behind may not know the token to keep yet.
-            SweepEnd::CutShort { .. } | SweepEnd::NothingToKeep => Due::Sweep,
+            SweepEnd::CutShort { .. } | SweepEnd::NothingToKeep | SweepEnd::KeptIsNoOrphan => Due::Sweep,
             SweepEnd::ListDenied | SweepEnd::LookupDenied => Due::Denied,
             SweepEnd::Complete | SweepEnd::Off | SweepEnd::MostlyDenied => Due::Nothing,
         }
@@ -92,7 +101,12 @@ impl Swept {
                 !matches!(error.kind, ErrorKind::Server { said: Said::Errors(_), .. })
             }
             // With nothing to keep, nothing was looked at.
-            SweepEnd::CutShort { cause: CutCause::TimeIsUp, .. } | SweepEnd::NothingToKeep => true,
+            SweepEnd::CutShort {
+                cause: CutCause::TimeIsUp | CutCause::FileChanged | CutCause::FileUnread(_),
+                ..
+            }
+            | SweepEnd::NothingToKeep
+            | SweepEnd::KeptIsNoOrphan => true,
             SweepEnd::Complete
             | SweepEnd::Off
             | SweepEnd::ListDenied
@@ -104,7 +118,7 @@ impl Swept {
     /// Whether `accessor` need not be remembered any longer.
     pub(crate) fn is_gone(&self, accessor: &Accessor) -> bool {
         let found_gone = self.stale.contains(accessor) || self.gone.contains(accessor.as_str());
-        if self.doubtful.contains(accessor) {
+        if self.doubtful.contains(accessor) || self.elsewhere.contains(accessor.as_str()) {
             return false;
         }
         match self.end {
@@ -117,6 +131,7 @@ impl Swept {
             | SweepEnd::LookupDenied
             | SweepEnd::MostlyDenied
             | SweepEnd::NothingToKeep
+            | SweepEnd::KeptIsNoOrphan
             | SweepEnd::CutShort { .. } => found_gone,
         }
     }
@@ -138,7 +153,8 @@ impl Swept {
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
             | SweepEnd::MostlyDenied
-            | SweepEnd::NothingToKeep => u8::from(!self.is_full()),
+            | SweepEnd::NothingToKeep
+            | SweepEnd::KeptIsNoOrphan => u8::from(!self.is_full()),
         }
     }
 }
@@ -153,6 +169,7 @@ impl SweepEnd {
             Self::LookupDenied => "lookup_denied",
             Self::MostlyDenied => "mostly_denied",
             Self::NothingToKeep => "nothing_to_keep",
+            Self::KeptIsNoOrphan => "kept_is_no_orphan",
             Self::CutShort { .. } => "cut_short",
         }
     }

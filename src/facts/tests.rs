@@ -30,12 +30,12 @@ fn denied() -> RefusedMint {
 }
 
 fn healed(from: HealedFrom, name: &str, swept: Swept) -> Outcome {
-    Outcome::Healed { from, display_name: name.to_owned(), swept }
+    Outcome::Healed { from, display_name: name.to_owned(), lives_on: None, swept }
 }
 
 fn drift(name: &str) -> Outcome {
     let refusal = Refusal { create: denied(), create_orphan: denied() };
-    Outcome::Drift { display_name: name.to_owned(), refusal }
+    Outcome::Drift { display_name: name.to_owned(), refusal: Some(refusal) }
 }
 
 #[test]

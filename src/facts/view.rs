@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) dying: Option<Dying>,
     /// Whether a foreign or dying one may mint ours; none if nobody asked, or there was no answer.
     pub(crate) authority: Option<Authority>,
+    /// Whether ours may renew itself; none if nobody asked, or Vault does not tell.
+    pub(crate) renewal: Option<bool>,
     /// The namespace it lives in and that of the settings, if they differ.
     pub(crate) elsewhere: Option<(String, String)>,
     /// The living tokens of our name; none where they may not be listed or looked up, or not in time.

@@ -74,6 +74,24 @@ pub(crate) enum Warning {
     },
     /// A warning of the server's.
     Server(String),
+    /// Our own token lacks policies of the settings.
+    PoliciesMissing(Vec<String>),
+    /// The server has no such policy, and our token was minted with it.
+    NoSuchPolicy(String),
+    /// Our token ends with the one that minted it, and may not mint its successor.
+    EndsWithParent,
+    /// Our token has so little left, and nobody knows when the next run comes.
+    ShortLease {
+        /// Seconds.
+        left: u64,
+    },
+    /// The minted token has less left than the one it replaced.
+    ShorterThanReplaced {
+        /// Seconds.
+        left: u64,
+        /// Seconds; none if it never ended.
+        replaced: Option<u64>,
+    },
     /// Our own token will end.
     Dying {
         /// Its name.

@@ -1,12 +1,13 @@
 //! Another program, started and waited for, but not for ever.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use signal_hook::consts::signal::SIGCHLD;
 
@@ -27,11 +28,12 @@ pub(super) enum Ended {
     Stopped,
 }
 
-/// Starts `command` in a process group of its own and waits for its end: at most `limit`, and while `stopped`
-/// does not say that it is enough. Then the whole group is killed.
+/// Starts `command` in a process group of its own, says that it has `begun`, and waits for its end: at most `limit`, and
+/// while `stopped` does not say that it is enough. Then the whole group is killed.
 pub(super) fn run(
     command: &mut Command,
     limit: Duration,
+    begun: impl FnOnce(),
     stopped: impl Fn() -> bool,
 ) -> io::Result<(Child, Ended)> {
     claim_children()?;
@@ -40,6 +42,7 @@ pub(super) fn run(
     }
     let start = Instant::now();
     let mut child = command.process_group(0).spawn()?;
+    begun();
     loop {
         // Looked at, and not yet reaped: until it is, its number can belong to no other process group.
         let ended = match id(&child) {
@@ -67,6 +70,30 @@ pub(super) fn run(
         child.wait()?;
         return Ok((child, end));
     }
+}
+
+/// What a program said on standard output, if it ended well and in time. No more than `most` bytes of it are read, and
+/// not what a process says that it left behind: that may keep the pipe for ever.
+pub(super) fn output(command: &mut Command, limit: Duration, most: usize) -> Option<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (child, ended) = run(command, limit, || (), || false).ok()?;
+    if !matches!(ended, Ended::ByItself(status) if status.success()) {
+        return None;
+    }
+    let mut stdout = child.stdout?;
+    fcntl_setfl(&stdout, OFlags::NONBLOCK).ok()?;
+    let mut said = Vec::new();
+    let mut part = [0; 4096];
+    while said.len() < most {
+        match stdout.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => said.extend(part.iter().take(length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(_) => return None,
+        }
+    }
+    said.truncate(most);
+    String::from_utf8(said).ok()
 }
 
 /// Whoever started this program may have left children to nobody, and then none can be waited for. Once for the

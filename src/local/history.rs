@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::identity::Dying;
+use crate::secret::without_tokens;
 use crate::token::TokenInfo;
 
 /// How much of a token's name is remembered, in characters: as much as a line shows.
@@ -24,6 +25,9 @@ pub(crate) struct History {
     /// When a pass last renewed or healed: seconds since 1970, this machine's clock.
     #[serde(deserialize_with = "lenient")]
     pub(crate) last_success: Option<u64>,
+    /// Whether the last pass left a token of ours that ends before the next run comes, as far as that was known.
+    #[serde(deserialize_with = "lenient")]
+    pub(crate) ends_before_next_run: bool,
     /// What all passes came to.
     #[serde(deserialize_with = "lenient")]
     pub(crate) counters: Counters,
@@ -76,7 +80,7 @@ impl HeldToken {
     pub(crate) fn new(info: &TokenInfo, ours: bool, now: u64) -> Self {
         let ends_at = info.ends().then(|| now.saturating_add(info.ttl));
         // A name has no limit, and a state file has.
-        let display_name = info.display_name.chars().take(LONGEST_NAME).collect();
+        let display_name = without_tokens(&info.display_name).chars().take(LONGEST_NAME).collect();
         Self { display_name, ours, ends_at, lease: None, dying: None }
     }
 

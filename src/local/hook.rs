@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::child::{self, Ended};
-use super::stop::Stop;
+use crate::stop::Stop;
 
 /// What the hook is told has happened. There is one event so far.
 const EVENT: &str = "healed";
@@ -61,14 +61,23 @@ pub(crate) enum HookFailure {
     TimedOut(Duration),
     /// It was killed because this program was told to stop.
     Stopped,
+    /// It was not begun, because this program had been told to stop. The next good run owes it.
+    PutOff,
 }
 
 impl Hook {
-    /// Runs it, and waits for it. Whoever stops this program meanwhile stops the hook, and the report still
-    /// comes.
-    pub(crate) fn run(&self, event: &Event<'_>, output: HookOutput, stop: &Stop) -> Result<(), HookFailure> {
-        // The hook is in a group of its own, so a terminal's signal does not reach it.
-        let _heard = stop.on_signals().map_err(HookFailure::Io)?;
+    /// Runs it, says that it has `begun`, and waits for it. Whoever stops this program meanwhile stops the hook, and
+    /// the report still comes.
+    pub(crate) fn run(
+        &self,
+        event: &Event<'_>,
+        output: HookOutput,
+        stop: &Stop,
+        begun: impl FnOnce(),
+    ) -> Result<(), HookFailure> {
+        if stop.is_raised() {
+            return Err(HookFailure::PutOff);
+        }
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", &self.command])
@@ -85,7 +94,7 @@ impl Hook {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(HookFailure::Io)?;
             command.stdout(stderr);
         }
-        let ended = child::run(&mut command, self.timeout, || stop.is_raised());
+        let ended = child::run(&mut command, self.timeout, begun, || stop.is_raised());
         match ended.map_err(HookFailure::Io)?.1 {
             Ended::ByItself(status) if status.success() => Ok(()),
             Ended::ByItself(status) => Err(HookFailure::Status(status)),

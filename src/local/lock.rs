@@ -7,7 +7,6 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -15,7 +14,7 @@ use rustix::fs::OFlags;
 use super::glance::Glance;
 use super::staged;
 use super::state_dir::file_name;
-use super::stop::Stop;
+use crate::stop::Stop;
 
 /// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
 /// budget together, so that only a stuck run is ever given up on.
@@ -24,6 +23,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(20 * 60);
 /// How long a run waits for the lock on the directory of the token file, which any program may take: longer
 /// than an ordinary run that keeps its state elsewhere.
 const PLACE_WAIT: Duration = Duration::from_secs(2 * 60);
+
+/// How long a word that is only worth a moment waits.
+const BRIEF_WAIT: Duration = Duration::from_millis(500);
 
 /// After this long, the wait is worth a word to whoever sits before the terminal.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -58,6 +60,21 @@ pub(crate) fn lock(
     waiting: impl FnOnce(),
 ) -> io::Result<Locking> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let locking = wait_for(lock_file(directory, token_file)?, LOCK_WAIT, stop, waiting)?;
+    if let Locking::Held(_) = locking {
+        // Under the lock nobody else stages a state file, so what lies there was left by a kill.
+        let state_file = directory.join(file_name(token_file, "json"));
+        staged::remove_leftovers(&state_file, rustix::process::geteuid().as_raw())?;
+    }
+    Ok(locking)
+}
+
+/// The same for whoever had the lock a moment ago and does not want it badly enough to wait.
+pub(crate) fn try_lock(directory: &Path, token_file: &Path, stop: &Stop) -> io::Result<Locking> {
+    wait_for(lock_file(directory, token_file)?, BRIEF_WAIT, stop, || ())
+}
+
+fn lock_file(directory: &Path, token_file: &Path) -> io::Result<File> {
     // The lock has a file of its own: the token file is replaced, and two runs could each lock "it". A link
     // or a pipe in its place is somebody's joke.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -70,13 +87,7 @@ pub(crate) fn lock(
         .open(directory.join(file_name(token_file, "lock")))?;
     // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
     Glance::check_owner(&file)?;
-    let locking = wait_for(file, LOCK_WAIT, stop, waiting)?;
-    if let Locking::Held(_) = locking {
-        // Under the lock nobody else stages a state file, so what lies there was left by a kill.
-        let state_file = directory.join(file_name(token_file, "json"));
-        staged::remove_leftovers(&state_file, rustix::process::geteuid().as_raw())?;
-    }
-    Ok(locking)
+    Ok(file)
 }
 
 /// Waits for the lock on the directory in which `token_file` is. It needs no file of its own and no right to
@@ -105,7 +116,7 @@ fn wait_for(file: File, limit: Duration, stop: &Stop, waiting: impl FnOnce()) ->
         if start.elapsed() >= limit {
             return Ok(Locking::Busy);
         }
-        thread::sleep(LOCK_POLL);
+        stop.sleep(LOCK_POLL);
     }
 }
 
@@ -169,7 +180,7 @@ mod tests {
         let token_file = directory.path().join("token");
         let stop = Stop::default();
         let Locking::Held(held) = lock_place(&token_file, &stop, || ()).unwrap() else { panic!("not held") };
-        stop.raise();
+        stop.raise(15);
         for _ in 0..2 {
             assert!(matches!(lock_place(&token_file, &stop, || ()).unwrap(), Locking::Stopped));
         }

@@ -182,11 +182,6 @@ impl State {
         self.record.hook_due
     }
 
-    /// Whether it has; from now on it counts as told. To be saved with the next note.
-    pub(crate) fn take_due_hook(&mut self) -> bool {
-        std::mem::take(&mut self.record.hook_due)
-    }
-
     /// Remembers whether it has, to be saved with the next note.
     pub(crate) fn set_hook_due(&mut self, due: bool) {
         self.record.hook_due = due;
@@ -200,6 +195,16 @@ impl State {
             None if self.record.hook_due => self.save(),
             None => Ok(()),
         }
+    }
+
+    /// Notes what is known of the deploy hook now.
+    pub(crate) fn note_hook(&mut self) -> io::Result<()> {
+        if self.unread { Ok(()) } else { self.save() }
+    }
+
+    /// Remembers whether our token ends before the next run comes, to be saved with the end of the run.
+    pub(crate) fn set_ends_before_next_run(&mut self, ends: bool) {
+        self.record.history.ends_before_next_run = ends;
     }
 
     /// Notes the end of a pass at `at` (seconds since 1970), and what it adds to the counters.
@@ -290,7 +295,7 @@ fn read_record(file: &Path) -> io::Result<Record> {
 mod tests {
     use super::*;
     use crate::local::lock::lock;
-    use crate::local::stop::Stop;
+    use crate::stop::Stop;
     use crate::token::TokenInfo;
     use proptest::prelude::*;
     use std::fs::{self, File};

@@ -1,13 +1,13 @@
 //! When the next run is due: what the user manager of systemd knows of our timer.
 
-use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use time::Date;
 
-use super::child::{self, Ended};
+use super::child;
 
 /// A user manager answers in milliseconds; one that does not is no reason to keep a person waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,13 +27,16 @@ pub(crate) struct Units {
     pub(crate) timer: String,
     /// What it starts.
     pub(crate) service: String,
+    /// What starts the same after a login.
+    pub(crate) path: String,
 }
 
 impl Units {
     /// Those of the default configuration file, or of the template's `instance`.
     pub(crate) fn of(instance: Option<&str>) -> Self {
         let at = instance.map(|instance| format!("@{instance}")).unwrap_or_default();
-        Self { timer: format!("{UNIT}{at}.timer"), service: format!("{UNIT}{at}.service") }
+        let unit = |kind: &str| format!("{UNIT}{at}.{kind}");
+        Self { timer: unit("timer"), service: unit("service"), path: unit("path") }
     }
 }
 
@@ -68,34 +71,127 @@ pub(crate) enum TimerState {
 
 /// Asks the user manager about `unit`. `runtime` is where that listens.
 pub(crate) fn timer(unit: &str, runtime: &Path) -> Timer {
+    show(unit, "LoadState,ActiveState,NextElapseUSecRealtime,LastTriggerUSec", runtime)
+        .map_or_else(Timer::default, |said| understand(&said))
+}
+
+/// Whether `unit` has failed, as far as the user manager tells.
+pub(crate) fn has_failed(unit: &str, runtime: &Path) -> bool {
+    let said = show(unit, "LoadState,ActiveState", runtime).unwrap_or_default();
+    property(&said, "LoadState") == Some("loaded") && property(&said, "ActiveState") == Some("failed")
+}
+
+/// In how many seconds from `now` (seconds since 1970) the timer `unit` starts the next run, at the latest; none where
+/// there is no user manager, the timer is not on, or nobody can tell.
+///
+/// While the service runs that it started, a timer does not know when it fires next: then that is worked out from what
+/// it was told.
+pub(crate) fn next_run(unit: &str, runtime: &Path, now: u64) -> Option<u64> {
+    if !runtime.join(MANAGER_SOCKET).exists() {
+        return None;
+    }
+    let said = show(unit, SCHEDULE, runtime)?;
+    if understand(&said).state != TimerState::On {
+        return None;
+    }
+    let monotonic = u64::try_from(clock_gettime(ClockId::Monotonic).tv_sec).ok()?;
+    let known = until_next(&said, now, monotonic);
+    known.or_else(|| {
+        let calendar =
+            calendars(&said).filter_map(|calendar| elapse(&calendar)).map(|at| at.saturating_sub(now));
+        let first = calendar.chain(intervals(&said)).min()?;
+        Some(first.saturating_add(property(&said, "RandomizedDelayUSec").and_then(span).unwrap_or(0)))
+    })
+}
+
+/// The file on which a user manager listens, below its runtime directory.
+const MANAGER_SOCKET: &str = "systemd/private";
+
+/// What has to be known of a timer to tell when it fires next.
+const SCHEDULE: &str = "LoadState,ActiveState,NextElapseUSecRealtime,NextElapseUSecMonotonic,LastTriggerUSec,\
+    TimersCalendar,TimersMonotonic,RandomizedDelayUSec";
+
+/// More than any answer of these programs has.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// What the user manager says of these properties of `unit`.
+fn show(unit: &str, properties: &str, runtime: &Path) -> Option<String> {
     let mut command = Command::new("systemctl");
     command
         .args(["--user", "show"])
-        .arg("--property=LoadState,ActiveState,NextElapseUSecRealtime,LastTriggerUSec")
+        .arg(format!("--property={properties}"))
         .args(["--", unit])
         .env("XDG_RUNTIME_DIR", runtime)
         // systemd 252 prints these times in words, whatever --timestamp= asks for.
         .env("TZ", "UTC")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut said = String::new();
-    match child::run(&mut command, PATIENCE, || false) {
-        Ok((child, Ended::ByItself(status))) if status.success() => {
-            // Four short lines, which the pipe holds.
-            let read = child.stdout.map(|mut stdout| stdout.read_to_string(&mut said));
-            if matches!(read, Some(Ok(_))) { understand(&said) } else { Timer::default() }
-        }
-        Ok((_, Ended::ByItself(_) | Ended::TimedOut | Ended::Stopped)) | Err(_) => Timer::default(),
+        .env("LC_ALL", "C");
+    child::output(&mut command, PATIENCE, LONGEST_ANSWER)
+}
+
+/// Asks systemd when an expression like `*-*-* 00:00:00` is true next: seconds since 1970.
+fn elapse(calendar: &str) -> Option<u64> {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["calendar", "--", calendar]).env("LC_ALL", "C");
+    let said = child::output(&mut command, PATIENCE, LONGEST_ANSWER)?;
+    // In local time first, and where that is another one, in UTC below.
+    said.lines().filter_map(|line| instant(line.split_once(": ")?.1.trim())).next_back()
+}
+
+fn property<'a>(said: &'a str, name: &str) -> Option<&'a str> {
+    said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Seconds until the timer fires, if it knows: by the wall clock, or by the one that begins with the boot.
+fn until_next(said: &str, now: u64, monotonic: u64) -> Option<u64> {
+    let by_calendar = property(said, "NextElapseUSecRealtime").and_then(instant).filter(|&at| at > now);
+    let since_boot = property(said, "NextElapseUSecMonotonic").and_then(span).filter(|&at| at > monotonic);
+    by_calendar.map(|at| at - now).into_iter().chain(since_boot.map(|at| at - monotonic)).min()
+}
+
+/// The expressions in lines like `TimersCalendar={ OnCalendar=*-*-* 00:00:00 ; next_elapse=… }`.
+fn calendars(said: &str) -> impl Iterator<Item = String> {
+    let timers = said.lines().filter_map(|line| line.strip_prefix("TimersCalendar={ OnCalendar="));
+    timers.filter_map(|timer| Some(timer.split_once(" ; ")?.0.to_owned()))
+}
+
+/// The intervals, in seconds, in lines like `TimersMonotonic={ OnUnitActiveUSec=1d ; next_elapse=0 }`: those that come
+/// again after the service ran.
+fn intervals(said: &str) -> impl Iterator<Item = u64> {
+    let timers = said.lines().filter_map(|line| line.strip_prefix("TimersMonotonic={ "));
+    timers.filter_map(|timer| {
+        let (base, rest) = timer.split_once('=')?;
+        let repeats = matches!(base, "OnUnitActiveUSec" | "OnUnitInactiveUSec");
+        span(rest.split_once(" ; ")?.0).filter(|_| repeats)
+    })
+}
+
+/// A length of time as systemd prints it, `1d 2h 30min 5.5s`, in whole seconds; none for `infinity` and what is none.
+fn span(text: &str) -> Option<u64> {
+    let mut total: u64 = 0;
+    for part in text.split(' ') {
+        let end = part.find(|c: char| c.is_ascii_alphabetic())?;
+        let (number, unit) = part.split_at(end);
+        let whole: u64 = number.split('.').next()?.parse().ok()?;
+        let unit = match unit {
+            "us" | "ms" => 0,
+            "s" => 1,
+            "min" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            "w" => 7 * 86_400,
+            "month" => 2_629_800,
+            "y" => 31_557_600,
+            _ => return None,
+        };
+        total = total.checked_add(whole.checked_mul(unit)?)?;
     }
+    Some(total)
 }
 
 /// What `systemctl show` says.
 fn understand(said: &str) -> Timer {
-    let property = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    let time = |name| instant(property(name)?);
-    let state = match (property("LoadState"), property("ActiveState")) {
+    let time = |name| instant(property(said, name)?);
+    let state = match (property(said, "LoadState"), property(said, "ActiveState")) {
         (Some("not-found"), _) => TimerState::Absent,
         (Some("masked"), _) => TimerState::Masked,
         (Some("bad-setting" | "error"), _) => TimerState::Broken,
@@ -151,6 +247,34 @@ mod tests {
         }
         for nothing in ["", "nonsense", "LoadState=loaded\n"] {
             assert_eq!(understand(nothing), Timer::default(), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_run_is_known_while_the_timer_waits_and_worked_out_while_it_runs() {
+        let waiting =
+            "NextElapseUSecRealtime=Mon 2026-11-23 00:56:04 UTC\nNextElapseUSecMonotonic=infinity\n";
+        assert_eq!(until_next(waiting, 1_795_395_300, 5), Some(64));
+        assert_eq!(until_next(waiting, 1_795_395_364, 5), None, "what lies behind is not next");
+        let since_boot = "NextElapseUSecRealtime=\nNextElapseUSecMonotonic=1d 2h 30.5s\n";
+        assert_eq!(until_next(since_boot, 7, 93_600), Some(30));
+        let running = "NextElapseUSecRealtime=\nNextElapseUSecMonotonic=infinity\n\
+            TimersCalendar={ OnCalendar=*-*-* 00:00:00 ; next_elapse=Mon 2026-11-23 00:00:00 UTC }\n\
+            TimersCalendar={ OnCalendar=Mon *-*-* 12:00:00 ; next_elapse=n/a }\n\
+            TimersMonotonic={ OnUnitActiveUSec=1w ; next_elapse=0 }\n\
+            TimersMonotonic={ OnBootUSec=5min ; next_elapse=5min }\nRandomizedDelayUSec=1h\n";
+        assert_eq!(until_next(running, 7, 7), None);
+        assert_eq!(calendars(running).collect::<Vec<_>>(), ["*-*-* 00:00:00", "Mon *-*-* 12:00:00"]);
+        assert_eq!(intervals(running).collect::<Vec<_>>(), [604_800]);
+        for (text, seconds) in [
+            ("1h", Some(3_600)),
+            ("0", None),
+            ("infinity", None),
+            ("", None),
+            ("1h 5x", None),
+            ("250ms", Some(0)),
+        ] {
+            assert_eq!(span(text), seconds, "{text:?}");
         }
     }
 

@@ -62,10 +62,46 @@ pub(crate) enum ReadError {
     TooLarge,
     /// Bytes that no token has.
     Unprintable,
+    /// Something else that people put into the file by mistake.
+    NotAToken(Mistake),
     /// It belongs to this other user.
     Owner(u32),
     /// The operating system says no.
     Io(io::Error),
+}
+
+/// What is in a token file instead of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// JSON, such as the whole answer of a login.
+    Json,
+    /// A string in quotation marks.
+    Quoted,
+    /// `NAME=value`, as in a file of variables.
+    Assignment,
+    /// Something to be filled in, in angle brackets or after a dollar sign.
+    Placeholder,
+}
+
+impl Mistake {
+    /// What it is, if it is one of them. Servers issue no such tokens.
+    fn of(contents: &[u8]) -> Option<Self> {
+        let text = contents.trim_ascii();
+        let name = text.split(|byte| *byte == b'=').next().filter(|name| name.len() < text.len());
+        let is_name = |name: &[u8]| {
+            let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+            let name = name.strip_prefix(b"export ").unwrap_or(name);
+            name.first().is_some_and(|byte| !byte.is_ascii_digit()) && name.iter().all(is_word)
+        };
+        match (text.first()?, text.last()?) {
+            (b'{' | b'[', _) => Some(Self::Json),
+            (b'"' | b'\'', _) | (_, b'"' | b'\'') => Some(Self::Quoted),
+            (b'<' | b'$', _) | (_, b'>') => Some(Self::Placeholder),
+            _ if [&b"null"[..], b"true", b"false"].contains(&text) => Some(Self::Json),
+            _ if name.is_some_and(is_name) => Some(Self::Assignment),
+            _ => None,
+        }
+    }
 }
 
 /// Why the token file was not replaced.
@@ -154,6 +190,9 @@ impl TokenFile {
         if contents.len() as u64 > LARGEST {
             return Err(ReadError::TooLarge);
         }
+        if let Some(mistake) = Mistake::of(&contents) {
+            return Err(ReadError::NotAToken(mistake));
+        }
         let token = Token::parse(&contents).map_err(|reason| match reason {
             NotAToken::Empty => ReadError::Empty,
             NotAToken::Unprintable => ReadError::Unprintable,
@@ -218,7 +257,11 @@ fn loose_mode(file: &File, glance: Glance, looseness: Looseness) -> Option<Loose
         return None;
     }
     let tightened = match looseness {
-        Looseness::Tighten => file.set_permissions(fs::Permissions::from_mode(0o600)).is_ok(),
+        // Some file systems say yes and change nothing.
+        Looseness::Tighten => {
+            file.set_permissions(fs::Permissions::from_mode(0o600)).is_ok()
+                && file.metadata().is_ok_and(|data| !Glance::from(&data).is_loose())
+        }
         Looseness::Tell => false,
     };
     Some(LooseMode { mode: glance.mode, tightened })

@@ -7,7 +7,7 @@ use super::current::Current;
 use crate::facts::authority::{Authority, NoAuthority};
 use crate::facts::failure::Failure;
 use crate::token::TokenInfo;
-use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, No};
+use crate::vault::{CREATE_ORPHAN_PATH, CREATE_PATH, Error, No};
 
 /// Why a token never mints, whatever its policies allow.
 pub(super) fn never_mints(info: &TokenInfo) -> Option<NoAuthority> {
@@ -47,12 +47,19 @@ pub(super) fn authority(context: &Context<'_>, current: &Current) -> Result<Auth
     })
 }
 
-/// Whether the token has `update` on `path`; none if Vault does not tell.
-pub(super) fn may_update(context: &Context<'_>, current: &Current, path: &str) -> Option<bool> {
-    let capabilities = context.client.capabilities(&current.token, &[path]).ok()?;
-    capabilities
-        .contains_key(path)
-        .then(|| has(&capabilities, path, "update") || has(&capabilities, path, "root"))
+/// Whether the token has `update` on `path`; none if Vault does not tell. An error is an outage.
+pub(super) fn may_update(
+    context: &Context<'_>,
+    current: &Current,
+    path: &str,
+) -> Result<Option<bool>, Error> {
+    match context.client.capabilities(&current.token, &[path]) {
+        Ok(told) => {
+            Ok(told.contains_key(path).then(|| has(&told, path, "update") || has(&told, path, "root")))
+        }
+        Err(error) if error.kind.is_temporary() => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 fn has(capabilities: &BTreeMap<String, Vec<String>>, path: &str, wanted: &str) -> bool {

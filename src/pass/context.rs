@@ -5,8 +5,9 @@ use std::io;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::facts::warning::Warning;
+use crate::identity::Minter;
 use crate::local::history::History;
-use crate::local::stop::Stop;
+use crate::stop::Stop;
 use crate::vault::Client;
 
 /// What a pass works with. Everything that could differ in a test is handed in.
@@ -15,8 +16,8 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     /// The server.
     pub(crate) client: &'a Client<'a>,
-    /// The name of this machine.
-    pub(crate) host: &'a str,
+    /// Where and for whom tokens are minted.
+    pub(crate) minter: &'a Minter,
     /// This machine's clock.
     pub(crate) clock: Clock,
     /// Where warnings go, as they arise.
@@ -25,6 +26,8 @@ pub(crate) struct Context<'a> {
     pub(crate) publish: &'a dyn Fn(&History),
     /// Whether somebody wants the run to end.
     pub(crate) stop: &'a Stop,
+    /// In how many seconds the next run comes, where that can be known.
+    pub(crate) next_run: &'a dyn Fn() -> Option<u64>,
 }
 
 /// What a run is for.
@@ -34,6 +37,19 @@ pub(crate) enum Work {
     Pass,
     /// The verb `sweep`: revoke the stale tokens of our name now.
     Sweep,
+}
+
+/// Of one answer, so many warnings are passed on. Each policy that does not exist is one.
+const MOST_WARNINGS: usize = 32;
+
+/// Passes on what the server warns of, and not more than anybody reads.
+pub(super) fn warn_of(context: &Context<'_>, warnings: &[String]) {
+    for warning in warnings.iter().take(MOST_WARNINGS) {
+        (context.warn)(Warning::Server(warning.clone()));
+    }
+    if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
+        (context.warn)(Warning::Server(format!("and {more} more")));
+    }
 }
 
 /// A state that cannot be saved is worth a warning, and nothing more.

@@ -1,7 +1,6 @@
 //! The token in the token file: read, looked up, and held against the file again, which a login may change at
 //! any moment.
 
-use std::thread;
 use std::time::Duration;
 
 use super::context::Context;
@@ -16,6 +15,12 @@ use crate::vault::{Error, ErrorKind, SelfLookup};
 
 /// How often a pass starts over because the token file changed under it.
 const ATTEMPTS: u32 = 3;
+
+/// How often a token is looked up before a denial is believed: a standby that lags behind may not know it yet.
+const LOOKUPS: u32 = 3;
+
+/// The policy of a token that only unwraps what was put aside for somebody.
+const WRAPPING_POLICY: &str = "response-wrapping";
 
 /// How long a login may take to finish writing the file. Logins rename, which takes no time at all; a shell
 /// redirection or an editor takes a little.
@@ -51,22 +56,46 @@ impl Current {
     /// before the token is called dead.
     pub(super) fn load(context: &Context<'_>, looseness: Looseness) -> Result<Self, Interruption> {
         let token = read(context, looseness)?;
-        match context.client.lookup_self(&token) {
-            Ok(SelfLookup { info, .. }) if info.num_uses < 0 => {
-                Err(unless_changed(context, &token, Failure::Spent))
-            }
-            Ok(SelfLookup { info, confirmed }) => {
-                if !confirmed {
-                    (context.warn)(Warning::Unconfirmed);
+        let mut lookups = 1;
+        let mut was_alive = false;
+        loop {
+            let (url, message, by_policy) = match context.client.lookup_self(&token) {
+                Ok(SelfLookup { info, confirmed }) => {
+                    if let Some(failure) = used_up(&info) {
+                        return Err(unless_changed(context, &token, failure));
+                    }
+                    if !confirmed {
+                        (context.warn)(Warning::Unconfirmed);
+                    }
+                    return Ok(Self { token, info, confirmed });
                 }
-                Ok(Self { token, info, confirmed })
+                Err(Error { kind: ErrorKind::Denied { message, by_policy }, url, .. }) => {
+                    (url, message, by_policy)
+                }
+                Err(error) => return Err(Failure::Vault(error).into()),
+            };
+            context.stop.sleep(MOMENT);
+            let failure = match (by_policy, was_alive) {
+                (true, _) => Failure::MayNotLookUp { url, message },
+                // Measured: the server says of a response-wrapping token that it may not, which has used it up.
+                (false, true) => Failure::Wrapping,
+                (false, false) => Failure::Dead { url, message },
+            };
+            let interruption = unless_changed(context, &token, failure);
+            let is_settled = was_alive || lookups == LOOKUPS;
+            if is_settled || matches!(interruption, Interruption::FileChanged) {
+                return Err(interruption);
             }
-            Err(Error { kind: ErrorKind::Denied { message }, url, .. }) => {
-                thread::sleep(MOMENT);
-                Err(unless_changed(context, &token, Failure::Dead { url, message }))
-            }
-            Err(error) => Err(Failure::Vault(error).into()),
+            was_alive = by_policy;
+            lookups += 1;
         }
+    }
+
+    /// The same for whoever only looks: a token in the last moment of its life, which a run would try to renew, is as
+    /// good as dead.
+    pub(super) fn look_at(context: &Context<'_>) -> Result<Self, Interruption> {
+        let current = Self::load(context, Looseness::Tell)?;
+        if current.info.has_ended() { Err(Failure::Ended.into()) } else { Ok(current) }
     }
 
     /// The accessor of this very token, which a sweep has to spare. Where the server does not say which token it
@@ -110,6 +139,17 @@ impl Current {
     }
 }
 
+/// Why a token that was just looked up can do nothing more.
+fn used_up(info: &TokenInfo) -> Option<Failure> {
+    if info.policies.iter().any(|policy| policy == WRAPPING_POLICY) {
+        Some(Failure::Wrapping)
+    } else if info.num_uses < 0 {
+        Some(Failure::Spent)
+    } else {
+        None
+    }
+}
+
 /// Bad news about the token, unless it is no longer the one in the file.
 fn unless_changed(context: &Context<'_>, token: &Token, failure: Failure) -> Interruption {
     match file_holds(context, token) {
@@ -124,7 +164,7 @@ fn read(context: &Context<'_>, looseness: Looseness) -> Result<Token, Failure> {
     let file = &context.settings.token_file;
     let Reading { token, loose_mode } = match file.read(looseness) {
         Err(ReadError::Missing | ReadError::Empty) => {
-            thread::sleep(MOMENT);
+            context.stop.sleep(MOMENT);
             file.read(looseness)
         }
         reading => reading,
@@ -158,6 +198,7 @@ pub(super) fn file_holds(context: &Context<'_>, token: &Token) -> Holds {
             | ReadError::NotAFile
             | ReadError::TooLarge
             | ReadError::Unprintable
+            | ReadError::NotAToken(_)
             | ReadError::Owner(_),
         ) => Holds::No,
     }

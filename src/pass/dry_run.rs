@@ -4,15 +4,15 @@ use super::authority::{authority, may_update};
 use super::context::{Context, Work};
 use super::current::{Current, undisturbed};
 use super::entry::saved_state;
-use super::sweep::{Scope, search, sweeps};
+use super::sweep::{Kept, Scope, search, sweeps};
 use super::walk::Action;
 use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
 use crate::facts::forecast::Forecast;
 use crate::facts::swept::Swept;
-use crate::identity::{Verdict, Vitality};
+use crate::facts::warning::Warning;
+use crate::identity::{Dying, Provenance, Verdict, Vitality};
 use crate::local::state::State;
-use crate::local::token_file::Looseness;
 use crate::token::TokenInfo;
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 
@@ -26,18 +26,22 @@ pub(crate) fn forecast(context: &Context<'_>, work: Work) -> Forecast {
 
 fn forecast_pass(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
-        let current = Current::load(context, Looseness::Tell)?;
+        let current = Current::look_at(context)?;
+        warn_elsewhere(context, &current);
         let (identity, state) = (&context.settings.identity, saved_state(context).0);
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
         let dying = match identity.judge(&current.info) {
             Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
                 // Where Vault does not tell, it is what it is for nearly everybody.
-                Vitality::Lasting if may_update(context, &current, RENEW_SELF_PATH) == Some(false) => {
+                Vitality::Lasting
+                    if matches!(may_update(context, &current, RENEW_SELF_PATH), Ok(Some(false))) =>
+                {
                     return Ok(Forecast::NotRenewed { display_name, ttl });
                 }
                 Vitality::Lasting => {
                     let sweep = Scope::left_over(context, &state).and_then(|scope| {
-                        let found = revocable(context, &current, list(context, &current, &state, scope));
+                        let found =
+                            revocable(context, &current, list(context, &current, &state, scope, false));
                         Some(found).filter(|swept| scope.is_news(swept))
                     });
                     let owes_hook = state.is_hook_due();
@@ -49,15 +53,29 @@ fn forecast_pass(context: &Context<'_>) -> Forecast {
         };
         let path = match authority(context, &current)? {
             Authority::On(path) => path,
+            Authority::Lacking(_)
+                if dying == Some(Dying::NotOrphan) && lasts_with_its_parent(context, &current) =>
+            {
+                (context.warn)(Warning::EndsWithParent);
+                return Ok(Forecast::Renew {
+                    display_name,
+                    ttl,
+                    sweep: None,
+                    owes_hook: state.is_hook_due(),
+                });
+            }
             Authority::Lacking(reason) => {
                 return Ok(Forecast::Denied { display_name, ttl, dying, reason });
             }
             Authority::Untold => return Ok(Forecast::Try { display_name, ttl, dying }),
         };
+        if let Some(policy) = missing_policy(context, &current) {
+            return Ok(Forecast::Worthless { display_name, ttl, dying, policy });
+        }
         context.settings.token_file.check_replaceable().map_err(Failure::Replace)?;
-        let mut sweep = list(context, &current, &state, Scope::Full);
+        let mut sweep = list(context, &current, &state, Scope::Full, true);
         // Once its successor is there, a token of our name is itself a leftover.
-        let leftover = sweeps(context.settings) && identity.is_leftover(&current.info, context.host);
+        let leftover = sweeps(context.settings) && is_leftover(context, &state, &current);
         sweep.stale.extend(current.accessor(&state).filter(|_| leftover).cloned());
         Ok(Forecast::Heal { display_name, ttl, dying, path, leftover, sweep })
     })
@@ -66,11 +84,12 @@ fn forecast_pass(context: &Context<'_>) -> Forecast {
 
 fn forecast_sweep(context: &Context<'_>) -> Forecast {
     undisturbed(|| {
-        let current = Current::load(context, Looseness::Tell)?;
+        let current = Current::look_at(context)?;
+        warn_elsewhere(context, &current);
         match context.settings.identity.judge(&current.info) {
             Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
             Verdict::Ours => {
-                let found = list(context, &current, &saved_state(context).0, Scope::Full);
+                let found = list(context, &current, &saved_state(context).0, Scope::Full, false);
                 let sweep = revocable(context, &current, found);
                 let TokenInfo { display_name, ttl, .. } = current.info;
                 Ok(Forecast::Sweep { display_name, ttl, sweep })
@@ -81,14 +100,56 @@ fn forecast_sweep(context: &Context<'_>) -> Forecast {
     .unwrap_or_else(Forecast::Failed)
 }
 
+/// Whether nothing is known to end a token but its parent.
+fn lasts_with_its_parent(context: &Context<'_>, current: &Current) -> bool {
+    let as_an_orphan = TokenInfo { orphan: None, ..current.info.clone() };
+    context.settings.identity.forecast(&as_an_orphan, context.clock.seconds()) == Vitality::Lasting
+}
+
+/// Warns as the run would, if the token lives in another namespace than the settings name.
+fn warn_elsewhere(context: &Context<'_>, current: &Current) {
+    if let Some((token, settings)) = current.elsewhere(context) {
+        (context.warn)(Warning::OtherNamespace { token, settings });
+    }
+}
+
+/// Whether the current token is a leftover as soon as its successor is there.
+fn is_leftover(context: &Context<'_>, state: &State, current: &Current) -> bool {
+    let remembered = current.info.accessor.as_ref().is_some_and(|one| state.minted().contains(one));
+    let provenance = if remembered { Provenance::Remembered } else { Provenance::Unknown };
+    context.settings.identity.is_leftover(&current.info, context.minter, provenance)
+}
+
+/// Asks for the policies of the settings, as far as the token may read them: what is minted without the required one
+/// is worthless, and its name is returned. That another is missing is worth a warning.
+fn missing_policy(context: &Context<'_>, current: &Current) -> Option<String> {
+    let identity = &context.settings.identity;
+    let mut worthless = None;
+    for name in &identity.policies {
+        match context.client.policy_exists(&current.token, name) {
+            Ok(false) if *name == identity.required_policy => worthless = Some(name.clone()),
+            Ok(false) => (context.warn)(Warning::NoSuchPolicy(name.clone())),
+            Ok(true) => {}
+            // Few may read policies. Whoever may not read one is not asked for the next.
+            Err(_) => break,
+        }
+    }
+    worthless
+}
+
 /// What a sweep that keeps the current token would revoke.
-fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope) -> Swept {
-    search(context, state, &current.token, current.accessor(state), scope, Action::List)
+fn list(context: &Context<'_>, current: &Current, state: &State, scope: Scope, heals: bool) -> Swept {
+    // Its successor will be an orphan, whatever it is itself.
+    let orphan = current.info.orphan.filter(|_| !heals);
+    let keep = Kept { accessor: current.accessor(state), orphan };
+    search(context, state, &current.token, keep, scope, Action::List)
 }
 
 /// What the current token would find stale, and may not revoke, a sweep of its own has to leave alive.
 fn revocable(context: &Context<'_>, current: &Current, mut found: Swept) -> Swept {
-    if !found.stale.is_empty() && may_update(context, current, REVOKE_ACCESSOR_PATH) == Some(false) {
+    if !found.stale.is_empty()
+        && matches!(may_update(context, current, REVOKE_ACCESSOR_PATH), Ok(Some(false)))
+    {
         found.irrevocable.append(&mut found.stale);
     }
     found

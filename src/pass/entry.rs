@@ -1,6 +1,7 @@
 //! The way in: the run locks and the state; or the state alone, for whoever only looks.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::context::Context;
 use crate::facts::failure::Failure;
@@ -24,13 +25,12 @@ pub(super) type Locks = [Option<Lock>; 2];
 pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     let settings = context.settings;
     let directory = &settings.state_directory;
-    // Where the name leads nowhere, reading will say so; until then the name itself will do.
-    let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
+    let token_file = real_token_file(context);
     let waiting = || (context.warn)(Warning::WaitingForLock);
     let run_lock = match lock::lock(directory, &token_file, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
-        Ok(Locking::Stopped) => return Err(Failure::Stopped),
+        Ok(Locking::Stopped) => return Err(Failure::Stopped { signal: context.stop.signal(), during: None }),
         Err(error) => {
             (context.warn)(Warning::NoState { path: directory.clone(), error });
             None
@@ -46,7 +46,7 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
             (context.warn)(Warning::PlaceBusy);
             None
         }
-        Ok(Locking::Stopped) => return Err(Failure::Stopped),
+        Ok(Locking::Stopped) => return Err(Failure::Stopped { signal: context.stop.signal(), during: None }),
         // No such directory, or a file system without locks: reading says the one, and the other is no reason
         // to let a token die.
         Err(_) => None,
@@ -67,10 +67,25 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     Ok(Entered { locks: [run_lock, place_lock], state })
 }
 
+/// The run lock and the state once more, for a word to be added; not waited for long.
+pub(super) fn enter_briefly(context: &Context<'_>) -> Option<(Lock, State)> {
+    let directory = &context.settings.state_directory;
+    let token_file = real_token_file(context);
+    match lock::try_lock(directory, &token_file, context.stop) {
+        Ok(Locking::Held(lock)) => Some((lock, State::load(directory, &token_file).0)),
+        Ok(Locking::Busy | Locking::Stopped) | Err(_) => None,
+    }
+}
+
+/// The token file behind the name. Where the name leads nowhere, reading will say so; until then the name itself will
+/// do.
+fn real_token_file(context: &Context<'_>) -> PathBuf {
+    let token_file = &context.settings.token_file;
+    token_file.resolved().unwrap_or_else(|_| token_file.path().to_owned())
+}
+
 /// The state as it was last saved, and why it could not be read, if so. Whoever only looks takes no lock and leaves
 /// no trace.
 pub(crate) fn saved_state(context: &Context<'_>) -> (State, Option<io::Error>) {
-    let settings = context.settings;
-    let token_file = settings.token_file.resolved().unwrap_or_else(|_| settings.token_file.path().to_owned());
-    State::load(&settings.state_directory, &token_file)
+    State::load(&context.settings.state_directory, &real_token_file(context))
 }

@@ -15,6 +15,7 @@ mod current;
 mod dry_run;
 mod entry;
 mod heal;
+mod reach;
 mod sweep;
 mod view;
 mod walk;
@@ -24,7 +25,7 @@ pub(crate) use dry_run::forecast;
 pub(crate) use entry::saved_state;
 pub(crate) use view::view;
 
-use crate::facts::failure::Failure;
+use crate::facts::failure::{Done, Failure};
 use crate::facts::outcome::Outcome;
 use crate::facts::swept::Swept;
 use crate::facts::warning::Warning;
@@ -33,11 +34,12 @@ use crate::local::history::{Contents, Counters, Ending, HeldToken};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
 use crate::vault::{Error, ErrorKind, Renewal};
-use context::warn_unsaved;
+use context::{warn_of, warn_unsaved};
 use current::{Current, Interruption, undisturbed};
 use entry::{Entered, enter};
 use heal::{Origin, heal};
-use sweep::{Scope, sweep};
+use reach::{Reach, reaches_next_run};
+use sweep::{Kept, Scope, sweep};
 
 /// What a run came to, once its locks are given back. A panic on the way here leaves nothing of it.
 #[derive(Debug)]
@@ -64,10 +66,35 @@ pub(crate) fn run(context: &Context<'_>, work: Work) -> Finished {
         Err(failure) => return failure.into(),
     };
     let Acted { outcome, tried } = act(context, &mut state, work);
+    let outcome = unless_stopped(context, outcome);
     let hook_due = note(context, &mut state, work, &outcome, tried);
     (context.publish)(state.history());
     drop(locks);
     Finished { outcome, held: state.held_now().cloned(), hook_due }
+}
+
+/// Notes that the deploy hook has begun, so that no later run owes it. Where another run has the lock, that run sees a
+/// hook that is owed, and may run it, too.
+pub(crate) fn hook_has_begun(context: &Context<'_>) {
+    if let Some((_lock, mut state)) = entry::enter_briefly(context) {
+        state.set_hook_due(false);
+        warn_unsaved(context, state.note_hook());
+    }
+}
+
+/// The same outcome, unless it is a failure that a stop explains.
+fn unless_stopped(context: &Context<'_>, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(failure) if context.stop.is_raised() => {
+            let (signal, during) = (context.stop.signal(), Some(Box::new(failure)));
+            Outcome::Failed(Failure::Stopped { signal, during })
+        }
+        outcome @ (Outcome::Renewed { .. }
+        | Outcome::Healed { .. }
+        | Outcome::Swept(_)
+        | Outcome::Drift { .. }
+        | Outcome::Failed(_)) => outcome,
+    }
 }
 
 /// What the attempts came to.
@@ -128,13 +155,12 @@ fn judge(context: &Context<'_>, state: &mut State, current: &Current) -> Verdict
 fn renew_or_heal(context: &Context<'_>, state: &mut State, current: &Current) -> Attempt {
     let origin = match judge(context, state, current) {
         Verdict::Ours => match renew(context, state, current) {
-            Ok(Renewed::Lasting { lease, resumed }) => {
-                let display_name = current.info.display_name.clone();
-                return Attempt::without_heal(Ok(Outcome::Renewed { display_name, ttl: lease, resumed }));
+            Ok(Renewed::Lasting { lease }) => {
+                return Attempt::without_heal(renewed(context, state, current, lease));
             }
-            Ok(Renewed::Dying { dying, seconds_left }) => {
+            Ok(Renewed::Dying { dying, seconds_left, lease }) => {
                 state.set_dying(dying);
-                Origin::Dying { dying, seconds_left }
+                Origin::Dying { dying, seconds_left, lease }
             }
             Err(failure) => {
                 return Attempt::without_heal(current.unless_replaced(context, Err(failure.into())));
@@ -146,14 +172,36 @@ fn renew_or_heal(context: &Context<'_>, state: &mut State, current: &Current) ->
     Attempt { ended, tried: Some(origin) }
 }
 
+/// The end of a run that renewed our token for `lease` seconds: good news, if the next run comes before they are over.
+fn renewed(
+    context: &Context<'_>,
+    state: &mut State,
+    current: &Current,
+    lease: u64,
+) -> Result<Outcome, Interruption> {
+    match reaches_next_run(context, lease) {
+        Reach::Yes => {}
+        Reach::Unknown => (context.warn)(Warning::ShortLease { left: lease }),
+        Reach::No { next_run } => {
+            return Err(Failure::EndsBeforeNextRun { done: Done::Renewed, left: lease, next_run }.into());
+        }
+    }
+    let resumed = resume_sweep(context, state, current);
+    Ok(Outcome::Renewed { display_name: current.info.display_name.clone(), ttl: lease, resumed })
+}
+
 /// The work of the verb `sweep`, which needs our token to keep.
 fn sweep_with_ours(context: &Context<'_>, state: &mut State, current: &Current) -> Attempt {
     let ended = match judge(context, state, current) {
         Verdict::Foreign => Err(Failure::NotOurs { display_name: current.info.display_name.clone() }.into()),
         Verdict::Ours if current.info.num_uses != 0 => Err(Failure::use_limited(&current.info).into()),
         Verdict::Ours => {
-            let keep = current.accessor(state).cloned();
-            Ok(Outcome::Swept(sweep(context, state, &current.token, keep.as_ref(), Scope::Full)))
+            if let Some((token, settings)) = current.elsewhere(context) {
+                (context.warn)(Warning::OtherNamespace { token, settings });
+            }
+            let accessor = current.accessor(state).cloned();
+            let keep = Kept { accessor: accessor.as_ref(), orphan: current.info.orphan };
+            Ok(Outcome::Swept(sweep(context, state, &current.token, keep, Scope::Full)))
         }
     };
     Attempt::without_heal(ended)
@@ -165,8 +213,6 @@ enum Renewed {
     Lasting {
         /// Seconds it has now.
         lease: u64,
-        /// The sweep that an earlier run could not finish, if there is something to say of it.
-        resumed: Option<Swept>,
     },
     /// It will end all the same.
     Dying {
@@ -174,21 +220,28 @@ enum Renewed {
         dying: Dying,
         /// In how many seconds.
         seconds_left: u64,
+        /// Seconds that a renewal granted all the same.
+        lease: Option<u64>,
     },
 }
 
-/// Renews a token of ours, and finishes what an earlier sweep left to be done.
+/// Renews a token of ours.
 fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<Renewed, Failure> {
     let Current { token, info, .. } = current;
     if info.num_uses != 0 {
         // A renewal would cost it a use, and add none.
-        return Ok(Renewed::Dying { dying: Dying::UseLimited, seconds_left: info.ttl });
+        return Ok(Renewed::Dying { dying: Dying::UseLimited, seconds_left: info.ttl, lease: None });
     }
-    let (dying, seconds_left) = match context.client.renew_self(token) {
+    if let Some((token, settings)) = current.elsewhere(context) {
+        (context.warn)(Warning::OtherNamespace { token, settings });
+    }
+    let missing: Vec<String> = context.settings.identity.missing_policies(info).map(str::to_owned).collect();
+    if !missing.is_empty() {
+        (context.warn)(Warning::PoliciesMissing(missing));
+    }
+    let (dying, seconds_left, lease) = match context.client.renew_self(token, info.accessor.as_ref()) {
         Ok(Renewal::Renewed { lease, renewable, warnings }) => {
-            for warning in warnings {
-                (context.warn)(Warning::Server(warning));
-            }
+            warn_of(context, &warnings);
             if lease > 0 {
                 let now = context.clock.seconds();
                 state.set_contents(Contents::Held(HeldToken::new(info, true, now).renewed(lease, now)));
@@ -199,25 +252,24 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
                 context.settings.identity.vitality(info, lease)
             };
             match vitality {
-                Vitality::Lasting => {
-                    return Ok(Renewed::Lasting { lease, resumed: resume_sweep(context, state, current) });
-                }
-                Vitality::Dying(dying) => (dying, lease),
+                Vitality::Lasting => return Ok(Renewed::Lasting { lease }),
+                Vitality::Dying(dying) => (dying, lease, Some(lease)),
             }
         }
-        Ok(Renewal::NothingDone) => (Dying::NotRenewed, info.ttl),
-        Err(Error { kind: ErrorKind::Refused { .. }, .. }) => (Dying::NotRenewable, info.ttl),
+        Ok(Renewal::NothingDone) => (Dying::NotRenewed, info.ttl, None),
+        Err(Error { kind: ErrorKind::Refused { .. }, .. }) => (Dying::NotRenewable, info.ttl, None),
         Err(error) => return Err(Failure::Vault(error)),
     };
     (context.warn)(Warning::Dying { display_name: info.display_name.clone(), dying, seconds_left });
-    Ok(Renewed::Dying { dying, seconds_left })
+    Ok(Renewed::Dying { dying, seconds_left, lease })
 }
 
 /// Finishes what an earlier sweep left; says nothing where there is nothing new to say.
 fn resume_sweep(context: &Context<'_>, state: &mut State, current: &Current) -> Option<Swept> {
     let scope = Scope::left_over(context, state)?;
     let keep = current.accessor(state).cloned();
-    Some(sweep(context, state, &current.token, keep.as_ref(), scope)).filter(|swept| scope.is_news(swept))
+    let keep = Kept { accessor: keep.as_ref(), orphan: current.info.orphan };
+    Some(sweep(context, state, &current.token, keep, scope)).filter(|swept| scope.is_news(swept))
 }
 
 /// Notes how it ended, and says whether the deploy hook has to run now.
@@ -235,10 +287,25 @@ fn note(
     }
     let (ending, gains) = tally(outcome, tried);
     let hook = context.settings.hook.as_ref();
-    // One is also owed by a run before this one that was killed before it got so far. A hook that has begun is
-    // told, and a run that a hook started leaves it to the next.
-    let is_its_turn = ending.is_good() && !hook.is_some_and(|hook| hook.is_nested);
-    let hook_due = is_its_turn && state.take_due_hook() && hook.is_some();
+    // One is also owed by a run before this one that was killed before it got so far. It stays owed until it has begun
+    // (`hook_has_begun`), and a run that a hook started leaves it to the next.
+    let is_its_turn = outcome.leaves_ours() && !hook.is_some_and(|hook| hook.is_nested);
+    let hook_due = is_its_turn && state.is_hook_due() && hook.is_some();
+    if is_its_turn && hook.is_none() {
+        state.set_hook_due(false);
+    }
+    match outcome {
+        Outcome::Failed(Failure::EndsBeforeNextRun { .. }) => state.set_ends_before_next_run(true),
+        // Whoever could not look knows no more than the run before.
+        Outcome::Failed(failure) if !failure.leaves_nothing() => {}
+        Outcome::Renewed { .. }
+        | Outcome::Healed { .. }
+        | Outcome::Drift { .. }
+        | Outcome::Swept(_)
+        | Outcome::Failed(_) => {
+            state.set_ends_before_next_run(false);
+        }
+    }
     warn_unsaved(context, state.note_pass(context.clock.seconds(), ending, gains));
     hook_due
 }
@@ -254,6 +321,13 @@ fn tally(outcome: &Outcome, tried: Option<Origin>) -> (Ending, Counters) {
         Outcome::Renewed { .. } => (Ending::Renewed, Counters { renewed: 1, ..gains }),
         Outcome::Healed { .. } => (Ending::Healed, Counters { healed: 1, ..gains }),
         Outcome::Drift { .. } => (Ending::Drift, Counters { heal_denied: 1, ..gains }),
+        // What was done was done, and it was not enough.
+        Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Renewed, .. }) => {
+            (Ending::Failed, Counters { renewed: 1, ..gains })
+        }
+        Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Healed, .. }) => {
+            (Ending::Failed, Counters { healed: 1, ..gains })
+        }
         Outcome::Failed(Failure::Dying { .. }) => (Ending::Failed, Counters { heal_denied: 1, ..gains }),
         Outcome::Failed(_) if tried.is_some() => (Ending::Failed, Counters { heal_failed: 1, ..gains }),
         // A pass that sweeps and does nothing else is none.

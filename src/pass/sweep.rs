@@ -38,11 +38,23 @@ impl Scope {
             Self::Full => {
                 !swept.stale.is_empty()
                     || swept.lookup_denied > 0
-                    || !matches!(swept.end, SweepEnd::ListDenied | SweepEnd::LookupDenied)
+                    || !matches!(
+                        swept.end,
+                        SweepEnd::ListDenied | SweepEnd::LookupDenied | SweepEnd::KeptIsNoOrphan
+                    )
             }
             Self::Doubtful => !swept.stale.is_empty() || swept.lookup_denied > 0,
         }
     }
+}
+
+/// The token that a sweep keeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept<'a> {
+    /// Its accessor, if it is known to be that of this very token.
+    pub(super) accessor: Option<&'a Accessor>,
+    /// Whether it outlives the one that minted it, if the server says.
+    pub(super) orphan: Option<bool>,
 }
 
 /// Looks for what is stale, given the token to `keep`, with the authority of `token`.
@@ -50,18 +62,22 @@ pub(super) fn search(
     context: &Context<'_>,
     state: &State,
     token: &Token,
-    keep: Option<&Accessor>,
+    keep: Kept<'_>,
     scope: Scope,
     action: Action,
 ) -> Swept {
-    // Fail-safe: with nothing known to keep, nothing is revoked.
-    let Some(keep) = keep else { return Swept::nothing_to_keep() };
+    // Fail-safe: with nothing known to keep, nothing is revoked; nor while it could end with what is revoked.
+    let Some(accessor) = keep.accessor else { return Swept::ended(SweepEnd::NothingToKeep) };
+    if keep.orphan == Some(false) {
+        return Swept::ended(SweepEnd::KeptIsNoOrphan);
+    }
     let walk = Walk {
         client: context.client,
         token,
         identity: &context.settings.identity,
-        host: context.host,
-        keep,
+        minter: context.minter,
+        token_file: &context.settings.token_file,
+        keep: accessor,
         remembered: state.minted(),
         doubtful: state.doubtful(),
         action,
@@ -77,7 +93,7 @@ pub(super) fn sweep(
     context: &Context<'_>,
     state: &mut State,
     token: &Token,
-    keep: Option<&Accessor>,
+    keep: Kept<'_>,
     scope: Scope,
 ) -> Swept {
     let swept = search(context, state, token, keep, scope, Action::Revoke);
@@ -89,7 +105,7 @@ pub(super) fn sweep(
         .minted()
         .iter()
         .filter(looked_at)
-        .filter(|&accessor| Some(accessor) != keep && swept.is_gone(accessor))
+        .filter(|&accessor| Some(accessor) != keep.accessor && swept.is_gone(accessor))
         .cloned()
         .collect();
     let (due, doubtful) = match scope {

@@ -1,10 +1,10 @@
 //! What there is to see of the token in the file and of its namesakes, without touching either.
 
-use super::authority::{authority, never_mints};
+use super::authority::{authority, may_update, never_mints};
 use super::context::Context;
 use super::current::{Current, undisturbed};
 use super::entry::saved_state;
-use super::sweep::{Scope, search};
+use super::sweep::{Kept, Scope, search};
 use super::walk::Action;
 use crate::config::SweepMode;
 use crate::facts::authority::Authority;
@@ -12,12 +12,12 @@ use crate::facts::failure::Failure;
 use crate::facts::swept::SweepEnd;
 use crate::facts::view::{Namesakes, PolicyTrouble, View};
 use crate::identity::{Verdict, Vitality};
-use crate::local::token_file::Looseness;
+use crate::vault::RENEW_SELF_PATH;
 
 /// Looks.
 pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
     undisturbed(|| {
-        let current = Current::load(context, Looseness::Tell)?;
+        let current = Current::look_at(context)?;
         let identity = &context.settings.identity;
         let verdict = identity.judge(&current.info);
         let dying = match verdict {
@@ -29,6 +29,7 @@ pub(crate) fn view(context: &Context<'_>) -> Result<View, Failure> {
         };
         let mut view = View {
             authority: never_mints(&current.info).map(Authority::Lacking),
+            renewal: None,
             elsewhere: current.elsewhere(context),
             namesakes: None,
             policies: Vec::new(),
@@ -54,9 +55,9 @@ fn ask_more(context: &Context<'_>, current: &Current, view: &mut View) -> Result
     if view.verdict == Verdict::Foreign || view.dying.is_some() {
         view.authority = Some(authority(context, current).map_err(|_| Silence)?);
     }
-    // What a foreign token may read says nothing about our policies.
+    policies(context, current, view)?;
     if view.verdict == Verdict::Ours {
-        policies(context, current, &mut view.policies)?;
+        view.renewal = may_update(context, current, RENEW_SELF_PATH).map_err(|_| Silence)?;
     }
     view.namesakes = namesakes(context, current);
     Ok(())
@@ -67,7 +68,8 @@ fn namesakes(context: &Context<'_>, current: &Current) -> Option<Namesakes> {
     // Whoever does not want the server walked over does not want it for a look either.
     let SweepMode::Walk = context.settings.sweep else { return None };
     let (state, _) = saved_state(context);
-    let keep = current.accessor(&state);
+    // To count is not to revoke: it does not matter whether it is an orphan.
+    let keep = Kept { accessor: current.accessor(&state), orphan: None };
     let swept = search(context, &state, &current.token, keep, Scope::Full, Action::Count);
     match swept.end {
         SweepEnd::Complete => {
@@ -80,23 +82,23 @@ fn namesakes(context: &Context<'_>, current: &Current) -> Option<Namesakes> {
         | SweepEnd::LookupDenied
         | SweepEnd::MostlyDenied
         | SweepEnd::NothingToKeep
+        | SweepEnd::KeptIsNoOrphan
         | SweepEnd::CutShort { .. } => None,
     }
 }
 
-/// Asks for each policy of the identity, until there is no believable answer.
-fn policies(
-    context: &Context<'_>,
-    current: &Current,
-    troubles: &mut Vec<(String, PolicyTrouble)>,
-) -> Result<(), Silence> {
+/// Asks for each policy of the identity, until there is no believable answer. A foreign token that may read none of
+/// them is nothing to speak of; one that may tells that a name is misspelt before ours is minted with it.
+fn policies(context: &Context<'_>, current: &Current, view: &mut View) -> Result<(), Silence> {
     for name in &context.settings.identity.policies {
         match context.client.policy_exists(&current.token, name) {
             Ok(true) => {}
-            Ok(false) => troubles.push((name.clone(), PolicyTrouble::Missing)),
+            Ok(false) => view.policies.push((name.clone(), PolicyTrouble::Missing)),
             Err(error) => {
                 let silence = error.kind.no().is_none();
-                troubles.push((name.clone(), PolicyTrouble::Unreadable(error)));
+                if view.verdict == Verdict::Ours {
+                    view.policies.push((name.clone(), PolicyTrouble::Unreadable(error)));
+                }
                 if silence {
                     return Err(Silence);
                 }

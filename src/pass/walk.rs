@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::SweepMode;
 use crate::facts::swept::{CutCause, SweepEnd, Swept};
-use crate::identity::{Identity, Staleness};
+use crate::identity::{Identity, Minter, Provenance, Staleness};
 use crate::local::state::MOST_DOUBTFUL;
+use crate::local::token_file::{Looseness, ReadError, TokenFile};
 use crate::secret::Token;
 use crate::token::Accessor;
 use crate::vault::{Client, Error, ErrorKind, No, Revocation};
@@ -62,8 +63,10 @@ pub(super) struct Walk<'a> {
     pub(super) token: &'a Token,
     /// Whose leftovers.
     pub(super) identity: &'a Identity,
-    /// The name of this machine.
-    pub(super) host: &'a str,
+    /// Who and where we are.
+    pub(super) minter: &'a Minter,
+    /// The token file, which has to hold the kept token at every revocation.
+    pub(super) token_file: &'a TokenFile,
     /// The token that is kept.
     pub(super) keep: &'a Accessor,
     /// What this machine minted earlier.
@@ -103,6 +106,11 @@ enum Fate {
     Unknown(Error),
     /// Stale, and no believable answer to the revocation.
     Unrevoked(Error),
+    /// It lives in another namespace, about which nothing can be asked from here.
+    Elsewhere,
+    /// Stale, and not revoked: the token file does not hold the kept token, as far as can be told, and this may be the
+    /// one it holds.
+    Withheld(CutCause),
 }
 
 /// Why an accessor gets a second look: a proxy that answers in the place of the server, or a standby that
@@ -122,7 +130,11 @@ impl Fate {
             Self::Gone | Self::GoneOrDenied => Some(Doubt::Anybodys),
             Self::Unknown(error) => matches!(error.kind, ErrorKind::Server { .. }).then_some(Doubt::Anybodys),
             // With these a sweep is not at its end, or nothing was asked of them.
-            Self::Unrevoked(_) | Self::LookupDenied | Self::Spared { .. } => None,
+            Self::Unrevoked(_)
+            | Self::LookupDenied
+            | Self::Spared { .. }
+            | Self::Elsewhere
+            | Self::Withheld(_) => None,
         }
     }
 }
@@ -148,7 +160,8 @@ impl Walk<'_> {
                         | SweepEnd::ListDenied
                         | SweepEnd::LookupDenied
                         | SweepEnd::MostlyDenied
-                        | SweepEnd::NothingToKeep => remembered,
+                        | SweepEnd::NothingToKeep
+                        | SweepEnd::KeptIsNoOrphan => remembered,
                     }
                 }
                 Err(end) => Swept { end, ..Swept::default() },
@@ -175,7 +188,7 @@ impl Walk<'_> {
         })?;
         match self.client.lookup_accessor(self.token, self.keep) {
             Ok(info) if info.accessor.as_ref() == Some(self.keep) => Ok(accessors),
-            Ok(_) => Err(SweepEnd::NothingToKeep),
+            Ok(_) | Err(Error { kind: ErrorKind::Elsewhere { .. }, .. }) => Err(SweepEnd::NothingToKeep),
             Err(error) => Err(match error.kind.no() {
                 Some((No::Denied, _)) => SweepEnd::LookupDenied,
                 Some((No::Refused | No::NotFound, _)) => SweepEnd::NothingToKeep,
@@ -226,12 +239,15 @@ impl Walk<'_> {
     fn fate(&self, accessor: &Accessor, source: Source) -> Fate {
         match self.client.lookup_accessor(self.token, accessor) {
             Ok(info) if info.accessor.as_ref() != Some(accessor) => Fate::Spared { namesake: false },
-            Ok(info) => match self.identity.staleness(&info, self.keep, self.host) {
-                Staleness::Spared => {
-                    Fate::Spared { namesake: info.display_name == self.identity.display_name }
+            Ok(info) => {
+                match self.identity.staleness(&info, self.keep, self.minter, self.provenance(accessor)) {
+                    Staleness::Spared => {
+                        Fate::Spared { namesake: info.display_name == self.identity.display_name }
+                    }
+                    Staleness::Stale => self.revoke(accessor),
                 }
-                Staleness::Stale => self.revoke(accessor),
-            },
+            }
+            Err(Error { kind: ErrorKind::Elsewhere { .. }, .. }) => Fate::Elsewhere,
             Err(error) => match error.kind.no() {
                 Some((No::Denied, _)) if self.may_revoke_without_lookup(accessor, source) => {
                     match self.action {
@@ -255,15 +271,33 @@ impl Walk<'_> {
         }
     }
 
+    fn provenance(&self, accessor: &Accessor) -> Provenance {
+        if self.remembered.contains(accessor) { Provenance::Remembered } else { Provenance::Unknown }
+    }
+
     fn revoke(&self, accessor: &Accessor) -> Fate {
         match self.action {
             Action::List | Action::Count => Fate::Stale,
-            Action::Revoke => match self.client.revoke_accessor(self.token, accessor) {
-                Ok(Revocation::Revoked) => Fate::Stale,
-                Ok(Revocation::AlreadyGone) => Fate::Gone,
-                Err(Error { kind: ErrorKind::Denied { message }, .. }) => Fate::Irrevocable(message),
-                Err(error) => Fate::Unrevoked(error),
+            Action::Revoke => match self.file_in_the_way() {
+                Some(cause) => Fate::Withheld(cause),
+                None => match self.client.revoke_accessor(self.token, accessor) {
+                    Ok(Revocation::Revoked) => Fate::Stale,
+                    Ok(Revocation::AlreadyGone) => Fate::Gone,
+                    Err(Error { kind: ErrorKind::Denied { message, .. }, .. }) => Fate::Irrevocable(message),
+                    Err(Error { kind: ErrorKind::Elsewhere { .. }, .. }) => Fate::Elsewhere,
+                    Err(error) => Fate::Unrevoked(error),
+                },
             },
+        }
+    }
+
+    /// Why nothing may be revoked now: the token file does not hold the kept token, or nobody knows. Somebody may have
+    /// put an older token of ours back, or a child of one.
+    fn file_in_the_way(&self) -> Option<CutCause> {
+        match self.token_file.read(Looseness::Tell) {
+            Ok(reading) if reading.token == *self.token => None,
+            Err(ReadError::Io(error)) => Some(CutCause::FileUnread(error)),
+            Ok(_) | Err(_) => Some(CutCause::FileChanged),
         }
     }
 }
@@ -293,6 +327,9 @@ struct Findings {
     indigestible: Vec<Accessor>,
     doubtful: [Vec<Accessor>; 2],
     first_failure: Option<Error>,
+    elsewhere: BTreeSet<String>,
+    /// Why nothing more may be revoked.
+    withheld: Option<CutCause>,
     time_is_up: bool,
 }
 
@@ -318,9 +355,16 @@ impl Findings {
                 return self.add_failure(error);
             }
             Fate::Unrevoked(error) => return self.add_failure(error),
+            Fate::Elsewhere => {
+                self.elsewhere.insert(accessor.as_str().to_owned());
+            }
+            Fate::Withheld(cause) => {
+                self.withheld.get_or_insert(cause);
+                return false;
+            }
         }
         self.examined += 1;
-        !self.time_is_up
+        !self.time_is_up && self.withheld.is_none()
     }
 
     /// Adds an accessor that needs a second look.
@@ -339,16 +383,19 @@ impl Findings {
     fn add_failure(&mut self, error: Error) -> bool {
         self.failures += 1;
         self.first_failure.get_or_insert(error);
-        self.failures < FAILURE_LIMIT && !self.time_is_up
+        self.failures < FAILURE_LIMIT && !self.time_is_up && self.withheld.is_none()
     }
 
     fn report(self, total: usize) -> Swept {
-        let (examined, digested) = (self.examined, self.digested(total));
-        let end = if self.time_is_up {
+        let (examined, digested, mostly_denied) =
+            (self.examined, self.digested(total), self.is_mostly_denied());
+        let end = if let Some(cause) = self.withheld {
+            SweepEnd::CutShort { examined, total, cause }
+        } else if self.time_is_up {
             SweepEnd::CutShort { examined, total, cause: CutCause::TimeIsUp }
         } else if let Some(error) = self.first_failure.filter(|_| !digested) {
             SweepEnd::CutShort { examined, total, cause: CutCause::Error(Box::new(error)) }
-        } else if self.denied >= DENIAL_LIMIT && self.denied * 2 > examined {
+        } else if mostly_denied {
             SweepEnd::MostlyDenied
         } else {
             SweepEnd::Complete
@@ -360,11 +407,18 @@ impl Findings {
             irrevocable: self.irrevocable,
             irrevocable_because: self.irrevocable_because,
             lookup_denied: self.lookup_denied,
+            elsewhere: self.elsewhere,
             namesakes: self.namesakes,
             indigestible,
             doubtful: self.doubtful.concat(),
             end,
         }
+    }
+
+    /// Whether denials are the rule. That nothing at all could be looked at is so, too; a lone token may have vanished.
+    fn is_mostly_denied(&self) -> bool {
+        let many = self.denied >= DENIAL_LIMIT && self.denied * 2 > self.examined;
+        many || (self.denied > 1 && self.denied == self.examined)
     }
 
     /// Whether everything was looked at but a few accessors that the server answers with an error of its own.
@@ -427,7 +481,8 @@ mod tests {
             | SweepEnd::ListDenied
             | SweepEnd::LookupDenied
             | SweepEnd::MostlyDenied
-            | SweepEnd::NothingToKeep) => {
+            | SweepEnd::NothingToKeep
+            | SweepEnd::KeptIsNoOrphan) => {
                 format!("{other:?}")
             }
         }
@@ -510,7 +565,9 @@ mod tests {
         assert_eq!(end(16, fates(16, 0)), "MostlyDenied");
         assert_eq!(end(31, fates(16, 15)), "MostlyDenied");
         assert_eq!(end(32, fates(16, 16)), "complete but for 0");
-        assert_eq!(end(15, fates(15, 0)), "complete but for 0");
+        assert_eq!(end(15, fates(15, 0)), "MostlyDenied", "nothing could be looked at");
+        assert_eq!(end(16, fates(15, 1)), "complete but for 0");
+        assert_eq!(end(1, fates(1, 0)), "complete but for 0", "a lone one may have vanished");
     }
 
     #[test]

@@ -28,6 +28,11 @@ pub(super) fn error_text(error: &Error) -> String {
         ErrorKind::Denied { .. }
         | ErrorKind::Refused { .. }
         | ErrorKind::NotFound { .. }
+        | ErrorKind::Unclear { .. }
+        | ErrorKind::Unserving { .. }
+        | ErrorKind::Elsewhere { .. }
+        | ErrorKind::AwaitsApproval
+        | ErrorKind::Cached
         | ErrorKind::Throttled { .. }
         | ErrorKind::Server { .. }
         | ErrorKind::Unexpected { .. }
@@ -46,9 +51,20 @@ fn kind_text(kind: &ErrorKind) -> String {
     match kind {
         ErrorKind::Unreachable(reason) => unreachable_text(reason),
         ErrorKind::Interrupted(reason) => interrupted_text(reason),
-        ErrorKind::Denied { message } => format!("403: {}", reason_text(message)),
+        ErrorKind::Denied { message, .. } => format!("403: {}", reason_text(message)),
         ErrorKind::Refused { message } => format!("400: {}", reason_text(message)),
         ErrorKind::NotFound { message } => format!("404: {}", reason_text(message)),
+        ErrorKind::Unclear { status, message } => {
+            format!("{status}: {} (neither a refusal nor an outage that is known)", reason_text(message))
+        }
+        ErrorKind::Unserving { status, message } => {
+            format!("{status}: this node does not serve: {}", reason_text(message))
+        }
+        ErrorKind::Elsewhere { message } => format!("500: {}", reason_text(message)),
+        ErrorKind::AwaitsApproval => "200: the request waits for the approval of a control group".to_owned(),
+        ErrorKind::Cached => {
+            "the answer comes out of a cache in between (an agent or proxy), not from the server".to_owned()
+        }
         ErrorKind::Sealed => "503: Vault is sealed".to_owned(),
         ErrorKind::Throttled { said } => format!("429: {}", said_text(said)),
         ErrorKind::Server { status, said } | ErrorKind::Unexpected { status, said } => {
@@ -60,9 +76,17 @@ fn kind_text(kind: &ErrorKind) -> String {
     }
 }
 
-/// Vault's words, which may be none.
+/// Vault's words, which may be none. They stand bare only if they can say nothing but words: not what looks like the
+/// end of our sentence, or like one of our own.
 pub(super) fn reason_text(message: &str) -> String {
-    if message.is_empty() { "no reason given".to_owned() } else { Shown(message).to_string() }
+    let plain = |c: char| c.is_ascii_alphanumeric() || " .,:/_-".contains(c);
+    if message.is_empty() {
+        "no reason given".to_owned()
+    } else if message.chars().all(plain) {
+        Shown(message).to_string()
+    } else {
+        Quoted(message).to_string()
+    }
 }
 
 fn said_text(said: &Said) -> String {
@@ -77,6 +101,7 @@ fn unreachable_text(reason: &Unreachable) -> String {
         Unreachable::Name(reason) => format!("the name does not resolve ({})", Shown(reason)),
         Unreachable::Refused => "connection refused".to_owned(),
         Unreachable::TimedOut => "connection timed out".to_owned(),
+        Unreachable::ProxyCredentials => "proxy: 407: it wants other credentials".to_owned(),
         Unreachable::Proxy(reason) => format!("proxy: {}", unreachable_text(reason)),
         Unreachable::Tls(trouble) => match trouble {
             TlsTrouble::UnknownIssuer => "TLS: the certificate is signed by an unknown authority".to_owned(),
@@ -95,6 +120,10 @@ fn unreachable_text(reason: &Unreachable) -> String {
 fn interrupted_text(reason: &Interrupted) -> String {
     match reason {
         Interrupted::TimedOut => "no answer in time".to_owned(),
+        Interrupted::Headers(Some(size)) => {
+            format!("the headers of the answer are larger than 64 KiB ({size} bytes and more)")
+        }
+        Interrupted::Headers(None) => "the answer has more headers than can be read (128)".to_owned(),
         Interrupted::Closed => "the connection was closed before the answer was complete".to_owned(),
         Interrupted::Other(reason) => Shown(reason).to_string(),
     }

@@ -5,11 +5,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use super::errors;
 use super::escape::{Quoted, Shown};
 use super::names::Names;
-use crate::facts::failure::{Failure, Refusal};
+use super::times::span_text;
+use crate::facts::failure::{Done, Failure, Refusal};
 use crate::identity::{Contradiction, Dying};
 use crate::io_text::io_text;
 use crate::local::hook::HookFailure;
-use crate::local::token_file::{ReadError, ReplaceStep};
+use crate::local::token_file::{Mistake, ReadError, ReplaceStep};
 use crate::token::Accessor;
 
 /// The namespace of the token, and that of the settings, which differ.
@@ -22,8 +23,12 @@ pub(super) fn accessors_text(list: &[Accessor]) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let list: Vec<String> = list.iter().map(|accessor| Shown(&accessor.short()).to_string()).collect();
-    format!(": {}", list.join(", "))
+    let mut shown: Vec<String> =
+        list.iter().take(MOST_ACCESSORS).map(|accessor| Shown(&accessor.short()).to_string()).collect();
+    if let Some(more) = list.len().checked_sub(MOST_ACCESSORS).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more"));
+    }
+    format!(": {}", shown.join(", "))
 }
 
 /// Both refusals of a mint; one if they are the same.
@@ -35,6 +40,9 @@ pub(super) fn refusal_text(refusal: &Refusal) -> String {
     let other = &refusal.create_orphan;
     format!("{create}; on create-orphan {}: {}", other.status, errors::reason_text(&other.message))
 }
+
+/// A line names so many accessors at most; JSON has them all.
+const MOST_ACCESSORS: usize = 32;
 
 /// What a token needs to be renewed.
 pub(super) const MAY_RENEW: &str =
@@ -51,6 +59,7 @@ pub(super) fn dying_text(dying: Dying) -> &'static str {
         Dying::ExplicitMaximum => "its explicit maximum comes near",
         Dying::NoPeriod => "it has no period",
         Dying::UseLimited => "it may be used so many times only",
+        Dying::NotOrphan => "it is no orphan and ends with the token that minted it",
     }
 }
 
@@ -60,12 +69,40 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
     match failure {
         Failure::TokenFile(error) => format!("token file: {file}: {}", read_error_text(error)),
         Failure::LockBusy => "lock: another run has been at work for too long".to_owned(),
-        Failure::Stopped => "lock: told to stop while another run was at work".to_owned(),
+        Failure::Stopped { signal, during } => {
+            let signal = signal.unwrap_or("a signal");
+            match during {
+                Some(failure) => format!("stopped by {signal}; {}", failure_text(failure, names)),
+                None => format!("stopped by {signal}; it waited for another run"),
+            }
+        }
         Failure::Dead { url, message } => format!(
-            "token lookup: {url}: the token in {file} is dead or blocked (403: {}); log in again: {}",
+            "token lookup: {url}: the token in {file} is dead or blocked (403: {}), or of another server; \
+             log in again: {}",
             errors::reason_text(message),
             names.recovery_command()
         ),
+        Failure::MayNotLookUp { url, message } => format!(
+            "token lookup: {url}: the token in {file} lives, but may not look itself up (403: {})",
+            errors::reason_text(message)
+        ),
+        Failure::Ended => {
+            format!(
+                "token lookup: the token in {file} has just ended; log in again: {}",
+                names.recovery_command()
+            )
+        }
+        Failure::Wrapping => format!(
+            "token lookup: the token in {file} was a response-wrapping token; this lookup has used it up"
+        ),
+        Failure::EndsBeforeNextRun { done, left, next_run } => {
+            let done = match done {
+                Done::Renewed => "renewed",
+                Done::Healed => "healed",
+            };
+            let (left, next_run) = (span_text(*left), span_text(*next_run));
+            format!("{done}, but it ends in {left} and the next run comes in {next_run}")
+        }
         Failure::Spent => format!(
             "token lookup: the token in {file} is dead: it could be used so many times only, and this was \
              the last; log in again: {}",
@@ -130,6 +167,7 @@ pub(super) fn hook_text(failure: &HookFailure) -> String {
             format!("was killed, because it took longer than {}s (see --hook-timeout)", limit.as_secs_f64())
         }
         HookFailure::Stopped => "was killed, because this run was told to stop".to_owned(),
+        HookFailure::PutOff => "is left to the next run, because this one was told to stop".to_owned(),
     }
 }
 
@@ -140,6 +178,13 @@ fn read_error_text(error: &ReadError) -> String {
         ReadError::NotAFile => "not a regular file".to_owned(),
         ReadError::TooLarge => "larger than 64 KiB, so not a token".to_owned(),
         ReadError::Unprintable => "not a token: it holds blanks or unprintable bytes".to_owned(),
+        ReadError::NotAToken(mistake) => match mistake {
+            Mistake::Json => "not a token: it holds JSON",
+            Mistake::Quoted => "not a token: it stands in quotation marks",
+            Mistake::Assignment => "not a token: it holds NAME=value",
+            Mistake::Placeholder => "not a token: it holds a placeholder",
+        }
+        .to_owned(),
         ReadError::Owner(uid) => format!("it belongs to another user (uid {uid})"),
         ReadError::Io(error) => io_text(error),
     }
@@ -149,6 +194,27 @@ fn contradiction_text(contradiction: &Contradiction) -> String {
     match contradiction {
         Contradiction::Name(name) => format!("its display name is {}", Quoted(name)),
         Contradiction::Policy => "it lacks the required policy".to_owned(),
+        Contradiction::MissingPolicy(name) => format!("it lacks the policy {}", Quoted(name)),
+        Contradiction::ExtraPolicy(name) => {
+            format!("it has the policy {}, which nobody ordered", Quoted(name))
+        }
+        Contradiction::NoSuchPolicy(name) => {
+            format!("the server has no policy {}, so the token could do nothing", Quoted(name))
+        }
+        Contradiction::NotRenewable => "it is not renewable".to_owned(),
+        Contradiction::UseLimited(_) => "it may be used so many times only".to_owned(),
+        Contradiction::ExplicitMaximum(seconds) => format!("it has an explicit maximum of {seconds}s"),
+        Contradiction::TimeLeft { left, granted } => {
+            format!("it has {left}s left, and was granted {granted}s")
+        }
+        Contradiction::ShortLife { left, replaced } => {
+            let replaced =
+                replaced.map_or_else(|| "never".to_owned(), |replaced| format!("in {}", span_text(replaced)));
+            format!("it would end in {}, and the one it was to replace {replaced}", span_text(*left))
+        }
+        Contradiction::NotNew => "it is the one that was to be replaced".to_owned(),
+        Contradiction::Path(path) => format!("it was made at {}", Quoted(path)),
+        Contradiction::Namespace(namespace) => format!("it lives in the namespace {}", Quoted(namespace)),
         Contradiction::NotOrphan => "it is not an orphan".to_owned(),
         Contradiction::Period(seconds) => format!("its period is {seconds}s"),
         Contradiction::Type(kind) => format!("its type is {}", Quoted(kind)),

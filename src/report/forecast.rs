@@ -71,6 +71,14 @@ pub(super) fn forecast_lines(
             in_the_file(&file, display_name, *ttl, *dying),
             format!("would try to mint {}; Vault does not tell whether the token may", identity.display_name),
         ],
+        Forecast::Worthless { display_name, ttl, dying, policy } => vec![
+            in_the_file(&file, display_name, *ttl, *dying),
+            format!(
+                "would fail: the server has no policy {}, which the settings require; a token minted with \
+                 it could do nothing",
+                Quoted(policy)
+            ),
+        ],
         Forecast::NotRenewed { display_name, ttl } => vec![
             holds_ours(&file, display_name, *ttl),
             format!("would fail: the token may not renew itself ({RENEW_SELF_PATH} takes update)"),

@@ -84,6 +84,11 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
             "1 if the last pass left a foreign token in the token file.",
             u8::from(foreign).to_string(),
         ),
+        (
+            "vault_token_ends_before_next_run",
+            "1 if the last pass left a token of ours that ends before the next run comes.",
+            u8::from(history.ends_before_next_run).to_string(),
+        ),
         ("vault_token_last_run_timestamp_seconds", "When the last pass ended.", last_run.to_string()),
         (
             "vault_token_last_success_timestamp_seconds",
@@ -156,7 +161,13 @@ mod tests {
             swept: 7,
         };
         let last_run = Some(LastRun { at: 900, ending: Ending::Drift });
-        let history = History { counters, last_run, last_success: Some(800), ..holding(false, Some(1_500)) };
+        let history = History {
+            counters,
+            last_run,
+            last_success: Some(800),
+            ends_before_next_run: true,
+            ..holding(false, Some(1_500))
+        };
         let text = text(&history, LABELS, 1_000);
         for (name, result, expected) in [
             ("vault_token_renewals_total", Some("success"), "1"),
@@ -169,6 +180,7 @@ mod tests {
             ("vault_token_expiry_timestamp_seconds", None, "1500"),
             ("vault_token_ttl_seconds", None, "500"),
             ("vault_token_foreign", None, "1"),
+            ("vault_token_ends_before_next_run", None, "1"),
             ("vault_token_last_run_timestamp_seconds", None, "900"),
             ("vault_token_last_success_timestamp_seconds", None, "800"),
         ] {
@@ -195,6 +207,7 @@ mod tests {
                 "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one \
                  is there, NaN if no pass could tell yet.",
                 "foreign 1 if the last pass left a foreign token in the token file.",
+                "ends_before_next_run 1 if the last pass left a token of ours that ends before the next run comes.",
                 "last_run_timestamp_seconds When the last pass ended.",
                 "last_success_timestamp_seconds When a pass last renewed or healed; 0 if none ever did.",
             ]
@@ -208,7 +221,7 @@ mod tests {
         let names = |text: &str| -> Vec<String> {
             text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
         };
-        assert_eq!(names(&empty).len(), 12 + 2 * 8);
+        assert_eq!(names(&empty).len(), 13 + 2 * 9);
         let series = |text: &str| -> Vec<String> {
             names(text).into_iter().filter(|name| !name.starts_with('#')).collect()
         };
@@ -231,6 +244,6 @@ mod tests {
         let labels = Labels { profile: "a\"b\\c\nd", user: "w" };
         let text = text(&History::default(), labels, 0);
         assert!(text.contains(r#"{profile="a\"b\\c\nd",user="w"} 0"#), "{text}");
-        assert_eq!(text.lines().count(), 12 + 2 * 8);
+        assert_eq!(text.lines().count(), 13 + 2 * 9);
     }
 }

@@ -37,6 +37,7 @@ use crate::io_text::io_text;
 use crate::local::history::{HeldToken, History};
 use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
+use crate::secret::without_tokens;
 use forecast::forecast_lines;
 use json::Subject;
 use metrics::Labels;
@@ -100,7 +101,7 @@ impl<'a> Report<'a> {
     /// A line of the answer that was asked for, which is the purpose of the run. Whoever closed the stream has read
     /// enough.
     fn answer(&self, line: &str) {
-        match self.streams.write(Stream::Out, line) {
+        match self.streams.write(Stream::Out, &without_tokens(line)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !self.unanswered.replace(true) => {
                 let text = format!("vault-token-renew: error: standard output: {}", io_text(&error));
                 let _ = self.streams.write(Stream::Err, &text);
@@ -218,11 +219,12 @@ impl<'a> Report<'a> {
     /// What to do. For whoever reads a terminal: in the log and in the journal one event is one line.
     fn hint(&self, text: &str) {
         if !self.streams.is_journal(Stream::Err) {
-            let _ = self.streams.write(Stream::Err, &format!("hint: {text}"));
+            let _ = self.streams.write(Stream::Err, &without_tokens(&format!("hint: {text}")));
         }
     }
 
     fn event(&self, level: Level, text: &str) {
+        let text = &without_tokens(text);
         let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {
@@ -245,7 +247,7 @@ impl<'a> Report<'a> {
             (Stream::Out, Format::Lines) if matches!(self.log, Log::None) => self.answer(line),
             // The log has it, too; and the end of a stream is nobody's error.
             (Stream::Out, Format::Lines) | (Stream::Err, _) => {
-                let _ = self.streams.write(stream, line);
+                let _ = self.streams.write(stream, &without_tokens(line));
             }
         }
     }
@@ -264,7 +266,7 @@ impl<'a> Report<'a> {
 
 /// A usage or settings error, before there is a report.
 pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, streams: &dyn Streams, format: Format) {
-    let text = errors::chain_text(error);
+    let text = without_tokens(&errors::chain_text(error));
     let prefix = if streams.is_journal(Stream::Err) { "<3>" } else { "" };
     let _ = streams.write(Stream::Err, &format!("{prefix}vault-token-renew: error: {text}"));
     if format == Format::Json {
@@ -281,6 +283,7 @@ pub(crate) fn misuse(
 ) {
     if arguments.any(|argument| argument == "--json") {
         let first = answer.lines().next().unwrap_or_default();
+        let first = without_tokens(first);
         let usage = json::UsageObject::new(first.trim_start_matches("error: "), exit_status);
         let _ = streams.write(Stream::Out, &one_line(&usage));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::escape::Shown;
+use super::escape::{Shown, harmless_text};
 use crate::config::{DEFAULT_TOKEN_FILE, Settings};
 
 /// The names of things on this machine, as people write them.
@@ -92,5 +92,11 @@ pub(super) fn for_shell(path: &Path) -> String {
 /// A word as a shell takes it literally.
 pub(super) fn word_for_shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    // A name that a server chose may hold what a terminal obeys.
+    let word = &harmless_text(word);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong, or worth a word, as `status` tells it: its weight, its name, its words and its remedy.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::identity::Dying;
 use crate::io_text::io_text;
 use crate::local::history::LastRun;
 use crate::local::timer::Units;
-use crate::vault::{Error, ErrorKind};
+use crate::vault::{Error, ErrorKind, RENEW_SELF_PATH};
 
 /// Something that is wrong, or worth a word.
 #[derive(Debug)]
@@ -54,7 +55,32 @@ pub(crate) enum Problem {
         wanted: u64,
     },
     /// It is ours, and ends with the token that minted it.
-    NotOrphan,
+    NotOrphan {
+        /// Whether it may mint an orphan in its place, as far as Vault tells.
+        able: Option<bool>,
+    },
+    /// It is ours, and may not renew itself.
+    MayNotRenew,
+    /// It is ours, and lacks policies of the settings.
+    PoliciesLacking(Vec<String>),
+    /// It is ours, and a role gives it another period than the settings ask for, in seconds.
+    RolePeriod {
+        /// Of the role.
+        has: u64,
+        /// Of the settings.
+        wanted: u64,
+    },
+    /// It ends before the timer starts the next run; seconds since 1970, both.
+    EndsBeforeNextRun {
+        /// When it ends.
+        end: u64,
+        /// When the next run comes.
+        next: u64,
+    },
+    /// The path unit has failed and starts nothing any more.
+    PathUnitFailed(Units),
+    /// This file makes the official command line keep its token elsewhere.
+    TokenHelper(PathBuf),
     /// It may be used so many times only.
     UseLimited(i64),
     /// The server grants less than the period.
@@ -135,6 +161,9 @@ pub(crate) enum Severity {
     Note,
 }
 
+/// A namespace whose name is longer is not repeated in a command: a server chose it, and cut off it would be another.
+const LONGEST_NAMESPACE: usize = 256;
+
 impl Problem {
     /// Its stable name, how much it weighs, and its exit status with `--detailed-exitcode`, if it has one of its own.
     fn facts(&self) -> (&'static str, Severity, Option<u8>) {
@@ -150,7 +179,13 @@ impl Problem {
             Self::Ended { .. } => ("ended", Wrong, Some(4)),
             Self::NotPeriodic => ("not_periodic", Wrong, None),
             Self::OtherPeriod { .. } => ("other_period", Wrong, None),
-            Self::NotOrphan => ("not_orphan", Wrong, None),
+            Self::NotOrphan { .. } => ("not_orphan", Wrong, None),
+            Self::MayNotRenew => ("may_not_renew", Wrong, None),
+            Self::PoliciesLacking(_) => ("policies_lacking", Wrong, None),
+            Self::EndsBeforeNextRun { .. } => ("ends_before_next_run", Wrong, Some(5)),
+            Self::PathUnitFailed(_) => ("path_unit_failed", Wrong, None),
+            Self::TokenHelper(_) => ("token_helper", Wrong, None),
+            Self::RolePeriod { .. } => ("role_period", Note, None),
             Self::UseLimited(_) => ("use_limited", Wrong, Some(5)),
             Self::Capped { .. } => ("period_capped", Wrong, None),
             Self::TooShort { .. } => ("ttl_too_short", Wrong, None),
@@ -232,7 +267,31 @@ impl Problem {
                     span_text(*wanted)
                 )
             }
-            Self::NotOrphan => "your token is no orphan: it dies with the token that minted it".to_owned(),
+            Self::NotOrphan { .. } => {
+                "your token is no orphan: it dies with the token that minted it".to_owned()
+            }
+            Self::MayNotRenew => "your token may not renew itself, so no run can".to_owned(),
+            Self::PoliciesLacking(names) => {
+                format!("your token lacks policies of the settings: {}", Shown(&names.join(", ")))
+            }
+            Self::RolePeriod { has, wanted } => format!(
+                "a role gives your token {} at a time, the settings ask for {}",
+                span_text(*has),
+                span_text(*wanted)
+            ),
+            Self::EndsBeforeNextRun { end, next } => format!(
+                "your token ends at {}, and the next run comes at {}",
+                local_text(clock, *end),
+                local_text(clock, *next)
+            ),
+            Self::PathUnitFailed(units) => {
+                format!("{} has failed: no login starts a run any more", Shown(&units.path))
+            }
+            Self::TokenHelper(file) => format!(
+                "{} has a token_helper: the command line keeps its token there, and a login never reaches {}",
+                names.path(file),
+                names.token_file()
+            ),
             Self::UseLimited(uses) => {
                 format!("the token may be used {uses} more time(s); nothing else was asked, to spare them")
             }
@@ -316,6 +375,8 @@ impl Problem {
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { renewal_helps: true, .. }
+            | Self::NotOrphan { able: Some(true) }
+            | Self::EndsBeforeNextRun { .. }
             | Self::NeverRun(None) => names.command(""),
             Self::TooShort { renewal_helps: false, .. } => {
                 "ask for less than the period; no renewal gives it more".to_owned()
@@ -323,12 +384,13 @@ impl Problem {
             Self::Foreign { able: Some(false), .. } => {
                 format!("see what wrote it, then: {}", names.recovery_command())
             }
-            Self::Failed(Failure::Dead { .. } | Failure::Spent)
+            Self::Failed(Failure::Dead { .. } | Failure::Ended | Failure::Spent)
             | Self::NoneSeen
             | Self::Ended { .. }
             | Self::NotPeriodic
             | Self::OtherPeriod { .. }
-            | Self::NotOrphan
+            | Self::NotOrphan { able: Some(false) | None }
+            | Self::PoliciesLacking(_)
             | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
             Self::Failed(failure) => return remedies::failure_remedy(failure, names),
@@ -350,11 +412,18 @@ impl Problem {
                 let timer = word_for_shell(&units.timer);
                 format!("{} && {}", start(&timer, "unmask"), start(&timer, "enable --now"))
             }
+            Self::RolePeriod { has, .. } => format!("set period = \"{}\"", setting_text(*has)),
+            Self::PathUnitFailed(units) => {
+                let path = word_for_shell(&units.path);
+                format!("{} && {}", start(&path, "reset-failed"), start(&path, "start"))
+            }
+            Self::TokenHelper(file) => format!("remove the line token_helper from {}", for_shell(file)),
             Self::NeverRun(Some(units)) => start(&word_for_shell(&units.service), "start"),
             Self::LingerOff { user } => format!("loginctl enable-linger {}", word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
                 format!("see the last lines of the log, and what {} says", names.command(" --dry-run"))
             }
+            Self::MayNotRenew => format!("have update granted on {RENEW_SELF_PATH}, as `default` does"),
             Self::PolicyMissing(_) => {
                 "correct `policies` in the settings, or have the policy written".to_owned()
             }
@@ -367,12 +436,18 @@ impl Problem {
                 "have both granted (docs/runbook.md), or set sweep = \"remembered\"".to_owned()
             }
             Self::SweepOff => format!("{} --sweep walk", names.command(" sweep")),
-            Self::OtherNamespace { token, .. } => {
+            Self::OtherNamespace { token, .. } if token.len() <= LONGEST_NAMESPACE => {
                 format!("if yours is to live there: --namespace {}", word_for_shell(token))
             }
+            Self::OtherNamespace { .. } => "if yours is to live there, name it with --namespace".to_owned(),
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
         })
     }
+}
+
+/// A length of time as people write it into the settings: in hours, where it is whole ones.
+fn setting_text(seconds: u64) -> String {
+    if seconds.is_multiple_of(3_600) { format!("{}h", seconds / 3_600) } else { format!("{seconds}s") }
 }

@@ -7,6 +7,7 @@ use super::names::Names;
 use crate::facts::failure::Failure;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::Outcome;
+use crate::identity::Contradiction;
 use crate::local::token_file::{ReadError, ReplaceStep};
 use crate::vault::{Call, Error, ErrorKind, Interrupted, Oddity, TlsTrouble, Unreachable};
 
@@ -16,7 +17,7 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
         Failure::TokenFile(ReadError::Missing | ReadError::Empty) => {
             Some(format!("log in: {}", names.recovery_command()))
         }
-        Failure::TokenFile(ReadError::Unprintable | ReadError::TooLarge) => {
+        Failure::TokenFile(ReadError::Unprintable | ReadError::NotAToken(_) | ReadError::TooLarge) => {
             Some(format!("see what wrote it, then: {}", names.recovery_command()))
         }
         Failure::TokenFile(ReadError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -27,6 +28,16 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
         }
         Failure::LockBusy => Some("look for a vault-token-renew process that hangs".to_owned()),
         Failure::Vault(error) | Failure::Unchecked(error) => error_remedy(error),
+        Failure::Contradiction(Contradiction::NoSuchPolicy(_)) => Some(
+            "correct `policies` and `required_policy` in the settings, or have the policy \
+                  written"
+                .to_owned(),
+        ),
+        Failure::Contradiction(Contradiction::ShortLife { .. }) => Some(
+            "raise max_lease_ttl on the server (sys/auth/token/tune), or `period` in the \
+                  settings"
+                .to_owned(),
+        ),
         Failure::Contradiction(_) => {
             Some("compare display_name, policies and period with what the server makes of them".to_owned())
         }
@@ -44,7 +55,25 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
         Failure::Unsettled(_) => Some("see to the file system, then run it again".to_owned()),
         Failure::Internal { .. } => Some("please report it, with the version".to_owned()),
         Failure::FileKeepsChanging => Some("find what writes the token file again and again".to_owned()),
-        Failure::Stopped | Failure::Dead { .. } | Failure::Spent | Failure::Dying { .. } => None,
+        Failure::MayNotLookUp { .. } => Some(
+            "the token's policies must allow read on auth/token/lookup-self, as `default` \
+                  does"
+                .to_owned(),
+        ),
+        Failure::Wrapping => Some(format!(
+            "have what it held wrapped once more, for `vault unwrap`; then: {}",
+            names.recovery_command()
+        )),
+        Failure::EndsBeforeNextRun { .. } => Some(
+            "raise max_lease_ttl on the server (sys/auth/token/tune), or run more often (OnCalendar= of \
+             the timer)"
+                .to_owned(),
+        ),
+        Failure::Stopped { .. }
+        | Failure::Dead { .. }
+        | Failure::Ended
+        | Failure::Spent
+        | Failure::Dying { .. } => None,
     }
 }
 
@@ -58,6 +87,9 @@ fn error_remedy(error: &Error) -> Option<String> {
         ErrorKind::Unreachable(
             Unreachable::Refused | Unreachable::TimedOut | Unreachable::Name(_) | Unreachable::Other(_),
         ) => "is the server up and the address right? set --address, VAULT_ADDR or the key address",
+        ErrorKind::Unreachable(Unreachable::ProxyCredentials) => {
+            "put user name and password into the address of the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)"
+        }
         ErrorKind::Unreachable(Unreachable::Proxy(_)) => {
             "see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"
         }
@@ -67,7 +99,8 @@ fn error_remedy(error: &Error) -> Option<String> {
                 "give the server a certificate of its own (CA:FALSE), signed by that authority"
             }
             TlsTrouble::WrongName => {
-                "use a name the certificate has, or set VAULT_TLS_SERVER_NAME; names count only as subjectAltName"
+                "use a name the certificate has, or set VAULT_TLS_SERVER_NAME; names count only as \
+                 subjectAltName"
             }
             TlsTrouble::Expired => "renew the server's certificate, and check both clocks",
             TlsTrouble::PlainServer => "if the server has no TLS, its address begins with http://",
@@ -76,8 +109,23 @@ fn error_remedy(error: &Error) -> Option<String> {
         ErrorKind::Interrupted(Interrupted::TimedOut) => {
             "the server is slow or hangs; VAULT_CLIENT_TIMEOUT sets how long to wait"
         }
+        ErrorKind::Interrupted(Interrupted::Headers(_)) => {
+            "see what adds headers to the answers of the server: a gateway, a balancer, a login page"
+        }
         ErrorKind::Interrupted(_) => {
             "is this the port of a Vault server? one with TLS has an address that begins with https://"
+        }
+        ErrorKind::Unclear { .. } => "see what answers there: the server, or something in front of it",
+        ErrorKind::Unserving { .. } => "use the address of a node that serves, or try again later",
+        ErrorKind::Elsewhere { .. } => {
+            "check the namespace of the settings (--namespace, VAULT_NAMESPACE): it is not that of the token"
+        }
+        ErrorKind::AwaitsApproval => {
+            "have the request approved, or use a token that needs no approval for it"
+        }
+        ErrorKind::Cached => {
+            "use the address of the server itself, or switch off `cache` in the agent or proxy (--address, \
+             VAULT_ADDR)"
         }
         ErrorKind::Sealed => "unseal the server; the token file is as it was",
         // Go servers answer plain http on a TLS port with a sentence that says so.
@@ -129,6 +177,7 @@ pub(super) fn forecast_remedy(forecast: &Forecast, names: &Names<'_>) -> Option<
         Forecast::NotRenewed { .. } => Some(MAY_RENEW.to_owned()),
         Forecast::Renew { .. }
         | Forecast::Heal { .. }
+        | Forecast::Worthless { .. }
         | Forecast::Denied { .. }
         | Forecast::Try { .. }
         | Forecast::Sweep { .. } => None,

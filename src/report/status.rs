@@ -41,6 +41,8 @@ pub(crate) struct Status {
     pub(crate) units: Option<Units>,
     /// What the user manager knows of the timer.
     pub(crate) timer: Timer,
+    /// Whether the path unit has failed.
+    pub(crate) path_failed: bool,
     /// Whether the user manager runs without a login, if there is one.
     pub(crate) lingers: Option<bool>,
     /// What is wrong, and what is worth a word.

@@ -54,12 +54,12 @@ fn line(outcome: &Outcome) -> String {
 }
 
 fn healed(from: HealedFrom, name: &str, swept: Swept) -> Outcome {
-    Outcome::Healed { from, display_name: name.to_owned(), swept }
+    Outcome::Healed { from, display_name: name.to_owned(), lives_on: None, swept }
 }
 
 fn drift(name: &str) -> Outcome {
     let refusal = Refusal { create: denied(), create_orphan: denied() };
-    Outcome::Drift { display_name: name.to_owned(), refusal }
+    Outcome::Drift { display_name: name.to_owned(), refusal: Some(refusal) }
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn the_verb_sweep_names_the_accessors_it_revoked() {
 fn two_different_refusals_are_both_told() {
     let create = RefusedMint { status: 400, message: "child policies must be subset of parent".to_owned() };
     let refusal = Refusal { create, create_orphan: denied() };
-    let text = line(&Outcome::Drift { display_name: "x".to_owned(), refusal });
+    let text = line(&Outcome::Drift { display_name: "x".to_owned(), refusal: Some(refusal) });
     assert!(
         text.contains(
             "(400: child policies must be subset of parent; on create-orphan 403: permission denied)"
@@ -225,7 +225,7 @@ fn failures_say_what_on_which_object_and_why() {
                 message: "permission denied".to_owned(),
             },
             "FAIL: token lookup: https://h/v1/auth/token/lookup-self: the token in ~/.vault-token is dead \
-             or blocked (403: permission denied); log in again: vault login -method=oidc && \
+             or blocked (403: permission denied), or of another server; log in again: vault login -method=oidc && \
              vault-token-renew",
         ),
         (

@@ -2,6 +2,7 @@
 
 use super::escape::{Quoted, Shown};
 use super::names::Names;
+use super::times::span_text;
 use super::{errors, failures};
 use crate::config::SettingsWarning;
 use crate::facts::warning::Warning;
@@ -19,6 +20,11 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::Settings(SettingsWarning::VerificationOff(name)) => {
             format!("{name} is set: the server's certificate is not verified")
         }
+        Warning::Settings(SettingsWarning::TokenHelper(file)) => format!(
+            "{} has a token_helper: the command line keeps its token there, and a login never reaches {}",
+            names.path(file),
+            names.token_file()
+        ),
         Warning::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
         Warning::PlaceBusy => {
             format!("the directory of {} stays locked by another program; going on", names.token_file())
@@ -60,6 +66,21 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         }
         Warning::OtherNamespace { token, settings } => {
             format!("{}; see --namespace", failures::other_namespace_text(token, settings))
+        }
+        Warning::PoliciesMissing(names) => {
+            format!("our token lacks policies of the settings: {}", Shown(&names.join(", ")))
+        }
+        Warning::NoSuchPolicy(name) => format!("the server has no policy {}", Quoted(name)),
+        Warning::EndsWithParent => {
+            "our token ends with the one that minted it, and may not mint an orphan in its place".to_owned()
+        }
+        Warning::ShortLease { left } => {
+            format!("the token ends in {}; will the next run come in time?", span_text(*left))
+        }
+        Warning::ShorterThanReplaced { left, replaced } => {
+            let replaced =
+                replaced.map_or_else(|| "had no end".to_owned(), |left| format!("had {}", span_text(left)));
+            format!("the new token has {} at a time; the one it replaces {replaced}", span_text(*left))
         }
         Warning::Server(text) => format!("the server warns: {}", Quoted(text)),
         Warning::Dying { display_name, dying, seconds_left } => format!(

@@ -25,7 +25,15 @@ pub(super) fn classify(error: ureq::Error) -> ErrorKind {
         ureq::Error::ConnectionFailed => {
             ErrorKind::Unreachable(Unreachable::Other("connection failed".to_owned()))
         }
+        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            ErrorKind::Unreachable(Unreachable::ProxyCredentials)
+        }
         ureq::Error::ConnectProxyFailed(reason) => ErrorKind::Unreachable(Unreachable::Other(reason)),
+        ureq::Error::LargeResponseHeader(size, _) => ErrorKind::Interrupted(Interrupted::Headers(Some(size))),
+        // The parser's errors have no kind that could be asked for.
+        ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => {
+            ErrorKind::Interrupted(Interrupted::Headers(None))
+        }
         ureq::Error::Rustls(error) => ErrorKind::Unreachable(Unreachable::Tls(tls_trouble(&error))),
         ureq::Error::Tls(reason) => {
             ErrorKind::Unreachable(Unreachable::Tls(TlsTrouble::Other(reason.to_owned())))
@@ -73,21 +81,38 @@ fn classify_io(error: &io::Error) -> ErrorKind {
 /// spoken through it with the server.
 pub(super) fn by_route(kind: ErrorKind, route: Route) -> ErrorKind {
     if let ErrorKind::Unreachable(reason) = kind {
-        let blamed = route == Route::Direct || matches!(reason, Unreachable::Tls(_));
-        ErrorKind::Unreachable(if blamed { reason } else { Unreachable::Proxy(Box::new(reason)) })
+        let is_plain =
+            route == Route::Direct || matches!(reason, Unreachable::Tls(_) | Unreachable::ProxyCredentials);
+        ErrorKind::Unreachable(if is_plain { reason } else { Unreachable::Proxy(Box::new(reason)) })
     } else {
         kind
     }
 }
 
-/// Once headers have come back, whatever breaks broke after the request had arrived.
-pub(super) fn after_sending(kind: ErrorKind) -> ErrorKind {
-    if let ErrorKind::Unreachable(reason) = kind {
-        let timed_out = matches!(reason, Unreachable::TimedOut);
-        ErrorKind::Interrupted(if timed_out { Interrupted::TimedOut } else { Interrupted::Closed })
+/// While no request has begun to leave, the time of the request that ended was that of a connection.
+pub(super) fn before_sending(kind: ErrorKind) -> ErrorKind {
+    if let ErrorKind::Interrupted(Interrupted::TimedOut) = kind {
+        ErrorKind::Unreachable(Unreachable::TimedOut)
     } else {
         kind
     }
+}
+
+/// Once the request has begun to leave, whatever breaks may have broken after it arrived: the error keeps its words
+/// and loses its promise.
+pub(super) fn after_sending(kind: ErrorKind) -> ErrorKind {
+    let ErrorKind::Unreachable(reason) = kind else { return kind };
+    ErrorKind::Interrupted(match reason {
+        Unreachable::TimedOut => Interrupted::TimedOut,
+        Unreachable::Refused => Interrupted::Other("connection refused".to_owned()),
+        Unreachable::Tls(TlsTrouble::Other(reason)) => Interrupted::Other(format!("TLS: {reason}")),
+        Unreachable::Tls(TlsTrouble::PlainServer) => {
+            Interrupted::Other("TLS: what came back is not TLS".to_owned())
+        }
+        Unreachable::Tls(_) => Interrupted::Other("TLS broke off".to_owned()),
+        Unreachable::Other(reason) | Unreachable::Name(reason) => Interrupted::Other(reason),
+        Unreachable::Proxy(_) | Unreachable::ProxyCredentials => Interrupted::Closed,
+    })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors at any time; it words them itself")]

@@ -4,6 +4,7 @@
 //! that say the *server* answered no; all the others say that there was no believable answer.
 
 use super::call::Call;
+use super::words;
 use crate::secret::Secrets;
 
 /// A call that did not succeed.
@@ -26,12 +27,14 @@ pub(crate) enum ErrorKind {
     Unreachable(Unreachable),
     /// The connection broke or fell silent; the server may or may not have acted.
     Interrupted(Interrupted),
-    /// 403 from Vault.
+    /// 403 from Vault, in its words for that.
     Denied {
         /// Vault's own words.
         message: String,
+        /// Whether the token is known and a policy forbids it; else the token itself is not known.
+        by_policy: bool,
     },
-    /// 400 from Vault.
+    /// 400 from Vault, in words about the token or the request.
     Refused {
         /// Vault's own words.
         message: String,
@@ -41,6 +44,31 @@ pub(crate) enum ErrorKind {
         /// Vault's own words.
         message: String,
     },
+    /// 400, 403 or another of the 4xx from Vault or somebody who talks like it, in words that nobody knows: neither a
+    /// refusal nor an outage.
+    Unclear {
+        /// The status.
+        status: u16,
+        /// The words.
+        message: String,
+    },
+    /// An answer of a node that cannot serve now (a standby without a leader, a secondary, a quota, a locked
+    /// namespace), whatever its status. Nothing was executed.
+    Unserving {
+        /// The status.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// The token or accessor lives in another namespace than the request.
+    Elsewhere {
+        /// Vault's own words.
+        message: String,
+    },
+    /// 200, and instead of what was asked for a promise: a control group has to approve first.
+    AwaitsApproval,
+    /// Not the server answered, but a cache in between, with what it remembers of an earlier request.
+    Cached,
     /// 503 from Vault: sealed or not yet initialised.
     Sealed,
     /// 429: a rate limit.
@@ -92,6 +120,8 @@ pub(crate) enum Unreachable {
     TimedOut,
     /// The proxy could not be reached, or did not let us through.
     Proxy(Box<Unreachable>),
+    /// The proxy wants other credentials, or some at all (407). Trying again could lock an account.
+    ProxyCredentials,
     /// No TLS connection could be agreed upon; more attempts will not help.
     Tls(TlsTrouble),
     /// Any other reason of the operating system.
@@ -122,6 +152,8 @@ pub(crate) enum Interrupted {
     TimedOut,
     /// The other side closed or reset the connection.
     Closed,
+    /// Its headers were larger or more than any server's; in bytes, where that is what was too much.
+    Headers(Option<usize>),
     /// Any other reason.
     Other(String),
 }
@@ -195,11 +227,16 @@ impl ErrorKind {
     /// be taken for one.
     pub(crate) fn no(&self) -> Option<(No, &str)> {
         match self {
-            Self::Denied { message } => Some((No::Denied, message)),
+            Self::Denied { message, .. } => Some((No::Denied, message)),
             Self::Refused { message } => Some((No::Refused, message)),
             Self::NotFound { message } => Some((No::NotFound, message)),
             Self::Unreachable(_)
             | Self::Interrupted(_)
+            | Self::Unclear { .. }
+            | Self::Unserving { .. }
+            | Self::Elsewhere { .. }
+            | Self::AwaitsApproval
+            | Self::Cached
             | Self::Sealed
             | Self::Throttled { .. }
             | Self::Server { .. }
@@ -210,9 +247,9 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the request cannot have reached the server, so that even a mint may be repeated.
-    pub(crate) fn cannot_have_arrived(&self) -> bool {
-        self.traits().0 == Effect::NotSent
+    /// Whether nothing was executed for certain, so that even a mint may be repeated.
+    pub(crate) fn has_done_nothing(&self) -> bool {
+        self.traits().0 == Effect::Nothing
     }
 
     /// Whether the server may have done what it was asked, although no believable answer says so.
@@ -227,26 +264,37 @@ impl ErrorKind {
 
     /// All of that, a row for each kind.
     fn traits(&self) -> (Effect, Outlook) {
-        use Effect::{NotSent, Nothing, Unknown};
+        use Effect::{Nothing, Unknown};
         use Outlook::{Lasting, Passing};
         match self {
-            Self::Unreachable(Unreachable::Tls(_)) => (NotSent, Lasting),
             Self::Unreachable(
                 Unreachable::Name(_)
                 | Unreachable::Refused
                 | Unreachable::TimedOut
                 | Unreachable::Proxy(_)
                 | Unreachable::Other(_),
-            ) => (NotSent, Passing),
-            Self::Interrupted(_) | Self::Server { .. } => (Unknown, Passing),
-            Self::NotVault { .. } => (Unknown, Lasting),
-            Self::Sealed | Self::Throttled { .. } => (Nothing, Passing),
-            Self::Denied { .. }
+            )
+            | Self::Sealed
+            | Self::Throttled { .. }
+            | Self::Unserving { .. } => (Nothing, Passing),
+            Self::Unreachable(Unreachable::Tls(_) | Unreachable::ProxyCredentials)
+            | Self::Elsewhere { .. }
+            | Self::Denied { .. }
             | Self::Refused { .. }
-            | Self::NotFound { .. }
-            | Self::Unexpected { .. }
-            | Self::Redirect { .. }
             | Self::AnotherToken => (Nothing, Lasting),
+            // See Other is what a server says that has done what it was asked.
+            Self::Redirect { status, .. } if *status != 303 => (Nothing, Lasting),
+            Self::NotFound { message } if words::is_unrouted(message) => (Nothing, Lasting),
+            Self::Interrupted(Interrupted::TimedOut | Interrupted::Closed | Interrupted::Other(_))
+            | Self::Server { .. } => (Unknown, Passing),
+            Self::Interrupted(Interrupted::Headers(_))
+            | Self::NotVault { .. }
+            | Self::NotFound { .. }
+            | Self::Redirect { .. }
+            | Self::Unexpected { .. }
+            | Self::Unclear { .. }
+            | Self::AwaitsApproval
+            | Self::Cached => (Unknown, Lasting),
         }
     }
 }
@@ -254,9 +302,7 @@ impl ErrorKind {
 /// What a request that did not succeed may have done at the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// It never got there.
-    NotSent,
-    /// It got there, and was refused.
+    /// Nothing: it never got there, or was not executed.
     Nothing,
     /// Nobody knows.
     Unknown,

@@ -4,37 +4,50 @@
 //! (`max_redirects(0)`), and [`Http::attempt`] makes the single hop by hand, by the rules of the official
 //! client, tightened where a token could travel unencrypted. Why: docs/design.md, "Redirects".
 
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ureq::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use ureq::http::uri::Authority;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector,
-    Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, Transport,
 };
 use ureq::{Agent, AsSendBody, SendBody, config::Config};
 use zeroize::Zeroizing;
 
 use super::address::{Address, ip, is_loopback};
-use super::classify::{after_sending, by_route, classify};
+use super::classify::{after_sending, before_sending, by_route, classify};
 use super::error::{ErrorKind, Oddity, RedirectRefusal, Unreachable};
 use super::proxy::{ProxyRules, Route};
+use super::socket::Dialer;
 use super::tls::TlsSettings;
 use crate::secret::Token;
+use crate::stop::{POLL, Stop};
 
 /// How long a connection may take to come about. Shorter than a request's time-out, so that a host behind
 /// a silent firewall is tried more than once within the retry budget.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of an answer kept in memory per connection. ureq's own 128 KiB would cost a sweep over 16
-/// connections 2 MiB.
-const INPUT_BUFFER: usize = 16 * 1024;
+/// Bytes of an answer kept in memory per connection: its headers have to fit in. ureq's own 128 KiB would cost a
+/// sweep over 16 connections 2 MiB.
+const INPUT_BUFFER: usize = LARGEST_HEADERS + 8 * 1024;
+
+/// The headers of an answer may be as large as this, all together. Those of a server have a few hundred bytes; a
+/// gateway may add cookies and policies.
+pub(super) const LARGEST_HEADERS: usize = 64 * 1024;
 
 /// Bytes of a request's headers: the longest token a token file may hold, and some more.
 const OUTPUT_BUFFER: usize = 72 * 1024;
+
+/// More addresses of one name are not tried; the client library has no room for more.
+const MOST_ADDRESSES: usize = 16;
 
 /// A pooled connection is not used again after this long: servers and balancers close idle ones, and a
 /// mint must not be written into a connection that is being closed.
@@ -84,6 +97,8 @@ pub(super) struct Answer {
     pub(super) content_type: String,
     /// How long the server asks us to wait.
     pub(super) retry_after: Option<Duration>,
+    /// Whether it came out of a cache in between, as an agent or proxy with `cache {}` has one.
+    pub(super) is_cached: bool,
     /// The body; it may hold a token.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -93,6 +108,7 @@ pub(super) struct Http<'a> {
     settings: &'a ConnectionSettings,
     /// The time a single request may take.
     timeout: Duration,
+    stop: &'a Stop,
     agents: Agents,
 }
 
@@ -107,8 +123,8 @@ struct Agents {
 
 impl<'a> Http<'a> {
     /// Prepares connections; none is opened yet. No request takes longer than `patience`.
-    pub(super) fn new(settings: &'a ConnectionSettings, patience: Duration) -> Self {
-        Self { settings, timeout: settings.timeout.min(patience), agents: Agents::default() }
+    pub(super) fn new(settings: &'a ConnectionSettings, patience: Duration, stop: &'a Stop) -> Self {
+        Self { settings, timeout: settings.timeout.min(patience), stop, agents: Agents::default() }
     }
 
     /// What it was made of.
@@ -167,7 +183,10 @@ impl<'a> Http<'a> {
             .method(&question.method)
             .uri(uri)
             .header("X-Vault-Token", token)
-            .header("X-Vault-Request", "true");
+            .header("X-Vault-Request", "true")
+            // The cache of an agent or proxy answers a request it has seen before, and asks nobody. One header that
+            // is never the same twice makes every request a new one; it heeds no `Cache-Control`. Measured.
+            .header("X-Request-Id", unique());
         if let Some(namespace) = &self.settings.namespace {
             request = request.header("X-Vault-Namespace", namespace.as_str());
         }
@@ -178,7 +197,11 @@ impl<'a> Http<'a> {
         let route = self.settings.proxies.route(uri);
         let of_its_own = question.fresh.then(|| self.new_agent(route));
         let agent = of_its_own.as_ref().unwrap_or_else(|| self.agent(route));
-        let response = agent.run(request).map_err(|error| by_route(classify(error), route))?;
+        SENT.set(false);
+        let response = agent.run(request).map_err(|error| {
+            let kind = classify(error);
+            if SENT.get() { after_sending(kind) } else { by_route(before_sending(kind), route) }
+        })?;
         let (parts, mut body) = response.into_parts();
         let bytes = match body.with_config().limit(question.limit).read_to_vec() {
             Ok(bytes) => Zeroizing::new(bytes),
@@ -193,6 +216,7 @@ impl<'a> Http<'a> {
             retry_after: text_header(&parts.headers, RETRY_AFTER.as_str())
                 .and_then(|seconds| seconds.trim().parse().ok())
                 .map(Duration::from_secs),
+            is_cached: is_cached(&parts.headers),
             body: bytes,
         };
         Ok((answer, parts.headers))
@@ -222,6 +246,7 @@ impl<'a> Http<'a> {
             .timeout_resolve(Some(CONNECT_TIMEOUT.min(self.timeout)))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(self.timeout)))
             .user_agent(concat!("vault-token-renew/", env!("CARGO_PKG_VERSION")))
+            .max_response_header_size(LARGEST_HEADERS)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
             .max_idle_connections(settings.concurrency)
@@ -237,9 +262,30 @@ impl<'a> Http<'a> {
                 .and_then(|name| format!("https://{name}").parse().ok()),
             proxy_authority,
         };
-        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
-        Agent::with_parts(config, connector, LiteralResolver(DefaultResolver::default()))
+        let dialer = Dialer { stop: self.stop.clone() };
+        let marking = Marking { through_proxy: route != Route::Direct };
+        let connector = ().chain(ConnectProxyConnector::default()).chain(dialer).chain(tls).chain(marking);
+        Agent::with_parts(config, connector, Names { stop: self.stop.clone() })
     }
+}
+
+/// A value that no request had before.
+fn unique() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}
+
+/// Whether an answer came out of a cache: that of OpenBao's and Vault's agents and proxies says `X-Cache: HIT`, and
+/// any cache says how old its answer is.
+fn is_cached(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        let said = |word: &str| value.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == word);
+        match name.as_str() {
+            "age" => value.split(',').any(|age| age.trim().parse::<f64>().is_ok_and(|age| age > 0.0)),
+            // X-Cache, Cache-Status, and what others call it.
+            name => name.contains("cache") && name != "cache-control" && said("hit"),
+        }
+    })
 }
 
 fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -289,6 +335,70 @@ fn redirect_target(status: u16, headers: &HeaderMap, from: &Uri) -> Result<Uri, 
     }
 }
 
+thread_local! {
+    /// Whether the request of this thread has begun to leave, which is more than an error can tell: the same refusal
+    /// may come from a connection that never was, and from one on which a mint was sent.
+    static SENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The last step of a connection: takes note of the first byte of a request that leaves.
+#[derive(Debug)]
+struct Marking {
+    /// Whether a proxy is in between. The connection to it takes all these steps, too, and what is asked of it there
+    /// is not yet the request.
+    through_proxy: bool,
+}
+
+/// A connection that takes this note, unless it is one to a proxy.
+#[derive(Debug)]
+struct Marked<T> {
+    inner: T,
+    carries_request: bool,
+}
+
+impl<In: Transport> Connector<In> for Marking {
+    type Out = Marked<In>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        // ureq makes the connection to a proxy with a configuration that knows of none.
+        let carries_request = !self.through_proxy || details.config.proxy().is_some();
+        Ok(chained.map(|inner| Marked { inner, carries_request }))
+    }
+}
+
+impl<T: Transport> Transport for Marked<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if self.carries_request {
+            SENT.set(true);
+        }
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn maybe_await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.inner.maybe_await_input(timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.inner.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
 /// The TLS step, with the server's name exchanged for the one in `VAULT_TLS_SERVER_NAME`. ureq has no
 /// setting for that and takes the name from the address.
 #[derive(Debug)]
@@ -330,25 +440,55 @@ impl<In: Transport> Connector<In> for NamedTls {
     }
 }
 
-/// Resolves addresses that are numbers already without the thread that ureq starts for every name.
+/// Resolves names: addresses that are numbers already without a thread, others in one, because a resolver can be waited
+/// for in no other way with a limit.
 #[derive(Debug)]
-struct LiteralResolver(DefaultResolver);
+struct Names {
+    stop: Stop,
+}
 
-impl Resolver for LiteralResolver {
+impl Resolver for Names {
     fn resolve(
         &self,
         uri: &Uri,
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        match uri.host().and_then(ip) {
-            Some(ip) => {
-                let mut addresses = self.empty();
-                addresses.push((ip, uri.port_u16().unwrap_or(default_port)).into());
-                Ok(addresses)
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let host = uri.host().unwrap_or_default();
+        let mut addresses = self.empty();
+        if let Some(ip) = ip(host) {
+            addresses.push((ip, port).into());
+        } else {
+            let found = self.look_up(host.to_owned(), port, timeout)?;
+            for address in config.ip_family().keep_wanted(found.into_iter()).take(MOST_ADDRESSES) {
+                addresses.push(address);
             }
-            None => self.0.resolve(uri, config, timeout),
+        }
+        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+    }
+}
+
+impl Names {
+    fn look_up(&self, host: String, port: u16, timeout: NextTimeout) -> Result<Vec<SocketAddr>, ureq::Error> {
+        let (tell, told) = mpsc::sync_channel(1);
+        let resolve = move || {
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            // Whoever asked may be gone.
+            let _ = tell.send(found);
+        };
+        thread::Builder::new().spawn(resolve)?;
+        let (start, limit) = (Instant::now(), timeout.not_zero());
+        loop {
+            match told.recv_timeout(POLL) {
+                Ok(found) => return Ok(found?),
+                Err(_) if self.stop.is_raised() => return Err(io::Error::other("told to stop").into()),
+                Err(RecvTimeoutError::Disconnected) => return Err(ureq::Error::HostNotFound),
+                Err(RecvTimeoutError::Timeout) if limit.is_some_and(|limit| start.elapsed() >= *limit) => {
+                    return Err(ureq::Error::Timeout(timeout.reason));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
     }
 }
@@ -362,6 +502,42 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, HeaderValue::from_str(location).unwrap());
         redirect_target(status, &headers, &from.parse().unwrap()).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn an_answer_out_of_a_cache_is_recognised_whoever_marks_it() {
+        let cached = |marks: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in marks {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            is_cached(&headers)
+        };
+        for marks in [
+            &[("x-cache", "HIT")][..],
+            &[("x-cache", "MISS from edge"), ("x-cache", "Hit from agent")],
+            &[("x-cache-status", "HIT")],
+            &[("cf-cache-status", "HIT")],
+            &[("cache-status", "agent; hit")],
+            &[("age", "7")],
+            &[("age", "0"), ("age", "86400")],
+            &[("age", "0, 12")],
+            &[("age", "5.5")],
+            &[("age", "99999999999999999999999")],
+        ] {
+            assert!(cached(marks), "{marks:?}");
+        }
+        for marks in [
+            &[][..],
+            &[("age", "0")],
+            &[("age", "never")],
+            &[("x-cache", "MISS")],
+            &[("x-cache", "white")],
+            &[("cache-control", "no-store, hit")],
+            &[("etag", "hit")],
+        ] {
+            assert!(!cached(marks), "{marks:?}");
+        }
     }
 
     #[test]

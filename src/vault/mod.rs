@@ -7,11 +7,12 @@ mod error;
 mod http;
 mod proxy;
 mod retry;
+mod socket;
 mod tls;
 mod wire;
+mod words;
 
 use std::collections::BTreeMap;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -30,6 +31,7 @@ pub(crate) use tls::{
 pub(crate) use wire::{Meta, MintOrder};
 
 use crate::secret::{Secrets, Token};
+use crate::stop::Stop;
 use crate::token::{Accessor, TokenInfo};
 use http::{Answer, Http, Question};
 use retry::RetryBudget;
@@ -80,6 +82,8 @@ pub(crate) struct Minted {
     pub(crate) token: Token,
     /// Its handle.
     pub(crate) accessor: Option<Accessor>,
+    /// How many seconds it was granted, if the answer says so.
+    pub(crate) lease: Option<u64>,
     /// Vault's warnings, for instance about a policy that does not exist.
     pub(crate) warnings: Vec<String>,
 }
@@ -109,15 +113,18 @@ pub(crate) struct Client<'a> {
     budget: RetryBudget,
     /// Every token it has sent or was given. None of them leaves here in a text.
     secrets: Secrets,
+    /// Nothing is sent any more once somebody wants the run to end.
+    stop: &'a Stop,
 }
 
 impl<'a> Client<'a> {
     /// A client that has opened no connection yet.
-    pub(crate) fn new(settings: &'a ConnectionSettings, patience: Patience) -> Self {
+    pub(crate) fn new(settings: &'a ConnectionSettings, patience: Patience, stop: &'a Stop) -> Self {
         Self {
-            http: Http::new(settings, patience.request),
+            http: Http::new(settings, patience.request, stop),
             budget: RetryBudget::new(patience.retry_for),
             secrets: Secrets::default(),
+            stop,
         }
     }
 
@@ -142,8 +149,11 @@ impl<'a> Client<'a> {
         let answer = self.ask(call, token, NO_BODY)?;
         let envelope: Envelope<LookupData, IgnoredAny> = self.read(call, &answer)?;
         let data = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
+        let is_batch = data.kind() == Some("batch");
         match &data.id {
             Some(id) if !token.is(id) => Err(self.error(call, ErrorKind::AnotherToken)),
+            // An agent that puts its own token in the place of ours takes both out. Every server says who it means.
+            None if !data.names_accessor() && !is_batch => Err(self.error(call, ErrorKind::AnotherToken)),
             id => {
                 let confirmed = id.is_some();
                 Ok(SelfLookup { info: TokenInfo::from(data).without(&self.secrets), confirmed })
@@ -151,16 +161,22 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Renews the token that asks. No increment is sent: it would shorten the life of a token without a
-    /// period.
-    pub(crate) fn renew_self(&self, token: &Token) -> Result<Renewal, Error> {
+    /// Renews the token that asks, which has this `accessor`, as far as it is known. No increment is sent: it would
+    /// shorten the life of a token without a period. An answer about another token is an error, not a renewal.
+    pub(crate) fn renew_self(&self, token: &Token, accessor: Option<&Accessor>) -> Result<Renewal, Error> {
         let call = Call::RenewSelf;
         let answer = self.ask(call, token, Some(&Empty {}))?;
         if answer.status == 204 {
             return Ok(Renewal::NothingDone);
         }
         let envelope: Envelope<IgnoredAny, RenewAuth> = self.read(call, &answer)?;
-        let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
+        let auth = self.auth(call, &answer, envelope.auth, envelope.wrap_info.is_some())?;
+        let named = auth.accessor.and_then(Accessor::new);
+        let about_another = auth.client_token.is_some_and(|named| !token.is(&named))
+            || matches!((&named, accessor), (Some(named), Some(accessor)) if named != accessor);
+        if about_another {
+            return Err(self.error(call, ErrorKind::AnotherToken));
+        }
         Ok(Renewal::Renewed {
             lease: auth.lease_duration,
             renewable: auth.renewable,
@@ -170,16 +186,17 @@ impl<'a> Client<'a> {
 
     /// Mints by [`Call::Create`] or [`Call::CreateOrphan`].
     ///
-    /// Repeated only while no connection comes about. After any other failure but a refusal the server may
-    /// hold a token nobody knows.
+    /// Repeated only while it is certain that nothing was executed. After any other failure but a refusal the server
+    /// may hold a token nobody knows.
     pub(crate) fn mint(&self, call: Call, token: &Token, order: &MintOrder<'_>) -> Result<Minted, Error> {
         let answer = self.ask(call, token, Some(order))?;
         let envelope: Envelope<IgnoredAny, MintAuth> = self.read(call, &answer)?;
-        let auth = envelope.auth.ok_or_else(|| self.shape(call, &answer, "no auth"))?;
+        let auth = self.auth(call, &answer, envelope.auth, envelope.wrap_info.is_some())?;
         self.secrets.add(&auth.client_token);
         Ok(Minted {
             warnings: self.redacted(envelope.warnings),
             accessor: auth.accessor.and_then(Accessor::new).filter(|accessor| self.holds_no_secret(accessor)),
+            lease: auth.lease_duration,
             token: auth.client_token,
         })
     }
@@ -293,12 +310,18 @@ impl<'a> Client<'a> {
         let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
         let question = Question { method, path, token, body, limit, fresh: !call.is_repeatable() };
         self.secrets.add(token);
+        // Of what is not under way yet only the revocation of what would be stranded is worth the moment that is left.
+        if self.stop.is_raised() && call != Call::RevokeSelf {
+            let kind = ErrorKind::Unreachable(Unreachable::Other("told to stop".to_owned()));
+            return Err(self.error(call, kind));
+        }
         let started = Instant::now();
         let mut attempt = 0;
         loop {
             let (kind, place, retry_after) = match self.http.attempt(&question) {
+                Ok(answer) if answer.is_cached => (ErrorKind::Cached, None, None),
                 Ok(answer) if matches!(answer.status, 200 | 204) => return Ok(answer),
-                Ok(answer) => (refusal(&answer, &self.secrets), None, answer.retry_after),
+                Ok(answer) => (refusal(call, &answer, &self.secrets), None, answer.retry_after),
                 // Where a redirect leads is the server's word too.
                 Err((ErrorKind::Redirect { status, reason }, place)) => {
                     let reason = reason.without(&self.secrets);
@@ -306,14 +329,14 @@ impl<'a> Client<'a> {
                 }
                 Err((kind, place)) => (kind, self.place(place), None),
             };
-            let repeatable = call.is_repeatable() || kind.cannot_have_arrived();
+            let repeatable = call.is_repeatable() || kind.has_done_nothing();
             let pause = (repeatable && kind.is_temporary())
                 .then(|| self.budget.pause(started, attempt, retry_after))
                 .flatten();
             match (pause, place) {
-                (Some(pause), _) => thread::sleep(pause),
-                (None, None) => return Err(self.error(call, kind)),
-                (None, Some(url)) => {
+                (Some(pause), _) if !self.stop.is_raised() => self.stop.sleep(pause),
+                (_, None) => return Err(self.error(call, kind)),
+                (_, Some(url)) => {
                     let redirected_by = Some(self.http.settings().address.to_string());
                     return Err(Error { call, url, redirected_by, kind });
                 }
@@ -338,6 +361,21 @@ impl<'a> Client<'a> {
             };
             self.error(call, ErrorKind::NotVault { status: answer.status, oddity })
         })
+    }
+
+    /// The `auth` of an answer, which a control group may hold back.
+    fn auth<Auth>(
+        &self,
+        call: Call,
+        answer: &Answer,
+        auth: Option<Auth>,
+        is_wrapped: bool,
+    ) -> Result<Auth, Error> {
+        match auth {
+            Some(auth) => Ok(auth),
+            None if is_wrapped => Err(self.error(call, ErrorKind::AwaitsApproval)),
+            None => Err(self.shape(call, answer, "no auth")),
+        }
     }
 
     fn shape(&self, call: Call, answer: &Answer, what: &str) -> Error {
@@ -365,25 +403,46 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What a status other than 200 and 204 means.
-fn refusal(answer: &Answer, secrets: &Secrets) -> ErrorKind {
+/// What a status other than 200 and 204 means. The words decide as much as the number: whatever is in between may
+/// use the same numbers, and a node that cannot serve says so with one of them.
+fn refusal(call: Call, answer: &Answer, secrets: &Secrets) -> ErrorKind {
     let status = answer.status;
-    let said = match serde_json::from_slice::<Errors>(&answer.body) {
-        Ok(body) => Said::Errors(secrets.redact(&joined(&body.errors))),
-        Err(_) if answer.body.is_empty() => Said::Foreign(Oddity::Empty),
-        Err(_) => Said::Foreign(not_json(answer, secrets)),
+    let (said, by_policy) = match serde_json::from_slice::<Errors>(&answer.body) {
+        Ok(body) => {
+            // Vault wraps what a policy forbids once more than what it says of a token it does not know. Measured.
+            let by_policy = body.errors.iter().any(|error| error.starts_with("1 error occurred"));
+            (Said::Errors(secrets.redact(&joined(&body.errors))), by_policy)
+        }
+        Err(_) if answer.body.is_empty() => (Said::Foreign(Oddity::Empty), false),
+        Err(_) => (Said::Foreign(not_json(answer, secrets)), false),
     };
     match (status, said) {
         // What Vault says of a token whose role is gone, with the status of a fault: it will say so for ever.
         (500, Said::Errors(message)) if message.ends_with("not renewing") => ErrorKind::Refused { message },
-        (403, Said::Errors(message)) => ErrorKind::Denied { message },
-        (400, Said::Errors(message)) => ErrorKind::Refused { message },
-        (404, Said::Errors(message)) => ErrorKind::NotFound { message },
-        (400 | 403 | 404, Said::Foreign(oddity)) => ErrorKind::NotVault { status, oddity },
-        (503, Said::Errors(message)) if message.contains("sealed") => ErrorKind::Sealed,
+        (500, Said::Errors(message)) if message.contains("in different namespace") => {
+            ErrorKind::Elsewhere { message }
+        }
+        (503, Said::Errors(message)) if words::is_sealed(&message) => ErrorKind::Sealed,
         (429, said) => ErrorKind::Throttled { said },
+        (400..=499 | 500 | 503, Said::Errors(message)) if words::is_unserving(status, &message) => {
+            ErrorKind::Unserving { status, message }
+        }
+        (403, Said::Errors(message)) if words::is_denial(&message) => {
+            ErrorKind::Denied { message, by_policy }
+        }
+        (400, Said::Errors(message)) if words::is_refusal(call, &message) => ErrorKind::Refused { message },
+        // An accessor that is gone is no error, so it has to be the accessor that is spoken of.
+        (404, Said::Errors(message))
+            if matches!(call, Call::LookupAccessor | Call::RevokeAccessor) && !words::is_absent(&message) =>
+        {
+            ErrorKind::Unclear { status, message }
+        }
+        (404, Said::Errors(message)) => ErrorKind::NotFound { message },
+        (400 | 403, Said::Errors(message)) => ErrorKind::Unclear { status, message },
+        (400 | 403 | 404, Said::Foreign(oddity)) => ErrorKind::NotVault { status, oddity },
         (501, said) => ErrorKind::Unexpected { status, said },
-        (412 | 500..=599, said) => ErrorKind::Server { status, said },
+        // Besides Vault's own, the two by which a gateway says that it gave up waiting or wants it again.
+        (408 | 412 | 425 | 500..=599, said) => ErrorKind::Server { status, said },
         (_, said) => ErrorKind::Unexpected { status, said },
     }
 }
@@ -429,7 +488,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn refusal(answer: &Answer) -> ErrorKind {
-        super::refusal(answer, &Secrets::default())
+        super::refusal(Call::Create, answer, &Secrets::default())
     }
 
     fn sent() -> Secrets {
@@ -450,11 +509,12 @@ mod tests {
             proxies: ProxyRules::default(),
         };
         let patience = Patience { request: Duration::from_secs(1), retry_for: Duration::ZERO };
+        let stop = Stop::default();
         let token = Token::parse(b"s.secret-0123456").unwrap();
-        let first = Client::new(&settings, patience);
+        let first = Client::new(&settings, patience, &stop);
         assert!(first.lookup_self(&token).is_err());
         assert!(first.secrets.are_in("x s.secret-0123456 y"));
-        assert!(!Client::new(&settings, patience).secrets.are_in("x s.secret-0123456 y"));
+        assert!(!Client::new(&settings, patience, &stop).secrets.are_in("x s.secret-0123456 y"));
     }
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -462,6 +522,7 @@ mod tests {
             status,
             content_type: "application/json".to_owned(),
             retry_after: None,
+            is_cached: false,
             body: body.as_bytes().to_vec().into(),
         }
     }
@@ -499,6 +560,81 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What is made of these words with this status, in answer to this call.
+    fn meaning(call: Call, status: u16, words: &str) -> ErrorKind {
+        let body = serde_json::json!({ "errors": [words] }).to_string();
+        super::refusal(call, &answer(status, &body), &Secrets::default())
+    }
+
+    #[test]
+    fn words_decide_what_an_answer_is_about() {
+        for words in ["permission denied", "permission denied, invalid token", "bad token"] {
+            assert!(matches!(meaning(Call::LookupSelf, 403, words), ErrorKind::Denied { .. }), "{words}");
+        }
+        // What a policy is called is none of the server's words.
+        let forbidden = r#"egp standard policy "root/read-only-at-night" evaluation resulted in denial."#;
+        assert!(matches!(meaning(Call::Create, 403, forbidden), ErrorKind::Denied { .. }));
+        for (call, words) in [
+            (Call::RenewSelf, "lease is not renewable"),
+            (Call::Create, "root or sudo privileges required to create orphan token"),
+            (Call::Create, "cannot assign policy \"response-wrapping\""),
+            (Call::RevokeAccessor, "invalid accessor"),
+        ] {
+            assert!(matches!(meaning(call, 400, words), ErrorKind::Refused { .. }), "{call:?} {words}");
+        }
+        for (call, status, words) in [
+            // Something in front of the server, in words like the server's.
+            (Call::Create, 403, "permission denied: upstream draining, try later"),
+            (Call::LookupSelf, 403, "bad token bucket: rate limit exceeded at edge"),
+            (Call::RenewSelf, 400, "cannot renew: the gateway is being renewed"),
+            (Call::RenewSelf, 400, "WAF: parse json: body blocked"),
+            // Words about another call.
+            (Call::RenewSelf, 400, "child policies must be subset of parent"),
+            (Call::RevokeAccessor, 400, "lease is not renewable"),
+            (Call::RevokeAccessor, 400, "failed to parse JSON input: blocked"),
+            (Call::RevokeAccessor, 404, "no such route"),
+            (Call::LookupAccessor, 404, "no such route"),
+        ] {
+            let meant = meaning(call, status, words);
+            assert!(matches!(meant, ErrorKind::Unclear { .. }), "{call:?} {status} {words}: {meant:?}");
+        }
+        assert!(matches!(meaning(Call::RevokeAccessor, 404, "invalid accessor"), ErrorKind::NotFound { .. }));
+    }
+
+    #[test]
+    fn only_what_was_certainly_not_executed_may_be_sent_again() {
+        for (status, words) in [
+            (429, "x"),
+            (503, "Vault is sealed"),
+            (503, "error performing token check: Vault is sealed"),
+            (500, "local node not active but active cluster node not found"),
+            (400, "path disabled in replication DR secondary mode"),
+            (404, "no handler for route \"auth/token/create\""),
+            (403, "permission denied"),
+        ] {
+            assert!(meaning(Call::Create, status, words).has_done_nothing(), "{status} {words}");
+        }
+        for (status, words) in [
+            (500, "rpc error: code = Unavailable desc = the server is shutting down"),
+            (500, "replication: WAL flush timed out after commit"),
+            (500, "read-only transaction"),
+            (503, "connection to the unsealed backend was lost while reading its response"),
+            (500, "internal error"),
+            (404, "x"),
+            (400, "x"),
+            (201, "x"),
+            (203, "x"),
+            (405, "x"),
+            (409, "x"),
+        ] {
+            assert!(meaning(Call::Create, status, words).may_have_acted(), "{status} {words}");
+        }
+        let followed_by_a_look = ErrorKind::Redirect { status: 303, reason: RedirectRefusal::NoTarget };
+        assert!(followed_by_a_look.may_have_acted());
+        let sent_on = ErrorKind::Redirect { status: 307, reason: RedirectRefusal::Disabled };
+        assert!(sent_on.has_done_nothing());
     }
 
     #[test]
@@ -540,7 +676,8 @@ mod tests {
             "<html><body>Bad Gateway</body></html>",
         ])) {
             let content_type = if html { "text/html" } else { "application/json" }.to_owned();
-            let answer = Answer { status, content_type, retry_after: None, body: body.into() };
+            let answer =
+                Answer { status, content_type, retry_after: None, is_cached: false, body: body.into() };
             let _ = refusal(&answer);
             let _ = not_json(&answer, &sent());
             if let Ok(Envelope { data: Some(data), .. }) =

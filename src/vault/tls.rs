@@ -6,12 +6,18 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
+
+use crate::bounded;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+/// Larger than any bundle of authorities.
+const LARGEST_PEM: usize = 4 * 1024 * 1024;
 
 /// What the connections are encrypted and checked with.
 #[derive(Debug, Default)]
@@ -43,7 +49,7 @@ impl TlsSettings {
 
 /// The authorities in a PEM file.
 pub(crate) fn roots_from_file(path: &Path) -> Result<Vec<Certificate<'static>>> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let pem = bounded::read(path, LARGEST_PEM).with_context(|| format!("cannot read {}", path.display()))?;
     roots_from_pem(&pem).with_context(|| path.display().to_string())
 }
 
@@ -75,46 +81,70 @@ pub(crate) fn roots_from_pem(pem: &[u8]) -> Result<Vec<Certificate<'static>>> {
     let mut store = RootCertStore::empty();
     let mut roots = Vec::new();
     for item in parse_pem(pem) {
-        if let PemItem::Certificate(certificate) = item.context("not a PEM certificate")? {
-            store.add(CertificateDer::from(certificate.der())).context("a certificate cannot be parsed")?;
+        // What a parser says may hold what it could not parse, and that may be a key.
+        let item = item.map_err(|_| anyhow!("{}", broken_pem(pem, "a certificate")))?;
+        if let PemItem::Certificate(certificate) = item {
+            let added = store.add(CertificateDer::from(certificate.der()));
+            added.map_err(|_| anyhow!("a certificate cannot be parsed"))?;
             roots.push(certificate);
         }
     }
     if roots.is_empty() {
-        bail!("no PEM certificate in it");
+        bail!("{}", broken_pem(pem, "a certificate"));
     }
     Ok(roots)
 }
 
 /// A client certificate with its key, known to belong together.
 pub(crate) fn client_certificate(certificate_file: &Path, key_file: &Path) -> Result<ClientCert> {
-    let certificate_pem =
-        fs::read(certificate_file).with_context(|| format!("cannot read {}", certificate_file.display()))?;
+    let certificate_pem = bounded::read(certificate_file, LARGEST_PEM)
+        .with_context(|| format!("cannot read {}", certificate_file.display()))?;
+    // No error of a parser is passed on: it may hold what could not be parsed, and that may be the key.
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&certificate_pem)
         .collect::<Result<_, _>>()
-        .with_context(|| format!("{}: not a PEM certificate", certificate_file.display()))?;
+        .map_err(|_| not_in(certificate_file, &certificate_pem, "a certificate"))?;
     if chain.is_empty() {
-        bail!("{}: no PEM certificate in it", certificate_file.display());
+        return Err(not_in(certificate_file, &certificate_pem, "a certificate"));
     }
-    let key_pem = zeroize::Zeroizing::new(
-        fs::read(key_file).with_context(|| format!("cannot read {}", key_file.display()))?,
+    let key_pem = Zeroizing::new(
+        bounded::read(key_file, LARGEST_PEM)
+            .with_context(|| format!("cannot read {}", key_file.display()))?,
     );
-    let text = String::from_utf8_lossy(&key_pem);
-    if text.contains("ENCRYPTED") {
+    if find(&key_pem, "ENCRYPTED") {
         bail!(
             "{}: the key is encrypted, which is not supported; decrypt it with `openssl pkey -in FILE -out FILE`",
             key_file.display()
         );
     }
-    let key = PrivateKeyDer::from_pem_slice(&key_pem)
-        .with_context(|| format!("{}: no PEM private key in it", key_file.display()))?;
-    CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::ring::default_provider()).with_context(
-        || format!("{} and {} do not fit together", certificate_file.display(), key_file.display()),
-    )?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| not_in(key_file, &key_pem, "a private key"))?;
+    CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::ring::default_provider()).map_err(|_| {
+        anyhow!("{} and {} do not fit together", certificate_file.display(), key_file.display())
+    })?;
     let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    let key = PrivateKey::from_pem(&key_pem)
-        .with_context(|| format!("{}: no PEM private key in it", key_file.display()))?;
+    let key = PrivateKey::from_pem(&key_pem).map_err(|_| not_in(key_file, &key_pem, "a private key"))?;
     Ok(ClientCert::new_with_certs(&chain, key))
+}
+
+fn not_in(file: &Path, pem: &[u8], what: &str) -> anyhow::Error {
+    anyhow!("{}: {}", file.display(), broken_pem(pem, what))
+}
+
+/// Why there is no `what` in a PEM text, without a word of what is in it.
+fn broken_pem(pem: &[u8], what: &str) -> String {
+    let text = pem.trim_ascii();
+    let begins = find(text, "-----BEGIN");
+    if begins && (find(text, "\\n") || !text.contains(&b'\n')) {
+        format!("no PEM of {what} in it: it stands on one line, and PEM needs its line breaks")
+    } else if begins {
+        format!("no PEM of {what} in it that can be read")
+    } else {
+        format!("no PEM of {what} in it (it has no line `-----BEGIN …`)")
+    }
+}
+
+fn find(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
@@ -9,7 +10,7 @@ use crate::secret::Token;
 use crate::token::{Accessor, TokenInfo};
 
 /// What a mint asks for, in the fields `vault token create -orphan` sends.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct MintOrder<'a> {
     /// Never empty: Vault would let the new token inherit the policies of the minting one.
     pub(crate) policies: &'a [String],
@@ -23,8 +24,9 @@ pub(crate) struct MintOrder<'a> {
     pub(crate) renewable: bool,
     /// Always `service`.
     pub(crate) r#type: &'a str,
-    /// Who minted it, and where.
-    pub(crate) meta: Meta<'a>,
+    /// Who minted it, and where; none where a policy allows no notes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) meta: Option<Meta<'a>>,
 }
 
 /// The notes a mint leaves on the token.
@@ -32,10 +34,15 @@ pub(crate) struct MintOrder<'a> {
 pub(crate) struct Meta<'a> {
     /// This tool.
     pub(crate) managed_by: &'a str,
-    /// The machine; a sweep elsewhere leaves the token alone.
+    /// The machine by its id, where it has one; a sweep elsewhere leaves the token alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) machine: Option<&'a str>,
+    /// The machine by its name, for people, and where there is no id.
     pub(crate) host: &'a str,
     /// The user.
     pub(crate) user: &'a str,
+    /// Something that no earlier mint had, so that no cache answers with an earlier token.
+    pub(crate) run: &'a str,
 }
 
 /// A body with nothing in it: `{}`.
@@ -67,6 +74,8 @@ pub(super) struct Envelope<Data, Auth> {
     pub(super) data: Option<Data>,
     pub(super) auth: Option<Auth>,
     pub(super) warnings: Option<Vec<String>>,
+    /// Where to fetch the answer, if it was put aside.
+    pub(super) wrap_info: Option<IgnoredAny>,
 }
 
 /// A lookup's `data`, in which even a field the documentation promises may be `null`.
@@ -91,11 +100,30 @@ pub(super) struct LookupData {
     meta: Option<BTreeMap<String, serde_json::Value>>,
     num_uses: Option<i64>,
     namespace_path: Option<String>,
+    role: Option<String>,
+    /// A point in time; null for a token that never ends.
+    expire_time: Option<String>,
+}
+
+impl LookupData {
+    /// The type it names.
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.r#type.as_deref()
+    }
+
+    /// Whether it names an accessor at all.
+    pub(super) fn names_accessor(&self) -> bool {
+        self.accessor.as_ref().is_some_and(|accessor| !accessor.is_empty())
+    }
 }
 
 impl From<LookupData> for TokenInfo {
     fn from(data: LookupData) -> Self {
-        let host = data.meta.as_ref().and_then(|meta| meta.get("host"));
+        let note = |name: &str| {
+            let note = data.meta.as_ref().and_then(|meta| meta.get(name));
+            note.and_then(serde_json::Value::as_str).map(str::to_owned)
+        };
+        let (meta_machine, meta_host, meta_user) = (note("machine"), note("host"), note("user"));
         Self {
             accessor: data.accessor.and_then(Accessor::new),
             display_name: data.display_name,
@@ -110,7 +138,13 @@ impl From<LookupData> for TokenInfo {
             orphan: data.orphan,
             kind: data.r#type,
             path: data.path,
-            meta_host: host.and_then(serde_json::Value::as_str).map(str::to_owned),
+            meta_machine,
+            meta_host,
+            meta_user,
+            role: data.role,
+            // Go's zero time is what some servers say where there is none.
+            has_expiry: data.ttl < 0
+                || data.expire_time.is_some_and(|time| !time.is_empty() && !time.starts_with("0001-")),
             namespace: data.namespace_path.map(|path| path.trim_matches('/').to_owned()),
             num_uses: data.num_uses.unwrap_or(0),
         }
@@ -130,6 +164,8 @@ fn secret_or_nothing<'de, D: Deserializer<'de>>(
 pub(super) struct MintAuth {
     pub(super) client_token: Token,
     pub(super) accessor: Option<String>,
+    /// Seconds.
+    pub(super) lease_duration: Option<u64>,
 }
 
 /// The `auth` of a renewal.
@@ -138,6 +174,9 @@ pub(super) struct RenewAuth {
     /// Seconds.
     pub(super) lease_duration: u64,
     pub(super) renewable: Option<bool>,
+    #[serde(default, deserialize_with = "secret_or_nothing")]
+    pub(super) client_token: Option<Zeroizing<String>>,
+    pub(super) accessor: Option<String>,
 }
 
 /// The `data` of a listing.

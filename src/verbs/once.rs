@@ -16,6 +16,7 @@ use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
 use crate::local::history::{HeldToken, History};
 use crate::local::hook::{Event, HookOutput};
+use crate::local::timer;
 use crate::pass::{self, Context, Finished, Work};
 use crate::report::json::Subject;
 use crate::report::metrics::Labels;
@@ -43,16 +44,19 @@ pub(crate) fn once(around: &Surroundings<'_>, work: Work, manner: Manner) -> u8 
         report.warn(&Warning::Settings(warning.clone()));
     }
     let patience = Patience { request: around.connection.timeout, retry_for: settings.retry_for };
-    let client = Client::new(around.connection, patience);
+    let client = Client::new(around.connection, patience, around.stop);
     let context = Context {
         settings,
         client: &client,
-        host: around.host,
+        minter: around.minter,
         clock: around.clock,
         warn: &|warning| report.warn(&warning),
         publish: &|history| publish(settings, &report, history),
         stop: around.stop,
+        next_run: &|| next_run(around),
     };
+    // Told to stop, a run ends in order and says so. Where signals cannot be heard, it ends without a word, as before.
+    let _heard = (!manner.dry_run).then(|| around.stop.on_signals());
     let status = if manner.dry_run {
         let forecast = survived(|| pass::forecast(&context, work)).unwrap_or_else(Forecast::Failed);
         tell_forecast(around, &report, work, manner, &forecast)
@@ -60,11 +64,17 @@ pub(crate) fn once(around: &Surroundings<'_>, work: Work, manner: Manner) -> u8 
         let Finished { outcome, held, hook_due } =
             survived(|| pass::run(&context, work)).unwrap_or_else(Finished::from);
         if let Some(held) = held.as_ref().filter(|_| hook_due) {
-            run_hook(around, &report, held);
+            run_hook(around, &report, &context, held);
         }
         tell_outcome(around, &report, work, manner, &outcome, held.as_ref())
     };
     report.answered(status)
+}
+
+/// In how many seconds the timer starts the next run, where there is one and it says so.
+fn next_run(around: &Surroundings<'_>) -> Option<u64> {
+    let timer = &around.settings.units.as_ref()?.timer;
+    timer::next_run(timer, around.runtime, around.clock.seconds())
 }
 
 /// The stable name of what a run is for.
@@ -115,7 +125,7 @@ fn publish(settings: &Settings, report: &Report<'_>, history: &History) {
 
 /// Runs the deploy hook, if there is one. The locks are given back by now: a hook may look at the token with this
 /// very program. What becomes of it is reported, and changes nothing: the token file holds our token.
-fn run_hook(around: &Surroundings<'_>, report: &Report<'_>, held: &HeldToken) {
+fn run_hook(around: &Surroundings<'_>, report: &Report<'_>, context: &Context<'_>, held: &HeldToken) {
     let Some(hook) = &around.settings.hook else { return };
     let event = Event {
         token_file: around.settings.token_file.path(),
@@ -126,7 +136,7 @@ fn run_hook(around: &Surroundings<'_>, report: &Report<'_>, held: &HeldToken) {
         Format::Lines => HookOutput::Out,
         Format::Json => HookOutput::Err,
     };
-    if let Err(failure) = hook.run(&event, output, around.stop) {
+    if let Err(failure) = hook.run(&event, output, around.stop, || pass::hook_has_begun(context)) {
         report.warn(&Warning::Hook(failure));
     }
 }

@@ -1,6 +1,6 @@
 //! `status`: look, do not touch. The facts are gathered here, and held against what they should be.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use super::once::Manner;
@@ -43,8 +43,6 @@ pub(crate) struct Wishes {
     pub(crate) offline: bool,
     /// How many seconds the token must have left.
     pub(crate) min_ttl: Option<u64>,
-    /// Where the user manager listens.
-    pub(crate) runtime: PathBuf,
     /// How the lines are coloured.
     pub(crate) paint: Paint,
 }
@@ -54,19 +52,23 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
     let settings = around.settings;
     let report = Report::new(Names::of(settings), around.clock, Log::None, around.streams, manner.format);
     let request = around.connection.timeout.min(PATIENCE);
-    let client =
-        Client::new(around.connection, Patience { request, retry_for: settings.retry_for.min(RETRY) });
+    let client = Client::new(
+        around.connection,
+        Patience { request, retry_for: settings.retry_for.min(RETRY) },
+        around.stop,
+    );
     let context = Context {
         settings,
         client: &client,
-        host: around.host,
+        minter: around.minter,
         clock: around.clock,
         // What a pass would warn of is among the problems.
         warn: &|_| (),
         publish: &|_| (),
         stop: around.stop,
+        next_run: &|| None,
     };
-    let status = match survived(|| gather(&context, wishes)) {
+    let status = match survived(|| gather(&context, wishes, around.runtime)) {
         Ok(found) => {
             let status =
                 if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
@@ -86,15 +88,15 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
 }
 
 /// Finds out all there is to know.
-fn gather(context: &Context<'_>, wishes: &Wishes) -> Status {
+fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
     let settings = context.settings;
     let (state, unread) = pass::saved_state(context);
     let viewed = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
     let (glance, trouble) = settings.token_file.glance();
-    let timer = settings
-        .units
-        .as_ref()
-        .map_or_else(Timer::default, |units| timer::timer(&units.timer, &wishes.runtime));
+    let timer =
+        settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime));
+    let path_failed = timer.state != TimerState::Unknown
+        && settings.units.as_ref().is_some_and(|units| timer::has_failed(&units.path, runtime));
     // Without a user manager there is nobody who could linger.
     let lingers = (timer.state != TimerState::Unknown).then(|| timer::lingers(&settings.user));
     let (view, failure) = match viewed {
@@ -118,6 +120,7 @@ fn gather(context: &Context<'_>, wishes: &Wishes) -> Status {
         last_line: log_file::last_line(&settings.log_file),
         units: settings.units.clone(),
         timer,
+        path_failed,
         lingers,
         problems: Vec::new(),
     };
@@ -162,6 +165,7 @@ fn problems(
     problems.extend(settings.warnings.iter().map(|warning| match warning {
         SettingsWarning::TokenVariableIgnored(name) => Problem::Shadowed(name.clone()),
         SettingsWarning::VerificationOff(name) => Problem::VerificationOff(name.clone()),
+        SettingsWarning::TokenHelper(file) => Problem::TokenHelper(file.clone()),
     }));
     about_the_timer(&mut problems, status, &settings.user);
     problems.extend(about_the_sweep(state, settings.sweep));
@@ -187,8 +191,13 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
         }
         // Which is said below, for any token.
         (Verdict::Ours, Some(Dying::UseLimited)) => {}
+        (Verdict::Ours, Some(Dying::NotOrphan)) => problems.push(Problem::NotOrphan { able }),
+        (Verdict::Ours, None) if info.is_by_role() && info.period.unwrap_or(0) == 0 => {
+            let (wanted, has) = (identity.period, info.creation_ttl.unwrap_or(identity.period));
+            problems.extend((has != wanted).then_some(Problem::RolePeriod { has, wanted }));
+        }
         (Verdict::Ours, Some(dying)) => problems.push(Problem::Dying { dying, able }),
-        (Verdict::Ours, None) if info.period.unwrap_or(0) == 0 && !info.is_by_role() => {
+        (Verdict::Ours, None) if info.period.unwrap_or(0) == 0 => {
             problems.push(Problem::NotPeriodic);
         }
         (Verdict::Ours, None) if info.period.is_some_and(|has| has > 0 && has != identity.period) => {
@@ -201,8 +210,10 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
             problems.extend(capped(lease.or(info.creation_ttl), identity));
         }
     }
-    if *verdict == Verdict::Ours && info.orphan == Some(false) {
-        problems.push(Problem::NotOrphan);
+    problems.extend((view.renewal == Some(false)).then_some(Problem::MayNotRenew));
+    let lacking: Vec<String> = identity.missing_policies(info).map(str::to_owned).collect();
+    if *verdict == Verdict::Ours && !lacking.is_empty() {
+        problems.push(Problem::PoliciesLacking(lacking));
     }
     if info.num_uses > 0 {
         problems.push(Problem::UseLimited(info.num_uses));
@@ -211,9 +222,7 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
         PolicyTrouble::Missing => Problem::PolicyMissing(name.clone()),
         PolicyTrouble::Unreadable(why) => Problem::PolicyUnreadable(name.clone(), why.clone()),
     }));
-    if let Some((token, settings)) = view.elsewhere.clone()
-        && (*verdict == Verdict::Foreign || dying.is_some())
-    {
+    if let Some((token, settings)) = view.elsewhere.clone() {
         problems.push(Problem::OtherNamespace { token, settings });
     }
     if !view.confirmed {
@@ -295,6 +304,15 @@ fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str) {
     problems.extend(known(TimerState::Masked).map(Problem::TimerMasked));
     problems.extend(known(TimerState::Broken).map(Problem::TimerBroken));
     problems.extend(known(TimerState::Absent).map(|_| Problem::NoTimer));
+    if let (End::At(end), Some(next), TimerState::On) = (status.end(), timer.next, timer.state)
+        && end > status.now
+        && end <= next
+    {
+        problems.push(Problem::EndsBeforeNextRun { end, next });
+    }
+    if let Some(units) = units.clone().filter(|_| status.path_failed) {
+        problems.push(Problem::PathUnitFailed(units));
+    }
     if status.lingers == Some(false) && timer.state == TimerState::On {
         problems.push(Problem::LingerOff { user: user.to_owned() });
     }

@@ -1,9 +1,12 @@
 //! What a run works with and did not make itself.
 
+use std::path::Path;
+
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::local::stop::Stop;
+use crate::identity::Minter;
 use crate::report::streams::Streams;
+use crate::stop::Stop;
 use crate::vault::ConnectionSettings;
 
 /// All of it. Whoever runs again may hand in the same.
@@ -17,8 +20,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) streams: &'a dyn Streams,
     /// This machine's clock.
     pub(crate) clock: Clock,
-    /// The name of this machine.
-    pub(crate) host: &'a str,
+    /// Where and for whom tokens are minted.
+    pub(crate) minter: &'a Minter,
+    /// Where the user manager listens.
+    pub(crate) runtime: &'a Path,
     /// Whether somebody wants it to end.
     pub(crate) stop: &'a Stop,
 }

@@ -200,21 +200,24 @@ pub fn believe(recognised: Result<Value, String>) -> Value {
 pub fn told_of(id: &str, name: &str) -> String {
     json!({ "data": {
         "id": id, "accessor": format!("accessor-of-{name}"), "display_name": name, "ttl": PERIOD,
-        "period": PERIOD, "policies": ["vault-admin"], "renewable": true, "type": "service", "orphan": true,
+        "period": if name == OUR_NAME { PERIOD } else { 0 }, "renewable": true,
+        "policies": ["default", "sops-admin", "vault-admin"],
+        "type": "service", "orphan": true,
     }})
     .to_string()
 }
 
-/// What it answers to a renewal.
-pub fn renewal() -> String {
-    json!({ "auth": { "client_token": FILE_TOKEN, "lease_duration": PERIOD, "renewable": true } }).to_string()
+/// What it answers to the renewal of the token that asks.
+pub fn renewal(request: &Request) -> String {
+    let token = request.header("x-vault-token");
+    json!({ "auth": { "client_token": token, "lease_duration": PERIOD, "renewable": true } }).to_string()
 }
 
 /// What it answers to a run that finds our token in the file.
 pub fn healthy(request: &Request) -> Reply {
     match request.call() {
         "auth/token/lookup-self" => Reply::Json(200, told_of(FILE_TOKEN, OUR_NAME)),
-        "auth/token/renew-self" => Reply::Json(200, renewal()),
+        "auth/token/renew-self" => Reply::Json(200, renewal(request)),
         _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
     }
 }

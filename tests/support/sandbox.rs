@@ -202,6 +202,8 @@ impl Sandbox {
             .env_clear()
             .env("HOME", self.path())
             .env("USER", "wizard")
+            .env("VTR_DISPLAY_NAME", "devvm-wizard")
+            .env("VTR_POLICIES", "vault-admin,sops-admin")
             // The user manager of whoever runs the tests is not asked.
             .env("XDG_RUNTIME_DIR", self.path())
             .env("TZ", "UTC")
@@ -264,6 +266,18 @@ impl Sandbox {
         if fs::metadata(self.path()).expect("the home").uid() != 0 {
             command.args(["--user", "--map-root-user"]);
         }
+        command
+    }
+
+    /// The program in a world where the machine has this name, and the id in this file, if one is given.
+    #[track_caller]
+    pub fn command_on(&self, address: &str, name: &str, id: Option<&Path>) -> Command {
+        const MACHINE_ID: &str = "/etc/machine-id";
+        assert!(Path::new(MACHINE_ID).exists(), "there is no {MACHINE_ID}; systemd-machine-id-setup");
+        let id = id.map(|id| format!("mount --bind {} {MACHINE_ID} && ", id.display())).unwrap_or_default();
+        let script = format!("PATH=/usr/bin:/bin; {id}hostname {name} && exec \"$0\" \"$@\"");
+        let mut command = self.command_unshared(address);
+        command.args(["--uts", "--mount", "/bin/sh", "-c", &script, PROGRAM]);
         command
     }
 

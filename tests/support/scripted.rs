@@ -52,6 +52,8 @@ pub enum Reply {
     Drip(Vec<u8>, Duration),
     /// Nothing, for as long as the other side has patience.
     Hang,
+    /// These bytes, past the encryption of a server with TLS, then the end of the connection.
+    Unencrypted(Vec<u8>),
     /// The end of the connection, without a word.
     Close,
     /// The end of the connection by a reset.
@@ -332,6 +334,7 @@ fn serve(
             | Reply::Raw(_)
             | Reply::Drip(..)
             | Reply::Hang
+            | Reply::Unencrypted(_)
             | Reply::Close
             | Reply::Reset
             | Reply::Forward(_)) => reply,
@@ -402,6 +405,11 @@ fn answer(writer: &mut Stream, tcp: &TcpStream, request: &Request, reply: Reply)
             // Until the other side gives up and closes.
             let _ = tcp.set_read_timeout(Some(Duration::from_secs(60)));
             let _ = writer.read(&mut [0]);
+            false
+        }
+        Reply::Unencrypted(bytes) => {
+            let mut tcp = tcp;
+            let _ = tcp.write_all(&bytes);
             false
         }
         Reply::Forward(address) => match pass_on(&address, request) {

@@ -10,7 +10,8 @@ use std::thread;
 use mockito::{Matcher, Mock, Server, ServerGuard};
 use serde_json::{Value, json};
 
-use super::{FILE_TOKEN, OUR_NAME, PERIOD, with};
+use super::scripted::{Reply, Request};
+use super::{FILE_TOKEN, OUR_NAME, PERIOD, told_of, with};
 
 /// The token that is minted.
 pub const NEW_TOKEN: &str = "hvs.fresh-0123456789";
@@ -131,12 +132,31 @@ pub fn our_token() -> Value {
 
 /// The token of an administrator's login.
 pub fn foreign_token() -> Value {
-    with(with(our_token(), "display_name", "oidc-vbarzin"), "path", "auth/oidc/oidc/callback")
+    let login = with(with(our_token(), "display_name", "oidc-vbarzin"), "path", "auth/oidc/oidc/callback");
+    with(login, "period", 0)
 }
 
 /// The token that is minted.
 pub fn new_token() -> Value {
     with(with(our_token(), "id", NEW_TOKEN), "accessor", "new-accessor")
+}
+
+/// What a scripted server answers to each request of a heal that goes well, and leaves nothing to revoke.
+pub fn healing(request: &Request) -> Reply {
+    let minted = request.header("x-vault-token") == Some(NEW_TOKEN);
+    let auth = json!({
+        "client_token": NEW_TOKEN, "accessor": "accessor-of-token-devvm-wizard", "lease_duration": PERIOD,
+    });
+    let mint = json!({ "auth": auth });
+    match request.call() {
+        "auth/token/lookup-self" if minted => Reply::Json(200, told_of(NEW_TOKEN, OUR_NAME)),
+        "auth/token/lookup-self" => Reply::Json(200, told_of(FILE_TOKEN, "oidc-x")),
+        "auth/token/create" => Reply::Json(200, mint.to_string()),
+        "auth/token/accessors/?list=true" => Reply::Json(200, json!({ "data": { "keys": [] } }).to_string()),
+        "auth/token/lookup-accessor" => Reply::Json(200, told_of("", OUR_NAME)),
+        "auth/token/revoke-self" => Reply::Full(204, Vec::new(), String::new()),
+        _ => Reply::Json(404, r#"{"errors":["no handler for route"]}"#.to_owned()),
+    }
 }
 
 /// A token of our name, as it is told of to whoever knows its accessor only.

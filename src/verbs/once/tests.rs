@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -14,8 +15,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Environment, SettingsFlags};
-use crate::local::stop::Stop;
+use crate::identity::Minter;
 use crate::report::streams::{Stream, Streams};
+use crate::stop::Stop;
 
 const TOKEN: &str = "s.0123456789abcdef";
 
@@ -74,7 +76,7 @@ fn answer(mut connection: TcpStream, busy: &impl Fn() -> bool) {
         (503, json!({ "errors": ["Vault is sealed"] }))
     } else if first.contains("lookup-self") {
         let data = json!({
-            "id": TOKEN, "accessor": "a", "display_name": "token-devvm-wizard", "policies": ["vault-admin"], "ttl": 60,
+            "id": TOKEN, "accessor": "a", "display_name": "token-devvm-wizard", "policies": ["sops-admin", "vault-admin"], "ttl": 60,
             "period": 2_764_800, "orphan": true, "renewable": true, "type": "service", "num_uses": 0,
         });
         (200, json!({ "data": data }))
@@ -135,14 +137,17 @@ impl Home {
         let variables =
             [("HOME", home), ("VAULT_ADDR", address), ("VTR_RETRY_FOR", "1s"), ("USER", "wizard")];
         let environment = Environment::from(&variables[..]);
-        let (settings, connection) = Settings::resolve(&SettingsFlags::default(), &environment).unwrap();
+        let (settings, connection) =
+            Settings::resolve(&SettingsFlags::default(), &environment, "devvm").unwrap();
         let (streams, stop) = (Heard::default(), Stop::default());
+        let minter = Minter { machine: None, host: "devvm".to_owned(), user: "wizard".to_owned() };
         let around = Surroundings {
             settings: &settings,
             connection: &connection,
             streams: &streams,
             clock: Clock::of_this_machine(),
-            host: "devvm",
+            minter: &minter,
+            runtime: Path::new("/nowhere"),
             stop: &stop,
         };
         let manner = Manner { dry_run: false, format: Format::Json, detailed_exitcode: true };
@@ -196,7 +201,7 @@ fn a_run_that_waits_for_another_one_hears_that_it_shall_end() {
             let stop = stop.clone();
             scope.spawn(move || {
                 thread::sleep(std::time::Duration::from_millis(100));
-                stop.raise();
+                stop.raise(15);
             });
             assert_eq!(run(), 1);
         });

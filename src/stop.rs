@@ -2,7 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::SigId;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -10,9 +12,14 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 /// The signals by which a terminal, a service manager or a person ends a program.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// A request to stop, which whoever waits for a lock or a hook asks for. Once raised, it stays.
+/// How often whoever waits asks whether it is enough: often enough for a stopped run to end at once as people see it,
+/// seldom enough to cost nothing.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// A request to stop, which everything that waits asks for. Once raised, it stays. It holds the number of the signal, 0
+/// if there was none yet.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(Arc<AtomicUsize>);
 
 /// While it lives, the signals that would end the program raise a [`Stop`] instead.
 ///
@@ -22,22 +29,46 @@ pub(crate) struct Stop(Arc<AtomicBool>);
 pub(crate) struct Heard(Vec<SigId>);
 
 impl Stop {
-    /// Raises it.
+    /// Raises it, as that signal would.
     #[cfg(test)]
-    pub(crate) fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    pub(crate) fn raise(&self, signal: i32) {
+        self.0.store(usize::try_from(signal).unwrap(), Ordering::Relaxed);
     }
 
     /// Whether it was raised.
     pub(crate) fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// The name of the signal that raised it.
+    pub(crate) fn signal(&self) -> Option<&'static str> {
+        match i32::try_from(self.0.load(Ordering::Relaxed)).ok()? {
+            SIGHUP => Some("SIGHUP"),
+            SIGINT => Some("SIGINT"),
+            SIGQUIT => Some("SIGQUIT"),
+            SIGTERM => Some("SIGTERM"),
+            _ => None,
+        }
+    }
+
+    /// Waits so long, or until it is raised.
+    pub(crate) fn sleep(&self, length: Duration) {
+        let start = Instant::now();
+        while !self.is_raised() {
+            let left = length.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(POLL));
+        }
     }
 
     /// Lets the signals that would end this program raise it, until what this returns is dropped.
     pub(crate) fn on_signals(&self) -> io::Result<Heard> {
         let mut heard = Heard(Vec::with_capacity(ENDING.len()));
         for signal in ENDING {
-            heard.0.push(signal_hook::flag::register(signal, Arc::clone(&self.0))?);
+            let number = usize::try_from(signal).unwrap_or_default();
+            heard.0.push(signal_hook::flag::register_usize(signal, Arc::clone(&self.0), number)?);
         }
         Ok(heard)
     }
@@ -64,15 +95,14 @@ mod tests {
             let heard = stop.on_signals().unwrap();
             assert!(!stop.is_raised());
             kill_process(getpid(), Signal::HUP).unwrap();
-            while !stop.is_raised() {
-                std::thread::yield_now();
-            }
+            stop.sleep(Duration::from_secs(60));
+            assert_eq!(stop.signal(), Some("SIGHUP"));
             drop(heard);
             earlier.push(stop);
             let deaf = Stop::default();
             drop(deaf.on_signals().unwrap());
             kill_process(getpid(), Signal::HUP).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             assert!(!deaf.is_raised(), "its handler is still there");
         }
         assert!(earlier.iter().all(Stop::is_raised), "once raised, it stays");
