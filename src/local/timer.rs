@@ -224,6 +224,7 @@ pub(crate) fn lingers(user: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_the_manager_says_is_understood() {
@@ -275,6 +276,23 @@ mod tests {
             ("250ms", Some(0)),
         ] {
             assert_eq!(span(text), seconds, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_of_the_manager_is_understood_or_says_nothing(said in crate::hostile::text(&[
+            "LoadState=loaded\nActiveState=active\nNextElapseUSecRealtime=Mon 2026-11-23 00:56:04 UTC\n",
+            "NextElapseUSecMonotonic=1y 2month 3w 4d 5h 6min 7.5s 8ms 9us\nLastTriggerUSec=n/a\n",
+            "TimersCalendar={ OnCalendar=*-*-* 00:00:00 ; next_elapse=n/a }\n\
+             TimersMonotonic={ OnUnitActiveUSec=1w ; next_elapse=0 }\nRandomizedDelayUSec=infinity\n",
+        ]), now in 0u64..4_000_000_000) {
+            understand(&said);
+            if let Some(left) = until_next(&said, now, now) {
+                prop_assert!(left > 0, "what is due now is not next: {said:?}");
+            }
+            calendars(&said).for_each(drop);
+            intervals(&said).for_each(drop);
         }
     }
 
