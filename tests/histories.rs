@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
+use support::between::Between;
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{LOG, Run, Sandbox, file_in, land, unstamped};
 use support::scripted::{Reply, Request, Scripted};
@@ -66,6 +67,8 @@ enum Twin {
     Child,
     /// Our name, but without the policy that makes it ours: foreign, and weak.
     NameOnly,
+    /// Minted on another machine, which has our name and that of this machine: not ours to revoke.
+    Elsewhere,
 }
 
 /// Where a run keeps its state.
@@ -104,6 +107,8 @@ enum Event {
     Log(bool),
     /// A run nobody disturbs.
     Run(Place),
+    /// Three of them through a proxy that keeps answers.
+    Cached,
     /// A dry run.
     Dry,
     /// The verb `sweep`.
@@ -156,7 +161,9 @@ impl Event {
             23..24 => Self::Put(Twin::Child),
             24..28 => Self::Put(dying(rng)),
             28..29 => Self::Put(Twin::NameOnly),
-            29..34 => Self::Stray([Twin::Good, Twin::Good, Twin::Ending, Twin::NameOnly][rng.usize(..4)]),
+            29..34 => Self::Stray(
+                [Twin::Good, Twin::Good, Twin::Ending, Twin::NameOnly, Twin::Elsewhere][rng.usize(..5)],
+            ),
             34..36 => Self::PutBack(rng.usize(..8)),
             36..39 => Self::Revoke,
             39..40 => Self::Expire,
@@ -169,7 +176,8 @@ impl Event {
             }
             45..47 => Self::Loosen([0o644, 0o640, 0o666][rng.usize(..3)]),
             47..49 => Self::Log(rng.bool()),
-            49..60 => Self::Run(
+            49..51 => Self::Cached,
+            51..60 => Self::Run(
                 [Place::Usual, Place::Usual, Place::Usual, Place::Elsewhere, Place::Nowhere][rng.usize(..5)],
             ),
             60..63 => {
@@ -237,7 +245,8 @@ impl Event {
             Self::Put(Twin::Good) => "twins put into the file",
             Self::Put(Twin::Ending | Twin::NoPeriod | Twin::NotRenewable) => "dying tokens put into the file",
             Self::Put(Twin::Child) => "children put into the file",
-            Self::Put(Twin::NameOnly) => "namesakes put into the file",
+            Self::Put(Twin::NameOnly | Twin::Elsewhere) => "namesakes put into the file",
+            Self::Stray(Twin::Elsewhere) => "tokens of another machine of our name",
             Self::Stray(_) => "strays",
             Self::PutBack(_) => "old tokens put back",
             Self::Revoke => "revocations",
@@ -249,6 +258,7 @@ impl Event {
             Self::Run(Place::Usual) => "runs",
             Self::Run(Place::Elsewhere) => "runs with state elsewhere",
             Self::Run(Place::Nowhere) => "runs without state",
+            Self::Cached => "runs through a cache",
             Self::Dry => "dry runs",
             Self::Sweep => "sweeps by hand",
             Self::Kill { .. } => "kills at a request",
@@ -271,6 +281,8 @@ struct House {
     most: u64,
     logins: BTreeMap<Login, Minted>,
     neighbours: Vec<String>,
+    /// In front of the server, with a cache.
+    proxy: Arc<Between>,
 }
 
 impl House {
@@ -282,8 +294,9 @@ impl House {
         );
         let neighbours = ["devvm-emo", "devvm-wizard-2", ""]
             .map(|name| server.mint_as_root(with(ours(), "display_name", name)).accessor);
+        let proxy = Arc::new(Between::start(&server, "proxy", "cache {}"));
         let server = Arc::new(server);
-        Self { server, most: PERIOD, logins: BTreeMap::new(), neighbours: neighbours.into() }
+        Self { server, most: PERIOD, logins: BTreeMap::new(), neighbours: neighbours.into(), proxy }
     }
 
     /// From now on it grants a week at a time, or all that is asked for.
@@ -317,6 +330,11 @@ impl House {
             Twin::NoPeriod => with(with(ours(), "period", 0), "ttl", "2h"),
             Twin::NotRenewable => with(ours(), "renewable", false),
             Twin::NameOnly => with(ours(), "policies", json!(["reader"])),
+            Twin::Elsewhere => {
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                let notes = json!({ "machine": "f".repeat(32), "host": host, "user": USER });
+                with(ours(), "meta", notes)
+            }
         })
     }
 
@@ -368,7 +386,7 @@ struct View {
     case: Case,
     /// The accessor of the token in the file.
     accessor: Option<String>,
-    /// The accessors of all living tokens of our name.
+    /// The accessors of all living tokens of our name, but those of another machine.
     named: BTreeSet<String>,
 }
 
@@ -432,12 +450,15 @@ impl<'a> World<'a> {
                     Twin::Good => Kind::Ours,
                     Twin::Child => Kind::Child,
                     Twin::Ending | Twin::NoPeriod | Twin::NotRenewable => Kind::Dying,
-                    Twin::NameOnly => Kind::Weak,
+                    Twin::NameOnly | Twin::Elsewhere => Kind::Weak,
                 };
                 self.put(&token, kind);
             }
             Event::Stray(twin) => {
-                self.house.mint(twin);
+                let minted = self.house.mint(twin);
+                if let Twin::Elsewhere = twin {
+                    self.guests.insert(minted.accessor);
+                }
             }
             Event::PutBack(number) => {
                 let Some(token) = self.former.iter().rev().nth(number).cloned() else { return false };
@@ -456,7 +477,14 @@ impl<'a> World<'a> {
                 return fs::set_permissions(self.home.token_file(), mode).is_ok();
             }
             Event::Log(writable) => return self.change_log(writable),
-            Event::Run(place) => self.undisturbed(place),
+            Event::Run(place) => self.undisturbed(place, None),
+            Event::Cached => {
+                let proxy = Arc::clone(&self.house.proxy);
+                // The last two ask the same, if there is anything to renew.
+                for _ in 0..3 {
+                    self.undisturbed(Place::Usual, Some((*proxy).as_ref()));
+                }
+            }
             Event::Dry => self.dry(),
             Event::Sweep => self.sweep(),
             Event::Kill { request, heard } => self.killed_at(request, heard),
@@ -552,7 +580,8 @@ impl<'a> World<'a> {
         let text = contents.as_ref().and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("").trim();
         let living = self.house.living();
         let named = |(accessor, data): (&String, &Value)| {
-            (data["display_name"] == OUR_NAME).then(|| accessor.clone())
+            let is_elsewheres = self.guests.contains(accessor);
+            (data["display_name"] == OUR_NAME && !is_elsewheres).then(|| accessor.clone())
         };
         let named = living.iter().filter_map(named).collect();
         for guest in &self.guests {
@@ -652,7 +681,8 @@ impl<'a> World<'a> {
         healed && info()["ttl"].as_u64().expect("a time to live") > self.house.most + 60
     }
 
-    fn undisturbed(&mut self, place: Place) {
+    /// Nothing keeps a run from its work, be it at the server itself or through something `between`.
+    fn undisturbed(&mut self, place: Place, between: Option<&str>) {
         self.undisturbed += 1;
         let before = self.view();
         let was_due = self.is_due(place);
@@ -665,7 +695,7 @@ impl<'a> World<'a> {
         }
         let log = self.log(place);
 
-        let address = self.house.server.address();
+        let address = between.unwrap_or(self.house.server.address());
         let mut command = match self.machine {
             None => self.home.command(address),
             Some(name) => self.home.command_on(address, name, None),
@@ -1307,7 +1337,7 @@ fn live(house: &mut House, seed: u64, past: &mut Vec<Event>) -> Tally {
     past.push(last);
     world.happen(last);
     past.push(Event::Run(Place::Usual));
-    world.undisturbed(Place::Usual);
+    world.undisturbed(Place::Usual, None);
     tally.undisturbed = world.undisturbed;
     tally
 }

@@ -2,19 +2,19 @@
 //! real program.
 
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests write and move files as they like")]
 
 mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::Command as Process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
+use support::between::Between;
 use support::openbao::{Minted, OpenBao};
 use support::sandbox::{Run, Sandbox, land};
 use support::scripted::{Reply, Scripted};
@@ -303,55 +303,6 @@ fn a_cap_that_a_nightly_run_outlives_is_good_news_with_the_servers_warning() {
 }
 
 // --- what stands in between
-
-/// An agent or a proxy of OpenBao in front of a server. It ends when dropped.
-struct Between {
-    process: Child,
-    address: String,
-    _home: tempfile::TempDir,
-}
-
-impl Between {
-    /// Starts `bao KIND` with these lines besides the address of the server and a listener.
-    fn start(server: &OpenBao, kind: &str, lines: &str) -> Self {
-        let home = tempfile::Builder::new().prefix("vtr-between-").tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = home.path().join("config.hcl");
-        let text = format!(
-            "vault {{ address = \"{}\" }}\nlistener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = \
-             true\n}}\n{lines}\n",
-            server.address()
-        );
-        fs::write(&config, text).unwrap();
-        let log = fs::File::create(home.path().join("log")).unwrap();
-        let process = Process::new(server.binary())
-            .arg(kind)
-            .arg(format!("-config={}", config.display()))
-            .env_clear()
-            .env("HOME", home.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let this = Self { process, address: format!("http://127.0.0.1:{port}"), _home: home };
-        wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        this
-    }
-}
-
-impl AsRef<str> for Between {
-    fn as_ref(&self) -> &str {
-        &self.address
-    }
-}
-
-impl Drop for Between {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[test]
 fn a_cache_in_between_neither_renews_nor_mints_in_the_servers_place() {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 pub use cast::*;
 
+pub mod between;
 pub mod campaign;
 mod cast;
 pub mod certificates;
