@@ -938,12 +938,14 @@ impl<'a> World<'a> {
             if count < number || (once && count > number) {
                 return None;
             }
+            let minted = heard && request.call().starts_with("auth/token/create");
             if heard {
                 relay(&server, request);
-                losing.fetch_or(request.call().starts_with("auth/token/create"), Ordering::SeqCst);
+                losing.fetch_or(minted, Ordering::SeqCst);
             }
-            // One that is sealed has done nothing, and says so; one that has done something says anything else.
-            let words = if heard { "internal error" } else { "Vault is sealed" };
+            // One that is sealed has minted nothing, and says so; one that has minted says anything else. With words
+            // that name no outage a lookup would be passed over for this night, which is no unfinished sweep.
+            let words = if minted { "internal error" } else { "Vault is sealed" };
             let unavailable = || Reply::Json(503, json!({ "errors": [words] }).to_string());
             Some(if told { unavailable() } else { Reply::Close })
         });
