@@ -1,12 +1,10 @@
 //! Why a run failed, and what follows from that.
 
+use super::TEMPORARY;
 use crate::identity::{Contradiction, Dying};
 use crate::local::token_file::{ReadError, ReplaceError};
 use crate::token::TokenInfo;
 use crate::vault::{Call, Error, ErrorKind};
-
-/// `EX_TEMPFAIL` of sysexits: try again later.
-pub(super) const TEMPORARY: u8 = 75;
 
 /// How a mint was refused on one path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,3 +11,6 @@ pub(crate) mod warning;
 
 #[cfg(test)]
 mod tests;
+
+/// `EX_TEMPFAIL` of sysexits: try again later.
+const TEMPORARY: u8 = 75;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::failure::TEMPORARY;
+use super::TEMPORARY;
 use crate::local::state::Due;
 use crate::token::Accessor;
 use crate::vault::{Error, ErrorKind, Said};

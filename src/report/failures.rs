@@ -11,24 +11,10 @@ use crate::identity::{Contradiction, Dying};
 use crate::io_text::io_text;
 use crate::local::hook::HookFailure;
 use crate::local::token_file::{Mistake, ReadError, ReplaceStep};
-use crate::token::Accessor;
 
 /// The namespace of the token, and that of the settings, which differ.
 pub(super) fn other_namespace_text(token: &str, settings: &str) -> String {
     format!("the token lives in the namespace {}, the settings name {}", Quoted(token), Quoted(settings))
-}
-
-/// `: Fg08GkI6…, i8LfJ…`, or nothing.
-pub(super) fn accessors_text(list: &[Accessor]) -> String {
-    if list.is_empty() {
-        return String::new();
-    }
-    let mut shown: Vec<String> =
-        list.iter().take(MOST_ACCESSORS).map(|accessor| Shown(&accessor.short()).to_string()).collect();
-    if let Some(more) = list.len().checked_sub(MOST_ACCESSORS).filter(|more| *more > 0) {
-        shown.push(format!("and {more} more"));
-    }
-    format!(": {}", shown.join(", "))
 }
 
 /// Both refusals of a mint; one if they are the same.
@@ -40,9 +26,6 @@ pub(super) fn refusal_text(refusal: &Refusal) -> String {
     let other = &refusal.create_orphan;
     format!("{create}; on create-orphan {}: {}", other.status, errors::reason_text(&other.message))
 }
-
-/// A line names so many accessors at most; JSON has them all.
-const MOST_ACCESSORS: usize = 32;
 
 /// What a token needs to be renewed.
 pub(super) const MAY_RENEW: &str =

@@ -2,8 +2,8 @@
 
 use super::escape::{Quoted, Shown};
 use super::failures;
-use super::lines;
 use super::names::Names;
+use super::sweeps;
 use crate::config::SweepMode;
 use crate::facts::authority::NoAuthority;
 use crate::facts::forecast::Forecast;
@@ -117,13 +117,13 @@ fn sweep_lines(swept: &Swept, mode: SweepMode) -> Vec<String> {
     lines.push(format!(
         "would revoke {} stale periodic token(s){}",
         swept.stale.len(),
-        failures::accessors_text(&swept.stale)
+        sweeps::accessors_text(&swept.stale)
     ));
     if !swept.irrevocable.is_empty() {
         lines.push(format!(
             "may not revoke {} more ({REVOKE_ACCESSOR_PATH} takes update){}",
             swept.irrevocable.len(),
-            failures::accessors_text(&swept.irrevocable)
+            sweeps::accessors_text(&swept.irrevocable)
         ));
     }
     match mode {
@@ -135,7 +135,7 @@ fn sweep_lines(swept: &Swept, mode: SweepMode) -> Vec<String> {
     if swept.lookup_denied > 0 {
         lines.push(format!("cannot look at {} remembered token(s) with this token", swept.lookup_denied));
     }
-    let reason = lines::sweep_end_text(&swept.end);
+    let reason = sweeps::sweep_end_text(&swept.end);
     if !reason.is_empty() {
         lines.push(format!("cannot see all tokens with this token ({reason})"));
     }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::lines::sweep_end_text;
+use super::sweeps::sweep_end_text;
 use super::times::utc_text;
 use crate::config::Settings;
 use crate::facts::forecast::Forecast;

@@ -17,6 +17,7 @@ pub(crate) mod problem;
 mod remedies;
 pub(crate) mod status;
 pub(crate) mod streams;
+mod sweeps;
 mod times;
 mod warnings;
 
