@@ -192,15 +192,7 @@ impl Identity {
         if info.renewable == Some(false) {
             return Vitality::Dying(Dying::NotRenewable);
         }
-        // Without a period a renewal can reach the server's maximum at most; what is left now is the only
-        // figure at hand. One of a role is brought back to what it was made with.
-        let by_role = info.creation_ttl.filter(|_| info.is_by_role());
-        let unbounded = info.period.filter(|&period| period > 0).or(by_role).unwrap_or(info.ttl);
-        let end = info
-            .creation_time
-            .map_or(info.ttl, |created| created.saturating_add(info.explicit_max_ttl).saturating_sub(now));
-        let lease = if info.explicit_max_ttl > 0 { unbounded.min(end) } else { unbounded };
-        self.vitality(info, lease)
+        self.vitality(info, expected_lease(info, now))
     }
 
     /// Whether a minted token is what was ordered, in the namespace in which it was ordered. What the server leaves
@@ -310,6 +302,19 @@ impl Minter {
         };
         here && info.meta_user.as_ref().is_none_or(|noted| *noted == self.user)
     }
+}
+
+/// How many seconds a renewal can be expected to give a token, judged by its lookup and `now` (seconds since 1970, this
+/// machine's clock). A server may cap them, which no lookup tells.
+pub(crate) fn expected_lease(info: &TokenInfo, now: u64) -> u64 {
+    // Without a period a renewal can reach the server's maximum at most; what is left now is the only figure at hand.
+    // One of a role is brought back to what it was made with.
+    let by_role = info.creation_ttl.filter(|_| info.is_by_role());
+    let unbounded = info.period.filter(|&period| period > 0).or(by_role).unwrap_or(info.ttl);
+    let end = info
+        .creation_time
+        .map_or(info.ttl, |created| created.saturating_add(info.explicit_max_ttl).saturating_sub(now));
+    if info.explicit_max_ttl > 0 { unbounded.min(end) } else { unbounded }
 }
 
 /// Whether a renewal brings a token of a role back to the length it was made with. Seconds are rounded on the way.

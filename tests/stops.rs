@@ -334,3 +334,54 @@ fn a_program_that_reads_json_is_told_of_a_stop_too() {
     let object: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&object["outcome"], &object["reason"]), (&json!("failed"), &json!("stopped")), "{object}");
 }
+
+#[test]
+fn the_verb_sweep_says_that_it_was_stopped() {
+    let server = Scripted::start(|request, _| match request.call() {
+        call if call.starts_with("auth/token/accessors") => {
+            let keys = json!(["stale", "slow", "accessor-of-token-devvm-wizard"]);
+            Reply::Json(200, json!({ "data": { "keys": keys } }).to_string())
+        }
+        "auth/token/lookup-accessor" if request.body.contains("slow") => Reply::Hang,
+        "auth/token/lookup-accessor" if request.body.contains("stale") => {
+            Reply::Json(200, told_of("x", OUR_NAME).replace("accessor-of-token-devvm-wizard", "stale"))
+        }
+        "auth/token/lookup-accessor" => Reply::Json(200, told_of("x", OUR_NAME)),
+        "auth/token/revoke-accessor" => Reply::Json(204, String::new()),
+        _ => healthy(request),
+    });
+    let home = home();
+    let arguments = ["sweep", "--sweep-concurrency", "1"];
+    let child = home.start_of(PROGRAM, &arguments, server.address(), &PATIENT);
+    let hangs = || server.requests().iter().any(|request| request.body.contains("slow"));
+    let (run, rest) = stopped(&home, child, SIGNALS[0], hangs);
+    // A walk begins anywhere, so that the stale one may have had its turn or not.
+    let revoked = server.count("auth/token/revoke-accessor");
+    let said = format!("sweep: revoked {revoked} stale periodic token(s); accessor sweep cut short after ");
+    assert!(rest.starts_with(&said) && rest.contains("told to stop"), "{run:?}");
+    assert_eq!(home.state()["history"]["counters"]["swept"], revoked, "what was done counts");
+}
+
+#[test]
+fn a_stop_takes_nothing_away_from_the_news_that_a_token_ends_before_the_next_run() {
+    let home = home();
+    let (timer, said) = (home.path().join("bin"), home.path().join("asked"));
+    home.write("systemd/private", "");
+    // The user manager is asked after the renewal; the stop comes before its answer.
+    let script = format!(
+        "#!/bin/sh\n: > {}\n/bin/sleep 0.3\n/bin/cat <<'SAID'\nLoadState=loaded\nActiveState=active\n\
+         NextElapseUSecRealtime=Fri 9999-12-31 00:00:00 UTC\nSAID\n",
+        said.display()
+    );
+    home.write("bin/systemctl", script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(timer.join("systemctl"), mode).unwrap();
+    let server = Scripted::start(|request, _| healthy(request));
+    let variables = [&PATIENT[..], &[("PATH", timer.to_str().unwrap())]].concat();
+    let child = home.start(&server, &variables);
+    wait_until("the user manager is asked", || said.exists());
+    kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
+    let run = home.wait(child);
+    assert_eq!(run.status, 1, "{run:?}");
+    assert!(run.stderr.contains(" FAIL: renewed, but it ends in 32 d and the next run comes in "), "{run:?}");
+}

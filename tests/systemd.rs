@@ -1366,6 +1366,23 @@ fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
     assert_eq!(user.read(CONFIG), "address = \"http://127.0.0.1:1\"\n");
     assert_eq!(timer(), ["inactive", "disabled"]);
 
+    // One half of it is none, wherever it stands, and what is missing is said.
+    for (config, env, missing) in [
+        ("policies = [\"vault-admin\"]\n", "", "policies are set but display_name is not; set both ("),
+        ("", "VTR_DISPLAY_NAME=devvm-wizard\n", "display_name is set but policies are not; set both ("),
+    ] {
+        user.write(CONFIG, 0o600, config);
+        user.write(".config/vault-token-renew/env", 0o600, env);
+        let output = typing("x\\ny\\n");
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert!(text(&output).contains(missing), "{missing:?} is not in:\n{}", text(&output));
+        assert_eq!(
+            (user.read(CONFIG).as_str(), timer()),
+            (config, ["inactive", "disabled"].map(str::to_owned))
+        );
+    }
+    user.write(CONFIG, 0o600, "address = \"http://127.0.0.1:1\"\n");
+
     // The settings of the service count, wherever they are.
     let quoted = "VTR_DISPLAY_NAME=\"devvm-wizard\"\nVTR_POLICIES='vault-admin'\n";
     user.write(".config/vault-token-renew/env", 0o600, quoted);

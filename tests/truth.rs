@@ -798,3 +798,180 @@ fn a_hook_is_owed_until_it_has_begun() {
         assert_eq!((told(), &home.state()["hook_due"]), (1, &json!(false)));
     }
 }
+
+// --- whether it reaches the next run
+
+/// A user manager whose timer comes next in so many seconds, and then each day. The variables with which it is found.
+fn a_timer(home: &Sandbox, next: u64) -> [(&'static str, String); 1] {
+    let at = |seconds: u64| {
+        let date =
+            Process::new("/bin/date").args(["-u", "-d", &format!("@{seconds}"), "+%a %F %T UTC"]).output();
+        String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let (first, second) = (at(now() + next), at(now() + next + 86_400));
+    home.write("systemd/private", "");
+    let said = format!(
+        "LoadState=loaded\nActiveState=active\nNextElapseUSecRealtime={first}\nLastTriggerUSec=n/a\n\
+         TimersCalendar={{ OnCalendar=*-*-* 00:00:00 ; next_elapse={first} }}\nRandomizedDelayUSec=1h\n"
+    );
+    for (name, said) in
+        [("systemctl", said), ("systemd-analyze", format!("Next elapse: {first}\nIteration #2: {second}\n"))]
+    {
+        home.write(&format!("bin/{name}"), format!("#!/bin/sh\n/bin/cat <<'SAID'\n{said}SAID\n"));
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(home.path().join("bin").join(name), mode).unwrap();
+    }
+    [("PATH", home.path().join("bin").to_str().unwrap().to_owned())]
+}
+
+#[test]
+fn a_dry_run_and_status_foresee_that_a_renewal_does_not_reach_the_next_run() {
+    let server = server();
+    for (period, next, falls_short) in [("10h", 20 * 3_600, true), ("30h", 20 * 3_600, false)] {
+        let seconds = period[..2].parse::<u64>().unwrap() * 3_600;
+        let home = Sandbox::holding(&server.mint_as_root(with(ours(), "period", period)).token);
+        let timer = a_timer(&home, next);
+        let variables = [("PATH", timer[0].1.as_str()), ("VTR_PERIOD", period)];
+        let foreseen =
+            home.run_with(&variables, &server, &["--dry-run", "--json", "--detailed-exitcode"]).object();
+        let status = look(&home, &server, &variables);
+        if !falls_short {
+            assert_eq!((&foreseen["outcome"], &foreseen["exit_status"]), (&json!("would_renew"), &json!(10)));
+            assert!(!wrong(&status).contains(&"ends_before_next_run"), "{status}");
+            assert!(!wrong(&status).contains(&"runs_too_seldom"), "{status}");
+            home.run_with(&variables, &server, &[]).expect(0);
+            continue;
+        }
+        let (outcome, reason) = (&foreseen["outcome"], &foreseen["reason"]);
+        assert_eq!((outcome, reason), (&json!("would_fail"), &json!("ends_before_next_run")), "{foreseen}");
+        assert_eq!(foreseen["exit_status"], 5);
+        let said = foreseen["message"].as_str().unwrap();
+        assert!(
+            said.ends_with(
+                "would fail all the same: it would end in 10 h, and the next run comes in 19 h 59 min"
+            ) || said
+                .ends_with("would fail all the same: it would end in 10 h, and the next run comes in 20 h"),
+            "{said}"
+        );
+        assert!(wrong(&status).contains(&"ends_before_next_run"), "{status}");
+        // And so it is, for a renewal as for a heal.
+        let run = home.run_with(&variables, &server, &["--detailed-exitcode"]).expect(5);
+        assert!(
+            verdict(&run).starts_with("FAIL: renewed, but it ends in 10 h and the next run comes in"),
+            "{run:?}"
+        );
+        home.put(&server.mint_as_root(json!({ "policies": ["vault-admin"], "ttl": "1h" })).token);
+        let foreseen = home.run_with(&variables, &server, &["--dry-run"]).expect(1);
+        assert!(
+            foreseen.all().contains("would fail all the same: it would end in 10 h, and"),
+            "{foreseen:?}"
+        );
+        home.run_with(&variables, &server, &["--detailed-exitcode"]).expect(5);
+        // What lives longer than that is not replaced, and the dry run says so.
+        home.put(&server.mint_as_root(json!({ "policies": ["vault-admin"], "ttl": "300h" })).token);
+        let foreseen = home.run_with(&variables, &server, &["--dry-run"]).expect(1);
+        let run = home.run_with(&variables, &server, &[]).expect(1);
+        assert_eq!(verdict(&run), foreseen.stderr.lines().next().unwrap(), "{foreseen:?}");
+        assert!(verdict(&run).starts_with("FAIL: check of the minted token"), "{seconds}: {run:?}");
+    }
+}
+
+#[test]
+fn a_timer_that_comes_too_seldom_is_wrong_before_a_night_says_so() {
+    let server = server();
+    let home = Sandbox::holding(&server.mint_as_root(with(ours(), "period", "24h")).token);
+    // The next run comes in time, and the one after it comes too late.
+    let timer = a_timer(&home, 3_600);
+    let variables = [("PATH", timer[0].1.as_str()), ("VTR_PERIOD", "24h")];
+    let status = look(&home, &server, &variables);
+    assert!(wrong(&status).contains(&"runs_too_seldom"), "{status}");
+    assert_eq!(status["exit_status"], 1);
+    let text = home.run_with(&variables, &server, &["status"]).expect(1);
+    let words = "your token lives for 1 d at a time, and up to 1 d 1 h pass between two runs of the timer";
+    assert!(text.all().contains(words), "{text:?}");
+    home.put(&server.mint_as_root(with(ours(), "period", "26h")).token);
+    let variables = [("PATH", timer[0].1.as_str()), ("VTR_PERIOD", "26h")];
+    assert!(!wrong(&look(&home, &server, &variables)).contains(&"runs_too_seldom"));
+}
+
+#[test]
+fn what_a_run_did_is_told_and_finished_although_it_does_not_reach_the_next_one() {
+    let server = server();
+    // A heal whose sweep found no list leaves it to the next run.
+    let home = Sandbox::holding(&server.admin_login().token);
+    let stale = server.mint_ours().accessor;
+    let front = server.losing_the_list();
+    home.run(&front, &[]).expect(0);
+    assert_eq!(home.state()["sweep_due"], true);
+    let timer = a_timer(&home, 40 * 86_400);
+    let variables = [("PATH", timer[0].1.as_str())];
+    let run = home.run_with(&variables, &server, &["--json"]).expect(1);
+    let object = run.object();
+    let line = object["message"].as_str().unwrap();
+    assert!(
+        line.starts_with("FAIL: renewed, but it ends in 32 d and the next run comes in 39 d 23 h")
+            || line.starts_with("FAIL: renewed, but it ends in 32 d and the next run comes in 40 d"),
+        "{line}"
+    );
+    assert!(line.ends_with("; resumed an earlier sweep (revoked 1 stale periodic token(s))"), "{line}");
+    assert_eq!(object["sweep"]["revoked"], json!([stale]), "{object}");
+    assert!(server.lookup_accessor(&stale).is_none());
+    assert_eq!(
+        (&home.state()["sweep_due"], &home.state()["history"]["counters"]["swept"]),
+        (&json!(false), &json!(1))
+    );
+
+    // A heal tells of its sweep, and of a foreign token that lives on for ever.
+    let stale = server.mint_ours().accessor;
+    let foreign =
+        server.mint_as_root(json!({ "policies": ["vault-admin"], "period": "10h", "no_parent": true }));
+    home.put(&foreign.token);
+    let run = home.run_with(&variables, &server, &["--json"]).expect(1);
+    let object = run.object();
+    let line = object["message"].as_str().unwrap();
+    assert!(line.starts_with("FAIL: healed, but it ends in 32 d and the next run comes in "), "{line}");
+    let short: String = foreign.accessor.chars().take(8).collect();
+    let end =
+        format!("(revoked 2 stale periodic token(s)); the foreign token {short}… never ends and lives on");
+    assert!(line.ends_with(&end), "{line}");
+    assert!(object["sweep"]["revoked"].as_array().unwrap().contains(&json!(stale)), "{object}");
+    assert_eq!(home.state()["history"]["counters"]["swept"], 3);
+}
+
+#[test]
+fn a_dry_run_warns_of_policies_as_the_run_does() {
+    let server = server();
+    let lacking = with(ours(), "policies", json!(["vault-admin"]));
+    let home = Sandbox::holding(&server.mint_as_root(lacking).token);
+    let foreseen = home.run(&server, &["--dry-run"]).expect(0);
+    let warning = "WARN: our token lacks policies of the settings: sops-admin";
+    assert!(foreseen.stderr.contains(warning), "{foreseen:?}");
+    let run = home.run(&server, &[]).expect(0);
+    assert_eq!(run.complaints(), [warning], "{run:?}");
+    // Where nobody knows when the next run comes, little is worth a warning to both.
+    let home = Sandbox::holding(&server.mint_as_root(with(ours(), "period", "2h")).token);
+    let period = [("VTR_PERIOD", "2h")];
+    let warning = "WARN: the token ends in 2 h; will the next run come in time?";
+    assert!(home.run_with(&period, &server, &["--dry-run"]).expect(0).stderr.contains(warning));
+    assert_eq!(home.run_with(&period, &server, &[]).expect(0).complaints(), [warning]);
+}
+
+#[test]
+fn a_child_that_lives_on_with_its_parent_warns_of_a_short_lease_too() {
+    let server = server();
+    server.write_policy("no-mint", r#"path "auth/token/create" { capabilities = ["deny"] }"#);
+    let parent =
+        server.mint_as_root(json!({ "policies": ["vault-admin"], "period": "100h", "no_parent": true }));
+    let order = with(
+        json!({ "display_name": "devvm-wizard", "policies": ["sops-admin", "reader"], "period": "2h" }),
+        "no_parent",
+        false,
+    );
+    let home = Sandbox::holding(&server.mint(&parent.token, order).token);
+    let variables = [("VTR_POLICIES", "reader,sops-admin"), ("VTR_PERIOD", "2h")];
+    let run = home.run_with(&variables, &server, &[]).expect(0);
+    let warnings = run.complaints();
+    for words in ["WARN: our token ends with the one that minted it", "WARN: the token ends in 2 h;"] {
+        assert!(warnings.iter().any(|warning| warning.starts_with(words)), "{words}: {run:?}");
+    }
+}

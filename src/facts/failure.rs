@@ -1,10 +1,14 @@
 //! Why a run failed, and what follows from that.
 
 use super::TEMPORARY;
+use super::swept::Swept;
 use crate::identity::{Contradiction, Dying};
 use crate::local::token_file::{ReadError, ReplaceError};
-use crate::token::TokenInfo;
+use crate::token::{Accessor, TokenInfo};
 use crate::vault::{Call, Error, ErrorKind};
+
+/// The stable name of a token that ends before the next run, and the exit status with `--detailed-exitcode`.
+pub(super) const ENDS_BEFORE_NEXT_RUN: (&str, u8) = ("ends_before_next_run", 5);
 
 /// How a mint was refused on one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +29,31 @@ pub(crate) struct Refusal {
 }
 
 /// What a run did for a token, although it was not enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Done {
     /// Renewed it.
-    Renewed,
+    Renewed {
+        /// The sweep an earlier run could not finish, if one was due.
+        resumed: Option<Box<Swept>>,
+    },
     /// Minted it, and put it into the file.
-    Healed,
+    Healed {
+        /// The token that was in it before, if that never ends and nobody revokes it.
+        lives_on: Option<Accessor>,
+        /// What the sweep did.
+        swept: Box<Swept>,
+    },
+}
+
+/// What a run was doing when it was told to stop.
+#[derive(Debug)]
+pub(crate) enum During {
+    /// It waited for another run.
+    Wait,
+    /// Something that failed because of that.
+    Failed(Box<Failure>),
+    /// The sweep of the verb, which got no further than this.
+    Sweep(Box<Swept>),
 }
 
 /// Why a run failed.
@@ -44,8 +67,8 @@ pub(crate) enum Failure {
     Stopped {
         /// The signal that said so.
         signal: Option<&'static str>,
-        /// What it failed in because of that; none if it only waited for another run.
-        during: Option<Box<Failure>>,
+        /// What it was doing.
+        during: During,
     },
     /// Vault does not know the token: it is dead, or blocked, or of another server.
     Dead {
@@ -140,6 +163,32 @@ impl Failure {
         self.consequences().lost_mint
     }
 
+    /// The sweep that was made all the same, or begun.
+    pub(crate) fn sweep(&self) -> Option<&Swept> {
+        match self {
+            Self::EndsBeforeNextRun { done: Done::Renewed { resumed }, .. } => resumed.as_deref(),
+            Self::EndsBeforeNextRun { done: Done::Healed { swept, .. }, .. }
+            | Self::Stopped { during: During::Sweep(swept), .. } => Some(swept),
+            Self::Stopped { during: During::Wait | During::Failed(_), .. }
+            | Self::TokenFile(_)
+            | Self::LockBusy
+            | Self::Dead { .. }
+            | Self::MayNotLookUp { .. }
+            | Self::Ended
+            | Self::Spent
+            | Self::Wrapping
+            | Self::Vault(_)
+            | Self::Dying { .. }
+            | Self::Unchecked(_)
+            | Self::Contradiction(_)
+            | Self::Replace(_)
+            | Self::Unsettled(_)
+            | Self::Internal { .. }
+            | Self::FileKeepsChanging
+            | Self::NotOurs { .. } => None,
+        }
+    }
+
     /// All of that, a row for each kind of failure.
     fn consequences(&self) -> Consequences {
         let row = |id, detailed_exit_status| Consequences {
@@ -162,15 +211,15 @@ impl Failure {
             // What cannot be read at the moment may be what it was.
             Self::TokenFile(ReadError::Io(_)) => row("token_file", 1),
             Self::LockBusy => row("lock_busy", TEMPORARY),
-            Self::Stopped { during: None, .. } => row("stopped", 1),
+            Self::Stopped { during: During::Wait | During::Sweep(_), .. } => row("stopped", 1),
             // What was minted may still be there.
-            Self::Stopped { during: Some(failure), .. } => {
+            Self::Stopped { during: During::Failed(failure), .. } => {
                 Consequences { lost_mint: failure.lost_mint(), ..row("stopped", 1) }
             }
             Self::Dead { .. } | Self::Ended | Self::Spent => nothing_left(row("token_dead", 4)),
             Self::MayNotLookUp { .. } => row("lookup_denied", 1),
             Self::Wrapping => nothing_left(row("wrapping_token", 4)),
-            Self::EndsBeforeNextRun { .. } => row("ends_before_next_run", 5),
+            Self::EndsBeforeNextRun { .. } => row(ENDS_BEFORE_NEXT_RUN.0, ENDS_BEFORE_NEXT_RUN.1),
             Self::Vault(error) => Consequences { lost_mint: is_lost_mint(error), ..no_answer(error) },
             Self::Unchecked(error) => no_answer(error),
             Self::Dying { .. } => row("not_renewable", 5),

@@ -1,10 +1,19 @@
 //! What a run would do, and the exit status it would have.
 
 use super::authority::NoAuthority;
-use super::failure::Failure;
+use super::failure::{ENDS_BEFORE_NEXT_RUN, Failure};
 use super::swept::Swept;
 use crate::identity::Dying;
 use crate::local::history::HeldToken;
+
+/// How far a token would fall short of the next run; seconds, both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    /// What it would have.
+    pub(crate) left: u64,
+    /// When the next run comes.
+    pub(crate) next_run: u64,
+}
 
 /// What a run would do.
 #[derive(Debug)]
@@ -20,6 +29,8 @@ pub(crate) enum Forecast {
         sweep: Option<Swept>,
         /// Whether an earlier run did not get to run the deploy hook.
         owes_hook: bool,
+        /// Whether it would end before the next run all the same.
+        shortfall: Option<Shortfall>,
     },
     /// Mint ours.
     Heal {
@@ -35,6 +46,8 @@ pub(crate) enum Forecast {
         leftover: bool,
         /// What the sweep would find.
         sweep: Swept,
+        /// Whether what is minted would end before the next run.
+        shortfall: Option<Shortfall>,
     },
     /// Fail for want of authority.
     Denied {
@@ -91,12 +104,14 @@ impl Forecast {
     /// The stable name of what would happen.
     pub(crate) fn id(&self) -> &'static str {
         match self {
-            Self::Renew { .. } => "would_renew",
-            Self::Heal { .. } => "would_heal",
+            Self::Renew { shortfall: None, .. } => "would_renew",
+            Self::Heal { shortfall: None, .. } => "would_heal",
             Self::Denied { dying: None, .. } => "would_drift",
             Self::Try { .. } => "would_try",
             Self::Sweep { sweep, .. } if sweep.is_full() => "would_sweep",
-            Self::Worthless { .. }
+            Self::Renew { shortfall: Some(_), .. }
+            | Self::Heal { shortfall: Some(_), .. }
+            | Self::Worthless { .. }
             | Self::Denied { dying: Some(_), .. }
             | Self::NotRenewed { .. }
             | Self::Sweep { .. }
@@ -107,7 +122,9 @@ impl Forecast {
     /// The stable name of why it would not end well.
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Renew { .. } | Self::Heal { .. } => None,
+            Self::Renew { shortfall, .. } | Self::Heal { shortfall, .. } => {
+                shortfall.is_some().then_some(ENDS_BEFORE_NEXT_RUN.0)
+            }
             Self::Denied { dying: None, .. } | Self::NotRenewed { .. } => Some("denied"),
             Self::Try { .. } => Some("not_told"),
             Self::Denied { dying: Some(_), .. } => Some("not_renewable"),
@@ -149,7 +166,7 @@ impl Forecast {
     /// Whether the real run would end well.
     pub(crate) fn is_good(&self) -> bool {
         match self {
-            Self::Renew { .. } | Self::Heal { .. } => true,
+            Self::Renew { shortfall, .. } | Self::Heal { shortfall, .. } => shortfall.is_none(),
             Self::Sweep { sweep, .. } => sweep.is_full(),
             // Nobody can promise that a try ends well.
             Self::Denied { .. }
@@ -168,8 +185,11 @@ impl Forecast {
     /// The exit status the real run would have with `--detailed-exitcode`.
     pub(crate) fn detailed_exit_status(&self) -> u8 {
         match self {
-            Self::Renew { .. } => 10,
-            Self::Heal { .. } => 11,
+            Self::Renew { shortfall: Some(_), .. } | Self::Heal { shortfall: Some(_), .. } => {
+                ENDS_BEFORE_NEXT_RUN.1
+            }
+            Self::Renew { shortfall: None, .. } => 10,
+            Self::Heal { shortfall: None, .. } => 11,
             Self::Denied { dying: None, .. } => 3,
             Self::Denied { dying: Some(_), .. } => 5,
             Self::Worthless { .. } | Self::Try { .. } | Self::NotRenewed { .. } => 1,

@@ -97,7 +97,8 @@ impl Outcome {
         match self {
             Self::Renewed { resumed, .. } => resumed.as_ref(),
             Self::Healed { swept, .. } | Self::Swept(swept) => Some(swept),
-            Self::Drift { .. } | Self::Failed(_) => None,
+            Self::Failed(failure) => failure.sweep(),
+            Self::Drift { .. } => None,
         }
     }
 

@@ -1,4 +1,4 @@
-use super::failure::{Failure, Refusal, RefusedMint};
+use super::failure::{Done, During, Failure, Refusal, RefusedMint};
 use super::outcome::{HealedFrom, Outcome};
 use super::swept::{CutCause, SweepEnd, Swept};
 use crate::identity::Dying;
@@ -31,6 +31,14 @@ fn denied() -> RefusedMint {
 
 fn healed(from: HealedFrom, name: &str, swept: Swept) -> Outcome {
     Outcome::Healed { from, display_name: name.to_owned(), lives_on: None, swept }
+}
+
+fn too_short(done: Done) -> Outcome {
+    Outcome::Failed(Failure::EndsBeforeNextRun { done, left: 1, next_run: 2 })
+}
+
+fn stopped(during: During) -> Outcome {
+    Outcome::Failed(Failure::Stopped { signal: Some("SIGTERM"), during })
 }
 
 fn drift(name: &str) -> Outcome {
@@ -78,6 +86,9 @@ fn the_exit_status_says_as_much_as_was_asked_for() {
         (Outcome::Failed(Failure::Vault(strange())), 1, 1),
         (Outcome::Failed(Failure::NotOurs { display_name: String::new() }), 1, 3),
         (Outcome::Failed(Failure::FileKeepsChanging), 1, 1),
+        (too_short(Done::Renewed { resumed: None }), 1, 5),
+        (stopped(During::Sweep(Box::new(swept(1)))), 1, 1),
+        (stopped(During::Wait), 1, 1),
     ];
     for (outcome, plain, detailed) in table {
         assert_eq!(outcome.exit_status(), plain, "{outcome:?}");
@@ -135,4 +146,21 @@ fn doubtful_accessors_are_kept_only_if_something_came_between() {
     let said = Said::Errors("internal error".to_owned());
     assert!(!cut(error(ErrorKind::Server { status: 500, said })));
     assert!(!ended(SweepEnd::Complete).is_worth_repeating());
+}
+
+#[test]
+fn what_a_sweep_revoked_counts_however_the_run_ended() {
+    let boxed = || Box::new(swept(2));
+    for outcome in [
+        Outcome::Swept(swept(2)),
+        healed(HealedFrom::Foreign, "x", swept(2)),
+        too_short(Done::Healed { lives_on: None, swept: boxed() }),
+        too_short(Done::Renewed { resumed: Some(boxed()) }),
+        stopped(During::Sweep(boxed())),
+    ] {
+        assert_eq!(outcome.swept(), 2, "{outcome:?}");
+    }
+    for outcome in [drift("x"), stopped(During::Wait), too_short(Done::Renewed { resumed: None })] {
+        assert_eq!(outcome.swept(), 0, "{outcome:?}");
+    }
 }

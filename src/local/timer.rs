@@ -49,6 +49,8 @@ pub(crate) struct Timer {
     pub(crate) next: Option<u64>,
     /// When it fired last, if it did since it was made.
     pub(crate) last: Option<u64>,
+    /// How many seconds lie between two runs, at the most, if that can be told.
+    pub(crate) interval: Option<u64>,
 }
 
 /// Whether a timer runs.
@@ -69,10 +71,15 @@ pub(crate) enum TimerState {
     On,
 }
 
-/// Asks the user manager about `unit`. `runtime` is where that listens.
-pub(crate) fn timer(unit: &str, runtime: &Path) -> Timer {
-    show(unit, "LoadState,ActiveState,NextElapseUSecRealtime,LastTriggerUSec", runtime)
-        .map_or_else(Timer::default, |said| understand(&said))
+/// Asks the user manager about `unit`. `runtime` is where that listens; `now` is in seconds since 1970.
+pub(crate) fn timer(unit: &str, runtime: &Path, now: u64) -> Timer {
+    let Some(said) = show(unit, SCHEDULE, runtime) else { return Timer::default() };
+    let timer = understand(&said);
+    if timer.state != TimerState::On {
+        return timer;
+    }
+    let next = upcoming(&said, now).map(|left| now.saturating_add(left));
+    Timer { next, interval: interval(&said), ..timer }
 }
 
 /// Whether `unit` has failed, as far as the user manager tells.
@@ -91,17 +98,33 @@ pub(crate) fn next_run(unit: &str, runtime: &Path, now: u64) -> Option<u64> {
         return None;
     }
     let said = show(unit, SCHEDULE, runtime)?;
-    if understand(&said).state != TimerState::On {
-        return None;
-    }
+    if understand(&said).state == TimerState::On { upcoming(&said, now) } else { None }
+}
+
+/// In how many seconds from `now` a timer that is on fires, at the latest.
+fn upcoming(said: &str, now: u64) -> Option<u64> {
     let monotonic = u64::try_from(clock_gettime(ClockId::Monotonic).tv_sec).ok()?;
-    let known = until_next(&said, now, monotonic);
-    known.or_else(|| {
-        let calendar =
-            calendars(&said).filter_map(|calendar| elapse(&calendar)).map(|at| at.saturating_sub(now));
-        let first = calendar.chain(intervals(&said)).min()?;
-        Some(first.saturating_add(property(&said, "RandomizedDelayUSec").and_then(span).unwrap_or(0)))
+    until_next(said, now, monotonic).or_else(|| {
+        let firsts = calendars(said).filter_map(|calendar| elapses(&calendar).first().copied());
+        let first = firsts.map(|at| at.saturating_sub(now)).chain(intervals(said)).min()?;
+        Some(first.saturating_add(delay(said)))
     })
+}
+
+/// How many seconds lie between two runs, at the most: by the expression or the interval that comes again soonest. None
+/// where nobody can tell.
+fn interval(said: &str) -> Option<u64> {
+    let apart = |calendar: String| match elapses(&calendar)[..] {
+        [first, second, ..] => Some(second.saturating_sub(first)),
+        [_] | [] => None,
+    };
+    let length = calendars(said).filter_map(apart).chain(intervals(said)).min()?;
+    Some(length.saturating_add(delay(said)))
+}
+
+/// By how many seconds a run may be put off by chance.
+fn delay(said: &str) -> u64 {
+    property(said, "RandomizedDelayUSec").and_then(span).unwrap_or(0)
 }
 
 /// The file on which a user manager listens, below its runtime directory.
@@ -128,13 +151,13 @@ fn show(unit: &str, properties: &str, runtime: &Path) -> Option<String> {
     child::output(&mut command, PATIENCE, LONGEST_ANSWER)
 }
 
-/// Asks systemd when an expression like `*-*-* 00:00:00` is true next: seconds since 1970.
-fn elapse(calendar: &str) -> Option<u64> {
+/// Asks systemd when an expression like `*-*-* 00:00:00` is true the next two times: seconds since 1970.
+fn elapses(calendar: &str) -> Vec<u64> {
     let mut command = Command::new("systemd-analyze");
-    command.args(["calendar", "--", calendar]).env("LC_ALL", "C");
-    let said = child::output(&mut command, PATIENCE, LONGEST_ANSWER)?;
-    // In local time first, and where that is another one, in UTC below.
-    said.lines().filter_map(|line| instant(line.split_once(": ")?.1.trim())).next_back()
+    command.args(["calendar", "--iterations=2", "--", calendar]).env("LC_ALL", "C");
+    let said = child::output(&mut command, PATIENCE, LONGEST_ANSWER).unwrap_or_default();
+    // In local time, and where that is another one, in UTC on a line below.
+    said.lines().filter_map(|line| instant(line.split_once(": ")?.1.trim())).collect()
 }
 
 fn property<'a>(said: &'a str, name: &str) -> Option<&'a str> {
@@ -199,7 +222,8 @@ fn understand(said: &str) -> Timer {
         (Some(_), Some(_)) => TimerState::Off,
         (None, _) | (_, None) => TimerState::Unknown,
     };
-    Timer { state, next: time("NextElapseUSecRealtime"), last: time("LastTriggerUSec") }
+    let (next, last) = (time("NextElapseUSecRealtime"), time("LastTriggerUSec"));
+    Timer { state, next, last, interval: None }
 }
 
 /// A time as systemd prints it, `Mon 2026-11-23 00:56:04 UTC`, in seconds since 1970; none where there is none.
@@ -230,7 +254,12 @@ mod tests {
     fn what_the_manager_says_is_understood() {
         let said = "NextElapseUSecRealtime=Mon 2026-11-23 00:56:04 UTC\nLastTriggerUSec=Sun 2026-11-22 01:07:33 UTC\n\
             LoadState=loaded\nActiveState=active\n";
-        let on = Timer { state: TimerState::On, next: Some(1_795_395_364), last: Some(1_795_309_653) };
+        let on = Timer {
+            state: TimerState::On,
+            next: Some(1_795_395_364),
+            last: Some(1_795_309_653),
+            interval: None,
+        };
         assert_eq!(understand(said), on);
         let said = "NextElapseUSecRealtime=\nLastTriggerUSec=\nLoadState=loaded\nActiveState=inactive\n";
         assert_eq!(understand(said), Timer { state: TimerState::Off, ..Timer::default() });

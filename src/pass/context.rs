@@ -8,6 +8,7 @@ use crate::facts::warning::Warning;
 use crate::identity::Minter;
 use crate::local::history::History;
 use crate::stop::Stop;
+use crate::token::TokenInfo;
 use crate::vault::Client;
 
 /// What a pass works with. Everything that could differ in a test is handed in.
@@ -49,6 +50,14 @@ pub(super) fn warn_of(context: &Context<'_>, warnings: &[String]) {
     }
     if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
         (context.warn)(Warning::Server(format!("and {more} more")));
+    }
+}
+
+/// Warns of policies of the settings that a token of ours lacks.
+pub(super) fn warn_lacking(context: &Context<'_>, info: &TokenInfo) {
+    let lacking: Vec<String> = context.settings.identity.missing_policies(info).map(str::to_owned).collect();
+    if !lacking.is_empty() {
+        (context.warn)(Warning::PoliciesMissing(lacking));
     }
 }
 

@@ -1,17 +1,19 @@
 //! What a pass would do, without doing it: nothing is sent that changes the server, and nothing is written.
 
 use super::authority::{authority, may_update};
-use super::context::{Context, Work};
+use super::context::{Context, Work, warn_lacking};
 use super::current::{Current, undisturbed};
 use super::entry::saved_state;
+use super::heal::{lasts_with_its_parent, worth_having};
+use super::reach::{Reach, reaches_next_run};
 use super::sweep::{Kept, Scope, search, sweeps};
 use super::walk::Action;
 use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
-use crate::facts::forecast::Forecast;
+use crate::facts::forecast::{Forecast, Shortfall};
 use crate::facts::swept::Swept;
 use crate::facts::warning::Warning;
-use crate::identity::{Dying, Provenance, Verdict, Vitality};
+use crate::identity::{Dying, Provenance, Verdict, Vitality, expected_lease};
 use crate::local::state::State;
 use crate::token::TokenInfo;
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
@@ -30,6 +32,10 @@ fn forecast_pass(context: &Context<'_>) -> Forecast {
         warn_elsewhere(context, &current);
         let (identity, state) = (&context.settings.identity, saved_state(context).0);
         let (display_name, ttl) = (current.info.display_name.clone(), current.info.ttl);
+        let lease = expected_lease(&current.info, context.clock.seconds());
+        if identity.judge(&current.info) == Verdict::Ours && current.info.num_uses == 0 {
+            warn_lacking(context, &current.info);
+        }
         let dying = match identity.judge(&current.info) {
             Verdict::Ours => match identity.forecast(&current.info, context.clock.seconds()) {
                 // Where Vault does not tell, it is what it is for nearly everybody.
@@ -44,8 +50,8 @@ fn forecast_pass(context: &Context<'_>) -> Forecast {
                             revocable(context, &current, list(context, &current, &state, scope, false));
                         Some(found).filter(|swept| scope.is_news(swept))
                     });
-                    let owes_hook = state.is_hook_due();
-                    return Ok(Forecast::Renew { display_name, ttl, sweep, owes_hook });
+                    let (owes_hook, shortfall) = (state.is_hook_due(), shortfall(context, lease));
+                    return Ok(Forecast::Renew { display_name, ttl, sweep, owes_hook, shortfall });
                 }
                 Vitality::Dying(dying) => Some(dying),
             },
@@ -54,15 +60,12 @@ fn forecast_pass(context: &Context<'_>) -> Forecast {
         let path = match authority(context, &current)? {
             Authority::On(path) => path,
             Authority::Lacking(_)
-                if dying == Some(Dying::NotOrphan) && lasts_with_its_parent(context, &current) =>
+                if dying == Some(Dying::NotOrphan)
+                    && lasts_with_its_parent(context, &current.info, lease) =>
             {
                 (context.warn)(Warning::EndsWithParent);
-                return Ok(Forecast::Renew {
-                    display_name,
-                    ttl,
-                    sweep: None,
-                    owes_hook: state.is_hook_due(),
-                });
+                let (owes_hook, shortfall) = (state.is_hook_due(), shortfall(context, lease));
+                return Ok(Forecast::Renew { display_name, ttl, sweep: None, owes_hook, shortfall });
             }
             Authority::Lacking(reason) => {
                 return Ok(Forecast::Denied { display_name, ttl, dying, reason });
@@ -73,11 +76,16 @@ fn forecast_pass(context: &Context<'_>) -> Forecast {
             return Ok(Forecast::Worthless { display_name, ttl, dying, policy });
         }
         context.settings.token_file.check_replaceable().map_err(Failure::Replace)?;
+        let left = identity.period;
+        let shortfall = match worth_having(context, &current, left)? {
+            Reach::No { next_run } => Some(Shortfall { left, next_run }),
+            Reach::Yes | Reach::Unknown => None,
+        };
         let mut sweep = list(context, &current, &state, Scope::Full, true);
         // Once its successor is there, a token of our name is itself a leftover.
         let leftover = sweeps(context.settings) && is_leftover(context, &state, &current);
         sweep.stale.extend(current.accessor(&state).filter(|_| leftover).cloned());
-        Ok(Forecast::Heal { display_name, ttl, dying, path, leftover, sweep })
+        Ok(Forecast::Heal { display_name, ttl, dying, path, leftover, sweep, shortfall })
     })
     .unwrap_or_else(Forecast::Failed)
 }
@@ -100,10 +108,17 @@ fn forecast_sweep(context: &Context<'_>) -> Forecast {
     .unwrap_or_else(Forecast::Failed)
 }
 
-/// Whether nothing is known to end a token but its parent.
-fn lasts_with_its_parent(context: &Context<'_>, current: &Current) -> bool {
-    let as_an_orphan = TokenInfo { orphan: None, ..current.info.clone() };
-    context.settings.identity.forecast(&as_an_orphan, context.clock.seconds()) == Vitality::Lasting
+/// By how much a token with `left` seconds would miss the next run. Where nobody knows when that comes, it warns as the
+/// run would.
+fn shortfall(context: &Context<'_>, left: u64) -> Option<Shortfall> {
+    match reaches_next_run(context, left) {
+        Reach::Yes => None,
+        Reach::Unknown => {
+            (context.warn)(Warning::ShortLease { left });
+            None
+        }
+        Reach::No { next_run } => Some(Shortfall { left, next_run }),
+    }
 }
 
 /// Warns as the run would, if the token lives in another namespace than the settings name.

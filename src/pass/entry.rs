@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::context::Context;
-use crate::facts::failure::Failure;
+use crate::facts::failure::{During, Failure};
 use crate::facts::warning::Warning;
 use crate::local::lock::{self, Lock, Locking};
 use crate::local::staged;
@@ -30,7 +30,9 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     let run_lock = match lock::lock(directory, &token_file, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
-        Ok(Locking::Stopped) => return Err(Failure::Stopped { signal: context.stop.signal(), during: None }),
+        Ok(Locking::Stopped) => {
+            return Err(Failure::Stopped { signal: context.stop.signal(), during: During::Wait });
+        }
         Err(error) => {
             (context.warn)(Warning::NoState { path: directory.clone(), error });
             None
@@ -46,7 +48,9 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
             (context.warn)(Warning::PlaceBusy);
             None
         }
-        Ok(Locking::Stopped) => return Err(Failure::Stopped { signal: context.stop.signal(), during: None }),
+        Ok(Locking::Stopped) => {
+            return Err(Failure::Stopped { signal: context.stop.signal(), during: During::Wait });
+        }
         // No such directory, or a file system without locks: reading says the one, and the other is no reason
         // to let a token die.
         Err(_) => None,

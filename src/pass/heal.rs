@@ -82,6 +82,9 @@ pub(super) fn heal(
                     if lasts_with_its_parent(context, info, lease) =>
                 {
                     (context.warn)(Warning::EndsWithParent);
+                    if reaches_next_run(context, lease) == Reach::Unknown {
+                        (context.warn)(Warning::ShortLease { left: lease });
+                    }
                     Ok(Outcome::Renewed { display_name, ttl: lease, resumed: None })
                 }
                 Origin::Dying { dying, seconds_left, .. } => {
@@ -123,17 +126,16 @@ pub(super) fn heal(
     };
     let keep = Kept { accessor: ours.accessor.as_ref(), orphan: ours.orphan };
     let swept = sweep(context, state, &minted.token, keep, Scope::Full);
-    match reach {
+    let lives_on = lives_on(origin, info, &ours, &swept);
+    Ok(match reach {
         Reach::No { next_run } => {
+            let done = Done::Healed { lives_on, swept: Box::new(swept) };
             let left = minted.lease.unwrap_or(ours.ttl);
             // It is about the token that is in the file by now, and not about the one that was replaced.
-            Ok(Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Healed, left, next_run }))
+            Outcome::Failed(Failure::EndsBeforeNextRun { done, left, next_run })
         }
-        Reach::Yes | Reach::Unknown => {
-            let lives_on = lives_on(origin, info, &ours, &swept);
-            Ok(Outcome::Healed { from, display_name, lives_on, swept })
-        }
-    }
+        Reach::Yes | Reach::Unknown => Outcome::Healed { from, display_name, lives_on, swept },
+    })
 }
 
 /// The foreign token, if it never ends of itself: nobody else may know that it lives.
@@ -147,7 +149,7 @@ fn lives_on(origin: Origin, foreign: &TokenInfo, ours: &TokenInfo, swept: &Swept
 
 /// Whether a token that is no orphan, which a renewal gave `lease` seconds, lives on with its parent as far as anybody
 /// can tell.
-fn lasts_with_its_parent(context: &Context<'_>, info: &TokenInfo, lease: u64) -> bool {
+pub(super) fn lasts_with_its_parent(context: &Context<'_>, info: &TokenInfo, lease: u64) -> bool {
     let as_an_orphan = TokenInfo { orphan: None, ..info.clone() };
     let lasting = context.settings.identity.vitality(&as_an_orphan, lease) == Vitality::Lasting;
     lasting && !matches!(reaches_next_run(context, lease), Reach::No { .. })
@@ -250,7 +252,7 @@ fn adopt(
 
 /// Whether a minted token with `left` seconds is worth having in the place of the current one: it reaches the next run,
 /// or at least lives longer. What is capped so low that it would end sooner is no heal.
-fn worth_having(context: &Context<'_>, current: &Current, left: u64) -> Result<Reach, Failure> {
+pub(super) fn worth_having(context: &Context<'_>, current: &Current, left: u64) -> Result<Reach, Failure> {
     let replaced = current.info.ends().then_some(current.info.ttl);
     let is_shorter = replaced.is_none_or(|replaced| left + SLACK < replaced);
     let reach = reaches_next_run(context, left);

@@ -25,7 +25,7 @@ pub(crate) use dry_run::forecast;
 pub(crate) use entry::saved_state;
 pub(crate) use view::view;
 
-use crate::facts::failure::{Done, Failure};
+use crate::facts::failure::{Done, During, Failure};
 use crate::facts::outcome::Outcome;
 use crate::facts::swept::Swept;
 use crate::facts::warning::Warning;
@@ -34,7 +34,7 @@ use crate::local::history::{Contents, Counters, Ending, HeldToken};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
 use crate::vault::{Error, ErrorKind, Renewal};
-use context::{warn_of, warn_unsaved};
+use context::{warn_lacking, warn_of, warn_unsaved};
 use current::{Current, Interruption, undisturbed};
 use entry::{Entered, enter};
 use heal::{Origin, heal};
@@ -82,12 +82,14 @@ pub(crate) fn hook_has_begun(context: &Context<'_>) {
     }
 }
 
-/// The same outcome, unless it is a failure that a stop explains.
+/// The same outcome, unless it is a failure that a stop explains. That a token ends before the next run is none.
 fn unless_stopped(context: &Context<'_>, outcome: Outcome) -> Outcome {
+    let stopped = |during| Outcome::Failed(Failure::Stopped { signal: context.stop.signal(), during });
     match outcome {
-        Outcome::Failed(failure) if context.stop.is_raised() => {
-            let (signal, during) = (context.stop.signal(), Some(Box::new(failure)));
-            Outcome::Failed(Failure::Stopped { signal, during })
+        outcome @ Outcome::Failed(Failure::EndsBeforeNextRun { .. }) => outcome,
+        Outcome::Failed(failure) if context.stop.is_raised() => stopped(During::Failed(Box::new(failure))),
+        Outcome::Swept(swept) if context.stop.is_raised() && !swept.is_full() => {
+            stopped(During::Sweep(Box::new(swept)))
         }
         outcome @ (Outcome::Renewed { .. }
         | Outcome::Healed { .. }
@@ -179,15 +181,21 @@ fn renewed(
     current: &Current,
     lease: u64,
 ) -> Result<Outcome, Interruption> {
-    match reaches_next_run(context, lease) {
-        Reach::Yes => {}
-        Reach::Unknown => (context.warn)(Warning::ShortLease { left: lease }),
+    let reach = reaches_next_run(context, lease);
+    if let Reach::Unknown = reach {
+        (context.warn)(Warning::ShortLease { left: lease });
+    }
+    // A sweep that is due is finished, whatever else there is to say.
+    let resumed = resume_sweep(context, state, current);
+    match reach {
         Reach::No { next_run } => {
-            return Err(Failure::EndsBeforeNextRun { done: Done::Renewed, left: lease, next_run }.into());
+            let done = Done::Renewed { resumed: resumed.map(Box::new) };
+            Err(Failure::EndsBeforeNextRun { done, left: lease, next_run }.into())
+        }
+        Reach::Yes | Reach::Unknown => {
+            Ok(Outcome::Renewed { display_name: current.info.display_name.clone(), ttl: lease, resumed })
         }
     }
-    let resumed = resume_sweep(context, state, current);
-    Ok(Outcome::Renewed { display_name: current.info.display_name.clone(), ttl: lease, resumed })
 }
 
 /// The work of the verb `sweep`, which needs our token to keep.
@@ -235,10 +243,7 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
     if let Some((token, settings)) = current.elsewhere(context) {
         (context.warn)(Warning::OtherNamespace { token, settings });
     }
-    let missing: Vec<String> = context.settings.identity.missing_policies(info).map(str::to_owned).collect();
-    if !missing.is_empty() {
-        (context.warn)(Warning::PoliciesMissing(missing));
-    }
+    warn_lacking(context, info);
     let (dying, seconds_left, lease) = match context.client.renew_self(token, info.accessor.as_ref()) {
         Ok(Renewal::Renewed { lease, renewable, warnings }) => {
             warn_of(context, &warnings);
@@ -322,10 +327,10 @@ fn tally(outcome: &Outcome, tried: Option<Origin>) -> (Ending, Counters) {
         Outcome::Healed { .. } => (Ending::Healed, Counters { healed: 1, ..gains }),
         Outcome::Drift { .. } => (Ending::Drift, Counters { heal_denied: 1, ..gains }),
         // What was done was done, and it was not enough.
-        Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Renewed, .. }) => {
+        Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Renewed { .. }, .. }) => {
             (Ending::Failed, Counters { renewed: 1, ..gains })
         }
-        Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Healed, .. }) => {
+        Outcome::Failed(Failure::EndsBeforeNextRun { done: Done::Healed { .. }, .. }) => {
             (Ending::Failed, Counters { healed: 1, ..gains })
         }
         Outcome::Failed(Failure::Dying { .. }) => (Ending::Failed, Counters { heal_denied: 1, ..gains }),

@@ -5,8 +5,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use super::errors;
 use super::escape::{Quoted, Shown};
 use super::names::Names;
+use super::sweeps::{lives_on_text, resumed_text, sweep_text, whole_sweep_text};
 use super::times::span_text;
-use crate::facts::failure::{Done, Failure, Refusal};
+use crate::facts::failure::{Done, During, Failure, Refusal};
 use crate::identity::{Contradiction, Dying};
 use crate::io_text::io_text;
 use crate::local::hook::HookFailure;
@@ -55,8 +56,9 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
         Failure::Stopped { signal, during } => {
             let signal = signal.unwrap_or("a signal");
             match during {
-                Some(failure) => format!("stopped by {signal}; {}", failure_text(failure, names)),
-                None => format!("stopped by {signal}; it waited for another run"),
+                During::Wait => format!("stopped by {signal}; it waited for another run"),
+                During::Failed(failure) => format!("stopped by {signal}; {}", failure_text(failure, names)),
+                During::Sweep(swept) => format!("stopped by {signal}; sweep: {}", whole_sweep_text(swept)),
             }
         }
         Failure::Dead { url, message } => format!(
@@ -79,12 +81,14 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
             "token lookup: the token in {file} was a response-wrapping token; this lookup has used it up"
         ),
         Failure::EndsBeforeNextRun { done, left, next_run } => {
-            let done = match done {
-                Done::Renewed => "renewed",
-                Done::Healed => "healed",
-            };
             let (left, next_run) = (span_text(*left), span_text(*next_run));
-            format!("{done}, but it ends in {left} and the next run comes in {next_run}")
+            let but = format!("but it ends in {left} and the next run comes in {next_run}");
+            match done {
+                Done::Renewed { resumed } => format!("renewed, {but}{}", resumed_text(resumed.as_deref())),
+                Done::Healed { lives_on, swept } => {
+                    format!("healed, {but} ({}){}", sweep_text(swept), lives_on_text(lives_on.as_ref()))
+                }
+            }
         }
         Failure::Spent => format!(
             "token lookup: the token in {file} is dead: it could be used so many times only, and this was \

@@ -4,9 +4,10 @@ use super::escape::{Quoted, Shown};
 use super::failures;
 use super::names::Names;
 use super::sweeps;
+use super::times::span_text;
 use crate::config::SweepMode;
 use crate::facts::authority::NoAuthority;
-use crate::facts::forecast::Forecast;
+use crate::facts::forecast::{Forecast, Shortfall};
 use crate::facts::swept::{SweepEnd, Swept};
 use crate::identity::{Dying, Identity};
 use crate::vault::{RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
@@ -21,7 +22,7 @@ pub(super) fn forecast_lines(
 ) -> Vec<String> {
     let file = names.token_file();
     match forecast {
-        Forecast::Renew { display_name, ttl, sweep, owes_hook } => {
+        Forecast::Renew { display_name, ttl, sweep, owes_hook, shortfall } => {
             let mut lines = vec![
                 holds_ours(&file, display_name, *ttl),
                 "would renew it; would leave the file as it is".to_owned(),
@@ -33,9 +34,10 @@ pub(super) fn forecast_lines(
             if *owes_hook && has_hook {
                 lines.push("would run the deploy hook, which an earlier run owes".to_owned());
             }
+            lines.extend(shortfall.map(shortfall_text));
             lines
         }
-        Forecast::Heal { display_name, ttl, dying, path, leftover, sweep } => {
+        Forecast::Heal { display_name, ttl, dying, path, leftover, sweep, shortfall } => {
             let mut lines = vec![in_the_file(&file, display_name, *ttl, *dying)];
             lines.push(format!(
                 "would mint {} (policies {}; period {}s; orphan): the token may, on {path}",
@@ -49,6 +51,7 @@ pub(super) fn forecast_lines(
             });
             lines.extend(sweep_lines(sweep, mode));
             lines.extend(has_hook.then(|| "would run the deploy hook".to_owned()));
+            lines.extend(shortfall.map(shortfall_text));
             lines
         }
         Forecast::Denied { display_name, ttl, dying, reason } => {
@@ -86,6 +89,11 @@ pub(super) fn forecast_lines(
         Forecast::Sweep { sweep, .. } => sweep_lines(sweep, mode),
         Forecast::Failed(failure) => vec![format!("FAIL: {}", failures::failure_text(failure, names))],
     }
+}
+
+fn shortfall_text(Shortfall { left, next_run }: Shortfall) -> String {
+    let (left, next_run) = (span_text(left), span_text(next_run));
+    format!("would fail all the same: it would end in {left}, and the next run comes in {next_run}")
 }
 
 fn in_the_file(file: &str, display_name: &str, ttl: u64, dying: Option<Dying>) -> String {

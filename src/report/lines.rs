@@ -6,38 +6,29 @@
 use super::escape::{Quoted, Shown};
 use super::failures;
 use super::names::Names;
-use super::sweeps::{accessors_text, sweep_text};
+use super::sweeps::{lives_on_text, resumed_text, sweep_text, whole_sweep_text};
 use crate::facts::outcome::{HealedFrom, Outcome};
 
 /// The one line of a run, without its time stamp.
 pub(super) fn outcome_text(outcome: &Outcome, names: &Names<'_>) -> String {
     match outcome {
         Outcome::Renewed { display_name, ttl, resumed } => {
-            let swept =
-                resumed.as_ref().map(|swept| format!("; resumed an earlier sweep ({})", sweep_text(swept)));
-            format!("OK renewed (dn={} ttl={ttl}s){}", Shown(display_name), swept.unwrap_or_default())
+            format!("OK renewed (dn={} ttl={ttl}s){}", Shown(display_name), resumed_text(resumed.as_ref()))
         }
         Outcome::Healed { from, display_name, lives_on, swept } => {
             let from = match from {
                 HealedFrom::Foreign => "foreign",
                 HealedFrom::Dying => "dying",
             };
-            let lives_on = lives_on.as_ref().map(|accessor| {
-                format!("; the foreign token {} never ends and lives on", Shown(&accessor.short()))
-            });
             format!(
                 "HEALED: re-minted periodic token from {from} dn={} ({}){}",
                 Quoted(display_name),
                 sweep_text(swept),
-                lives_on.unwrap_or_default()
+                lives_on_text(lives_on.as_ref())
             )
         }
-        Outcome::Swept(swept) if swept.is_full() => {
-            format!("OK {}{}", sweep_text(swept), accessors_text(&swept.stale))
-        }
-        Outcome::Swept(swept) => {
-            format!("FAIL: sweep: {}{}", sweep_text(swept), accessors_text(&swept.stale))
-        }
+        Outcome::Swept(swept) if swept.is_full() => format!("OK {}", whole_sweep_text(swept)),
+        Outcome::Swept(swept) => format!("FAIL: sweep: {}", whole_sweep_text(swept)),
         Outcome::Drift { display_name, refusal } => format!(
             "DRIFT: {} is dn={} — heal denied, foreign token lacks create authority ({}); investigate what \
              wrote it. {}",

@@ -76,6 +76,15 @@ pub(crate) enum Problem {
         end: u64,
         /// When the next run comes.
         next: u64,
+        /// Whether a run now would give it enough.
+        renewal_helps: bool,
+    },
+    /// The timer starts runs so seldom that it ends in between.
+    TooSeldom {
+        /// Seconds that it is granted at a time.
+        granted: u64,
+        /// Seconds between two runs.
+        interval: u64,
     },
     /// The path unit has failed and starts nothing any more.
     PathUnitFailed(Units),
@@ -183,6 +192,7 @@ impl Problem {
             Self::MayNotRenew => ("may_not_renew", Wrong, None),
             Self::PoliciesLacking(_) => ("policies_lacking", Wrong, None),
             Self::EndsBeforeNextRun { .. } => ("ends_before_next_run", Wrong, Some(5)),
+            Self::TooSeldom { .. } => ("runs_too_seldom", Wrong, Some(5)),
             Self::PathUnitFailed(_) => ("path_unit_failed", Wrong, None),
             Self::TokenHelper(_) => ("token_helper", Wrong, None),
             Self::RolePeriod { .. } => ("role_period", Note, None),
@@ -279,10 +289,15 @@ impl Problem {
                 span_text(*has),
                 span_text(*wanted)
             ),
-            Self::EndsBeforeNextRun { end, next } => format!(
+            Self::EndsBeforeNextRun { end, next, .. } => format!(
                 "your token ends at {}, and the next run comes at {}",
                 local_text(clock, *end),
                 local_text(clock, *next)
+            ),
+            Self::TooSeldom { granted, interval } => format!(
+                "your token lives for {} at a time, and up to {} pass between two runs of the timer",
+                span_text(*granted),
+                span_text(*interval)
             ),
             Self::PathUnitFailed(units) => {
                 format!("{} has failed: no login starts a run any more", Shown(&units.path))
@@ -376,8 +391,11 @@ impl Problem {
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { renewal_helps: true, .. }
             | Self::NotOrphan { able: Some(true) }
-            | Self::EndsBeforeNextRun { .. }
+            | Self::EndsBeforeNextRun { renewal_helps: true, .. }
             | Self::NeverRun(None) => names.command(""),
+            Self::EndsBeforeNextRun { renewal_helps: false, .. } | Self::TooSeldom { .. } => {
+                remedies::REACH_NEXT_RUN.to_owned()
+            }
             Self::TooShort { renewal_helps: false, .. } => {
                 "ask for less than the period; no renewal gives it more".to_owned()
             }

@@ -11,6 +11,10 @@ use crate::identity::Contradiction;
 use crate::local::token_file::{ReadError, ReplaceStep};
 use crate::vault::{Call, Error, ErrorKind, Interrupted, Oddity, TlsTrouble, Unreachable};
 
+/// What to do about a token that ends before the next run.
+pub(super) const REACH_NEXT_RUN: &str =
+    "raise max_lease_ttl on the server (sys/auth/token/tune), or run more often (OnCalendar= of the timer)";
+
 /// What to do about a failure, where its own line does not say.
 pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<String> {
     match failure {
@@ -64,11 +68,7 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
             "have what it held wrapped once more, for `vault unwrap`; then: {}",
             names.recovery_command()
         )),
-        Failure::EndsBeforeNextRun { .. } => Some(
-            "raise max_lease_ttl on the server (sys/auth/token/tune), or run more often (OnCalendar= of \
-             the timer)"
-                .to_owned(),
-        ),
+        Failure::EndsBeforeNextRun { .. } => Some(REACH_NEXT_RUN.to_owned()),
         Failure::Stopped { .. }
         | Failure::Dead { .. }
         | Failure::Ended
@@ -175,8 +175,11 @@ pub(super) fn forecast_remedy(forecast: &Forecast, names: &Names<'_>) -> Option<
     match forecast {
         Forecast::Failed(failure) => failure_remedy(failure, names),
         Forecast::NotRenewed { .. } => Some(MAY_RENEW.to_owned()),
-        Forecast::Renew { .. }
-        | Forecast::Heal { .. }
+        Forecast::Renew { shortfall: Some(_), .. } | Forecast::Heal { shortfall: Some(_), .. } => {
+            Some(REACH_NEXT_RUN.to_owned())
+        }
+        Forecast::Renew { shortfall: None, .. }
+        | Forecast::Heal { shortfall: None, .. }
         | Forecast::Worthless { .. }
         | Forecast::Denied { .. }
         | Forecast::Try { .. }

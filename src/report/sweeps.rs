@@ -22,6 +22,24 @@ pub(super) fn accessors_text(list: &[Accessor]) -> String {
     format!(": {}", shown.join(", "))
 }
 
+/// That a foreign token never ends and nobody has revoked it; empty if there is none.
+pub(super) fn lives_on_text(lives_on: Option<&Accessor>) -> String {
+    let text = |accessor: &Accessor| {
+        format!("; the foreign token {} never ends and lives on", Shown(&accessor.short()))
+    };
+    lives_on.map(text).unwrap_or_default()
+}
+
+/// What became of a sweep that an earlier run left; empty if nothing was left.
+pub(super) fn resumed_text(resumed: Option<&Swept>) -> String {
+    resumed.map(|swept| format!("; resumed an earlier sweep ({})", sweep_text(swept))).unwrap_or_default()
+}
+
+/// What the verb `sweep` came to.
+pub(super) fn whole_sweep_text(swept: &Swept) -> String {
+    format!("{}{}", sweep_text(swept), accessors_text(&swept.stale))
+}
+
 /// `revoked 2 stale periodic token(s)`, and what else there is to say.
 pub(super) fn sweep_text(swept: &Swept) -> String {
     let mut parts = Vec::new();

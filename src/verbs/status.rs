@@ -11,7 +11,7 @@ use crate::facts::authority::Authority;
 use crate::facts::failure::Failure;
 use crate::facts::outcome::Outcome;
 use crate::facts::view::{End, PolicyTrouble, View};
-use crate::identity::{Dying, Identity, Verdict};
+use crate::identity::{Dying, Identity, Verdict, expected_lease};
 use crate::local::history::{Contents, Ending, History};
 use crate::local::log_file;
 use crate::local::state::{Due, State};
@@ -93,8 +93,9 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
     let (state, unread) = pass::saved_state(context);
     let viewed = if wishes.offline { Ok(None) } else { pass::view(context).map(Some) };
     let (glance, trouble) = settings.token_file.glance();
+    let now = context.clock.seconds();
     let timer =
-        settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime));
+        settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime, now));
     let path_failed = timer.state != TimerState::Unknown
         && settings.units.as_ref().is_some_and(|units| timer::has_failed(&units.path, runtime));
     // Without a user manager there is nobody who could linger.
@@ -111,7 +112,7 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
         history.contents = Contents::NoToken;
     }
     let mut status = Status {
-        now: context.clock.seconds(),
+        now,
         address: context.client.address(),
         view,
         glance,
@@ -167,7 +168,7 @@ fn problems(
         SettingsWarning::VerificationOff(name) => Problem::VerificationOff(name.clone()),
         SettingsWarning::TokenHelper(file) => Problem::TokenHelper(file.clone()),
     }));
-    about_the_timer(&mut problems, status, &settings.user);
+    about_the_timer(&mut problems, status, &settings.user, granted(status));
     problems.extend(about_the_sweep(state, settings.sweep));
     problems
 }
@@ -296,20 +297,40 @@ fn about_the_sweep(state: &State, mode: SweepMode) -> Option<Problem> {
     }
 }
 
-/// Whether anything starts passes by itself.
-fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str) {
+/// Whether the timer comes in time: before the token ends, and again before what a renewal is `granted` is over.
+fn about_the_schedule(status: &Status, granted: Option<u64>) -> Option<Problem> {
+    let Timer { state: TimerState::On, next, interval, .. } = status.timer else { return None };
+    if let (End::At(end), Some(next)) = (status.end(), next)
+        && end > status.now
+        && end <= next
+    {
+        let renewal_helps = granted.is_some_and(|granted| status.now.saturating_add(granted) > next);
+        return Some(Problem::EndsBeforeNextRun { end, next, renewal_helps });
+    }
+    let (granted, interval) = (granted?, interval?);
+    (granted <= interval).then_some(Problem::TooSeldom { granted, interval })
+}
+
+/// How many seconds the next renewal will grant our token, as far as can be told: no more than its lookup makes one
+/// expect, and no more than the last one granted.
+fn granted(status: &Status) -> Option<u64> {
+    let view = status.view.as_ref().filter(|view| view.verdict == Verdict::Ours);
+    // Without a period, nobody can tell what a renewal gives.
+    let periodic = view.filter(|view| view.info.is_by_role() || view.info.period.is_some_and(|it| it > 0));
+    let expected = periodic.map(|view| expected_lease(&view.info, status.now));
+    let before = status.history.contents.held().filter(|held| held.ours).and_then(|held| held.lease);
+    expected.into_iter().chain(before).min()
+}
+
+/// Whether anything starts passes by itself, and in time for a token that is `granted` so many seconds at a time.
+fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str, granted: Option<u64>) {
     let Status { timer, units, .. } = status;
     let known = |state: TimerState| units.clone().filter(|_: &Units| timer.state == state);
     problems.extend(known(TimerState::Off).map(Problem::TimerOff));
     problems.extend(known(TimerState::Masked).map(Problem::TimerMasked));
     problems.extend(known(TimerState::Broken).map(Problem::TimerBroken));
     problems.extend(known(TimerState::Absent).map(|_| Problem::NoTimer));
-    if let (End::At(end), Some(next), TimerState::On) = (status.end(), timer.next, timer.state)
-        && end > status.now
-        && end <= next
-    {
-        problems.push(Problem::EndsBeforeNextRun { end, next });
-    }
+    problems.extend(about_the_schedule(status, granted));
     if let Some(units) = units.clone().filter(|_| status.path_failed) {
         problems.push(Problem::PathUnitFailed(units));
     }
