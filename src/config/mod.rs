@@ -7,6 +7,7 @@ mod duration;
 mod environment;
 mod file;
 mod flags;
+mod paths;
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +21,6 @@ use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
 use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
-use crate::secret::without_tokens;
 use crate::vault::{
     Address, ConnectionSettings, NoProxy, ProxyRules, TlsSettings, client_certificate, roots_from_directory,
     roots_from_file, roots_from_pem,
@@ -28,6 +28,7 @@ use crate::vault::{
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
 pub(crate) use flags::SettingsFlags;
+use paths::check_path;
 
 /// The server the official command line talks to when nothing is set.
 const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
@@ -632,18 +633,6 @@ fn path(given: Option<Given>, home: &Path) -> Result<Option<PathBuf>> {
         Ok(path)
     };
     given.check(read).map(Some)
-}
-
-/// Paths stand in lines and in commands to be copied, whole and absolute; one event has to stay one line there.
-fn check_path(name: &str, path: &Path) -> Result<()> {
-    let shown = path.to_string_lossy();
-    if shown.contains(char::is_control) {
-        bail!("{name} holds control characters: {shown:?}");
-    }
-    if without_tokens(&shown) != shown {
-        bail!("{name} looks like a token, and names no file");
-    }
-    Ok(())
 }
 
 /// Whether two names lead to the same file, whether it is there or not, by links of either kind.

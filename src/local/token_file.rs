@@ -154,6 +154,11 @@ impl TokenFile {
         }
     }
 
+    /// The same, or the name itself where it leads nowhere: reading will say so.
+    pub(crate) fn real(&self) -> PathBuf {
+        self.resolved().unwrap_or_else(|_| self.path.clone())
+    }
+
     /// What can be told of the file, and against it, without reading it.
     pub(crate) fn glance(&self) -> (Option<Glance>, Option<ReadError>) {
         let glance = match fs::metadata(&self.path) {

@@ -1,7 +1,6 @@
 //! The way in: the run locks and the state; or the state alone, for whoever only looks.
 
 use std::io;
-use std::path::PathBuf;
 
 use super::context::Context;
 use crate::facts::failure::{During, Failure};
@@ -25,7 +24,7 @@ pub(super) type Locks = [Option<Lock>; 2];
 pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     let settings = context.settings;
     let directory = &settings.state_directory;
-    let token_file = real_token_file(context);
+    let token_file = context.settings.token_file.real();
     let waiting = || (context.warn)(Warning::WaitingForLock);
     let run_lock = match lock::lock(directory, &token_file, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
@@ -74,22 +73,15 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
 /// The run lock and the state once more, for a word to be added; not waited for long.
 pub(super) fn enter_briefly(context: &Context<'_>) -> Option<(Lock, State)> {
     let directory = &context.settings.state_directory;
-    let token_file = real_token_file(context);
+    let token_file = context.settings.token_file.real();
     match lock::try_lock(directory, &token_file, context.stop) {
         Ok(Locking::Held(lock)) => Some((lock, State::load(directory, &token_file).0)),
         Ok(Locking::Busy | Locking::Stopped) | Err(_) => None,
     }
 }
 
-/// The token file behind the name. Where the name leads nowhere, reading will say so; until then the name itself will
-/// do.
-fn real_token_file(context: &Context<'_>) -> PathBuf {
-    let token_file = &context.settings.token_file;
-    token_file.resolved().unwrap_or_else(|_| token_file.path().to_owned())
-}
-
 /// The state as it was last saved, and why it could not be read, if so. Whoever only looks takes no lock and leaves
 /// no trace.
 pub(crate) fn saved_state(context: &Context<'_>) -> (State, Option<io::Error>) {
-    State::load(&context.settings.state_directory, &real_token_file(context))
+    State::load(&context.settings.state_directory, &context.settings.token_file.real())
 }

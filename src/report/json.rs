@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use super::escape::harmless_json;
 use super::sweeps::sweep_end_text;
 use super::times::utc_text;
 use crate::config::Settings;
@@ -19,6 +20,12 @@ use serde::Serialize;
 
 /// The version of all objects here.
 pub(super) const SCHEMA: u32 = 1;
+
+/// One object, on one line.
+pub(super) fn one_line(object: &impl Serialize) -> String {
+    // Nothing in these objects can fail to be written: no map, no key but a name.
+    harmless_json(&serde_json::to_string(object).unwrap_or_default())
+}
 
 /// A run that is over, or was only thought through.
 #[derive(Debug, Serialize)]

@@ -40,7 +40,7 @@ use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
 use crate::secret::without_tokens;
 use forecast::forecast_lines;
-use json::Subject;
+use json::{Subject, one_line};
 use metrics::Labels;
 use names::Names;
 pub(crate) use paint::Paint;
@@ -288,12 +288,6 @@ pub(crate) fn misuse(
         let usage = json::UsageObject::new(first.trim_start_matches("error: "), exit_status);
         let _ = streams.write(Stream::Out, &one_line(&usage));
     }
-}
-
-/// One object, on one line.
-fn one_line(object: &impl Serialize) -> String {
-    // Nothing in these objects can fail to be written: no map, no key but a name.
-    escape::harmless_json(&serde_json::to_string(object).unwrap_or_default())
 }
 
 /// The priorities of the journal: information, warning, error.
