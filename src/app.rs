@@ -1,6 +1,7 @@
 //! Settings, then the verb; nothing runs here.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
@@ -10,12 +11,13 @@ use crate::config::{self, Environment, Settings, SweepMode};
 use crate::identity::Minter;
 use crate::local::machine::{MACHINE_ID, machine};
 use crate::pass::Work;
-use crate::report::streams::{OfProcess, Streams};
+use crate::report::streams::{OfProcess, Unhurried};
 use crate::report::{self, Format, Paint};
 use crate::stop::Stop;
 use crate::verbs::once::{Manner, once};
 use crate::verbs::status::{Wishes, status};
-use crate::verbs::surroundings::Surroundings;
+use crate::verbs::surroundings::{Pace, Surroundings};
+use crate::verbs::watch::{Household, watch};
 
 /// The exit status of a usage or settings error.
 const USAGE: u8 = 2;
@@ -37,20 +39,32 @@ pub(crate) fn run(command: &CommandLine, environment: &Environment, clock: Clock
 fn act(
     command: &CommandLine,
     environment: &Environment,
-    streams: &dyn Streams,
+    streams: &OfProcess,
     clock: Clock,
     host: &str,
 ) -> Result<u8> {
-    let (settings, connection) = Settings::resolve(&command.settings, environment, host)?;
-    let (settings, connection, stop) = (&settings, &connection, &Stop::default());
-    let minter = &Minter {
+    let flags = command.watch_flags();
+    let (settings, connection) = Settings::resolve(&command.settings, &flags, environment, host)?;
+    let minter = Minter {
         machine: machine(Path::new(MACHINE_ID)),
         host: host.to_owned(),
         user: settings.user.clone(),
     };
-    let runtime = &environment.user_runtime_directory();
-    let around = Surroundings { settings, connection, streams, clock, minter, runtime, stop };
+    let runtime = environment.user_runtime_directory();
     let manner = manner(command);
+    let stop = &Stop::default();
+    let pace = Pace::of_one_run(&settings, &connection);
+    let around = Surroundings {
+        settings: &settings,
+        connection: &connection,
+        streams,
+        clock,
+        minter: &minter,
+        runtime: &runtime,
+        stop,
+        pace,
+        repeats: None,
+    };
     Ok(match &command.verb {
         None => once(&around, Work::Pass, manner),
         Some(Verb::Sweep) if settings.sweep == SweepMode::Off => {
@@ -58,6 +72,17 @@ fn act(
         }
         Some(Verb::Sweep) => once(&around, Work::Sweep, manner),
         Some(Verb::Status(flags)) => status(&around, &wishes(flags, environment)?, manner),
+        Some(Verb::Watch(_)) if manner.dry_run => {
+            bail!("watch has no dry run; to see what its runs would do: vault-token-renew --dry-run")
+        }
+        Some(Verb::Watch(_)) => {
+            let (asked, environment, host) = (command.settings.clone(), environment.clone(), host.to_owned());
+            let resolve = move || Settings::resolve(&asked, &flags, &environment, &host);
+            let settings = Arc::new(settings);
+            let streams = OfProcess { journal: streams.journal.clone() };
+            let streams = Arc::new(Unhurried::from(streams));
+            watch(Household { resolve, settings, connection, minter, streams, clock, runtime, manner })
+        }
     })
 }
 

@@ -10,7 +10,7 @@ mod documents;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 
-use crate::config::SettingsFlags;
+use crate::config::{SettingsFlags, WatchFlags};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -42,6 +42,14 @@ impl CommandLine {
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
         Self::try_parse().map_err(|error| misplaced(&error).unwrap_or(error))
     }
+
+    /// The flags of the verb `watch`, which are settings; none were given where another was asked for.
+    pub(crate) fn watch_flags(&self) -> WatchFlags {
+        match &self.verb {
+            Some(Verb::Watch(flags)) => flags.clone(),
+            None | Some(Verb::Status(_) | Verb::Sweep) => WatchFlags::default(),
+        }
+    }
 }
 
 /// A flag that belongs to a verb which was not asked for is not misspelt: the most similar one is none to suggest.
@@ -65,6 +73,10 @@ pub(crate) enum Verb {
     /// Revoke stale tokens of your name now, keep the one in the token file
     #[command(after_help = SWEEP_AFTER_HELP)]
     Sweep,
+
+    /// Stay: renew at half the TTL, notice a login within seconds
+    #[command(after_help = WATCH_AFTER_HELP)]
+    Watch(WatchFlags),
 }
 
 /// Flags of `status` alone.
@@ -137,3 +149,18 @@ The token in the token file must be yours; it is the one that is kept.
 
 Example:
   vault-token-renew sweep --dry-run";
+
+const WATCH_AFTER_HELP: &str = "\
+Each run is the one that the timer makes: at once, when half of the TTL is over,
+within 5 s after the token file holds another token, and on SIGHUP. With a
+systemd --user, the timer is the simpler choice; see docs/watch.md.
+
+Exit status:
+  0  stopped by SIGTERM or SIGINT
+  1  another watch keeps this token file, or its address is taken
+  2  usage or settings
+  With --exit-on-failure: 3 drift, 4 token dead or missing, 5 not renewable.
+
+Example:
+  vault-token-renew watch --listen 127.0.0.1:9105
+";

@@ -17,6 +17,7 @@ mod local;
 mod pass;
 mod report;
 mod secret;
+mod service;
 mod stop;
 mod token;
 mod vault;

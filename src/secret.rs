@@ -5,7 +5,8 @@
 //! use.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
@@ -47,6 +48,12 @@ impl Token {
         self.0.as_str() == text
     }
 
+    /// By what it is recognised when it is seen again.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        static KEY: OnceLock<RandomState> = OnceLock::new();
+        Fingerprint(KEY.get_or_init(RandomState::new).hash_one(self.0.as_bytes()))
+    }
+
     /// The secret itself.
     pub(crate) fn expose(&self) -> &str {
         &self.0
@@ -66,6 +73,11 @@ impl<'de> Deserialize<'de> for Token {
         Self::parse(text.as_bytes()).map_err(|_| serde::de::Error::custom("not a token"))
     }
 }
+
+/// Tells a token from another without keeping either: a hash whose key is drawn anew by each process, so that it is
+/// worth nothing anywhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint(u64);
 
 /// The tokens of one run: whoever is in between may repeat any of them, and not only the one that was sent last.
 #[derive(Debug, Default)]

@@ -30,9 +30,8 @@ pub(crate) struct Heard(Vec<SigId>);
 
 impl Stop {
     /// Raises it, as that signal would.
-    #[cfg(test)]
     pub(crate) fn raise(&self, signal: i32) {
-        self.0.store(usize::try_from(signal).unwrap(), Ordering::Relaxed);
+        self.0.store(usize::try_from(signal).unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// Whether it was raised.

@@ -13,10 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,15 +24,14 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use support::between::Between;
 use support::openbao::{Minted, OpenBao};
+use support::random::{histories_asked_for, live_histories};
 use support::sandbox::{LOG, Run, Sandbox, file_in, land, unstamped};
 use support::scripted::{Reply, Request, Scripted};
 use support::{
-    NOWHERE, OUR_NAME, PERIOD, USER, believe, count, dying, ours, server, wait_until, what_was_said, with,
-    without,
+    NOWHERE, OUR_NAME, PERIOD, USER, believe, count, dying, ours, server, wait_until, with, without,
 };
 
 const HISTORIES: u64 = 300;
-const WORKERS: u64 = 4;
 const KILLED: i32 = -9;
 const TERMINATED: i32 = -15;
 
@@ -1344,49 +1342,14 @@ fn live(house: &mut House, seed: u64, past: &mut Vec<Event>) -> Tally {
     tally
 }
 
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
-}
-
 #[test]
 fn whatever_happens_an_undisturbed_run_does_exactly_what_it_has_to() {
-    let seed = number("VTR_TEST_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000_000_000));
-    let histories = number("VTR_TEST_HISTORIES").unwrap_or(HISTORIES);
-    assert!(histories > 0, "no histories are no test");
-    let start = Instant::now();
-    let (next, tally, failures) = (AtomicU64::new(0), Mutex::new(Tally::default()), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..WORKERS.min(histories) {
-            scope.spawn(|| {
-                let mut house = House::new();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= histories {
-                        return;
-                    }
-                    let own_seed = seed.wrapping_add(number);
-                    let mut past = Vec::new();
-                    match catch_unwind(AssertUnwindSafe(|| live(&mut house, own_seed, &mut past))) {
-                        Ok(one) => tally.lock().unwrap().add(one),
-                        Err(panic) => {
-                            let message = format!(
-                                "history {number} of seed {seed} (alone: VTR_TEST_SEED={own_seed} \
-                                 VTR_TEST_HISTORIES=1)\nevents: {past:#?}\n{}",
-                                what_was_said(&*panic)
-                            );
-                            failures.lock().unwrap().push(message);
-                            // The others stop after the history they are in.
-                            next.store(histories, Ordering::Relaxed);
-                            return;
-                        }
-                    }
-                }
-            });
-        }
+    let histories = histories_asked_for().unwrap_or(HISTORIES);
+    let (start, tally) = (Instant::now(), Mutex::new(Tally::default()));
+    let seed = live_histories(histories, House::new, |house, seed, past| {
+        let one = live(house, seed, past);
+        tally.lock().unwrap().add(one);
     });
-    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let events: u64 = tally.events.values().sum();
     let mut text = format!(

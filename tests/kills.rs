@@ -2,7 +2,6 @@
 //! token file has to be whole and the next run has to put everything right.
 
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests read the environment")]
 
 mod support;
 
@@ -162,7 +161,7 @@ enum At {
 
 impl At {
     fn includes(self, call: &Call) -> bool {
-        let thorough = std::env::var_os("VTR_TEST_THOROUGH").is_some_and(|value| value == "1");
+        let thorough = support::is_thorough();
         self == Self::EachCall || thorough || campaign::is_for_one() || TELLING.contains(&call.name.as_str())
     }
 }

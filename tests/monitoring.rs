@@ -8,17 +8,23 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use support::prometheus::{
-    GATHERING_ERRORS, NodeExporter, SCRAPE_ERROR, assert_collected, lint, promtool, series,
+    GATHERING_ERRORS, NodeExporter, Prometheus, SCRAPE_ERROR, assert_collected, lint, promtool, series,
 };
 use support::sandbox::Sandbox;
-use support::server;
+use support::stay::{Stay, place};
 use support::user_manager::text;
+use support::{server, wait_until};
 use tempfile::TempDir;
+
+/// Only a process that stays knows it, and serves it.
+const NEXT_RUN: &str = "vault_token_next_run_timestamp_seconds";
 
 /// What the real program writes about a heal.
 static SAMPLE: LazyLock<String> = LazyLock::new(|| {
@@ -113,8 +119,9 @@ fn the_documentation_knows_every_metric_and_no_other() {
     let documentation = documentation();
     let table = documentation.lines().filter(|line| line.starts_with("| `vault_token_"));
     let table: Vec<_> = table.filter_map(|line| line.split('`').nth(1)).collect();
-    assert_eq!(table.iter().copied().collect::<BTreeSet<_>>(), names_in(&SAMPLE), "the table");
-    let unknown: Vec<_> = names_in(&documentation).difference(&names_in(&SAMPLE)).copied().collect();
+    let known = names_in(&SAMPLE).into_iter().chain([NEXT_RUN]).collect();
+    assert_eq!(table.iter().copied().collect::<BTreeSet<_>>(), known, "the table");
+    let unknown: Vec<_> = names_in(&documentation).difference(&known).copied().collect();
     assert!(unknown.is_empty(), "in the text or the rules, but no metrics: {unknown:?}");
 }
 
@@ -184,4 +191,62 @@ fn node_exporter_drops_one_of_two_equal_series_and_says_so_nowhere_but_in_one_co
     let served = series(&exporter.scrape());
     assert!(served[SCRAPE_ERROR] < 1.0, "{}", exporter.log());
     assert_eq!(ours(&served), 2 * series(&SAMPLE).len());
+}
+
+/// Callers who begin a request and never end it.
+fn half_requests(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let one = |_| {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.write_all(b"GET /metrics HT").expect("half a request");
+        stream
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn a_real_prometheus_scrapes_a_watch_and_its_alerts_see_a_weak_login() {
+    let server = server();
+    let home = Sandbox::holding(&server.admin_login().token);
+    let stay = Stay::start(&home, &server, &[], &["--listen", "127.0.0.1:0"]);
+    let address = place(&stay);
+    stay.wait_for("HEALED: ", 1);
+    let rules = rules();
+    let prometheus = Prometheus::start(address, &rules);
+    wait_until("it was scraped", || {
+        prometheus.value("vault_token_heals_total{result=\"healed\"}") == Some(1.0)
+    });
+    assert_eq!(prometheus.value("up"), Some(1.0), "{}", prometheus.log());
+    let next = prometheus.value(&format!("{NEXT_RUN}-time()")).expect("the next run");
+    assert!(next > 3_600.0, "{next}");
+    for rule in
+        rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).filter(|rule| *rule != "|")
+    {
+        let rule = rule.replace(' ', "%20").replace('+', "%2B");
+        assert_eq!(prometheus.ask(&format!("query?query={rule}"))["status"], "success", "{rule}");
+    }
+
+    // Whoever keeps the door busy keeps nobody out: each second's scrape is answered in that second.
+    let held: Vec<_> = (0..4)
+        .flat_map(|_| {
+            let held = half_requests(address, 50);
+            std::thread::sleep(std::time::Duration::from_millis(1_100));
+            held
+        })
+        .collect();
+    assert_eq!(prometheus.value("min_over_time(up[5s])"), Some(1.0), "{}", prometheus.log());
+    let slowest = prometheus.value("max_over_time(scrape_duration_seconds[5s])");
+    assert!(slowest.is_some_and(|slowest| slowest < 0.5), "{slowest:?}");
+    drop(held);
+
+    home.put(&server.weak_login().token);
+    stay.wait_for("DRIFT: ", 1);
+    wait_until("the alert is pending", || {
+        let alerts = prometheus.ask("alerts");
+        let alerts = alerts["data"]["alerts"].as_array().expect("alerts").clone();
+        alerts.iter().any(|alert| {
+            alert["labels"]["alertname"] == "VaultTokenForeign" && alert["labels"]["user"] == "wizard"
+        })
+    });
+    stay.stop();
+    wait_until("it is seen to be down", || prometheus.value("up") == Some(0.0));
 }

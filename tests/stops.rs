@@ -7,16 +7,16 @@
 mod support;
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use support::hang::{UNKNOWN, is_called, silent, with_a_deaf_resolver};
 use support::sandbox::{PROGRAM, Run, Sandbox, unstamped};
 use support::scripted::{Reply, Request, Scripted};
 use support::vault_mock::{NEW_TOKEN, healing};
@@ -135,30 +135,6 @@ fn what_was_minted_when_the_stop_came_is_revoked() {
     assert_eq!(home.token(), FILE_TOKEN);
 }
 
-/// An address at which nothing answers and nothing refuses: a listener whose queue is full.
-fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .unwrap();
-    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    rustix::net::listen(&socket, 0).unwrap();
-    let listener = TcpListener::from(socket);
-    let address = listener.local_addr().unwrap();
-    let mut held = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        held.push(stream);
-        assert!(held.len() < 16, "the queue is never full");
-    }
-    (address, listener, held)
-}
-
-/// Whether somebody tries to connect there, and waits.
-fn is_called(address: SocketAddr) -> bool {
-    // SYN_SENT is 02. Source: proc_pid_net(5) and the kernel's `tcp_states.h`.
-    let waiting = format!(" 0100007F:{:04X} 02 ", address.port());
-    std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&waiting)
-}
-
 #[test]
 fn a_run_ends_at_once_while_a_connection_does_not_come_about() {
     let (address, _listener, _held) = silent();
@@ -212,26 +188,10 @@ fn a_run_ends_at_once_while_a_greeting_is_not_answered() {
 
 #[test]
 fn a_run_ends_at_once_while_a_name_does_not_resolve() {
-    // In a network of its own, with a resolver that hears every question and answers none.
-    const DEAF: &str = r#"
-        ip link set lo up && mount --bind resolv.conf /etc/resolv.conf \
-            && mount --bind nsswitch.conf /etc/nsswitch.conf \
-            && exec perl -MIO::Socket::INET -e '
-                $^F = 99;
-                my $deaf = IO::Socket::INET->new(LocalAddr => "127.0.0.1:53", Proto => "udp") or die;
-                open my $told, ">", "listens"; close $told;
-                exec @ARGV' "$0"
-    "#;
     let home = home();
-    home.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n");
-    home.write("nsswitch.conf", "hosts: dns\n");
-    let mut arguments = vec!["--mount", "--net", "/bin/sh", "-c", DEAF, PROGRAM];
-    if !rustix::process::geteuid().is_root() {
-        arguments.splice(0..0, ["--user", "--map-root-user"]);
-    }
-    let path = ("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin");
-    let address = "http://vault.example.org:8200";
-    let child = home.start_of("/usr/bin/unshare", &arguments, address, &[&PATIENT[..], &[path]].concat());
+    let (starter, arguments, path) = with_a_deaf_resolver(&home);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let child = home.start_of(starter, &arguments, UNKNOWN, &[&PATIENT[..], &[path]].concat());
     // Then it takes a moment until the question is asked.
     let asks = || home.path().join("listens").exists() && home.path().join(".local").exists();
     wait_until("it asks", asks);

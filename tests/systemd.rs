@@ -17,18 +17,23 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::openbao::OpenBao;
 use support::sandbox::{LOG, PROGRAM};
+use support::scripted::{Reply, Scripted};
+use support::stay::get_at;
 use support::user_manager::{UserManager, text};
 use support::{NOWHERE, OUR_NAME, dying, server, with};
 
 const SERVICE: &str = "vault-token-renew.service";
 const TIMER: &str = "vault-token-renew.timer";
 const PATH_UNIT: &str = "vault-token-renew.path";
+const WATCH: &str = "vault-token-renew-watch.service";
 
 /// The name of the program, of its Debian package and of its man page.
 const PACKAGE: &str = "vault-token-renew";
@@ -406,13 +411,24 @@ fn the_template_differs_from_the_service_in_names_only() {
 }
 
 #[test]
+fn the_watch_is_hardened_like_the_service() {
+    let hardening = |unit: &str| {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit));
+        let text = text.expect("a unit").replace(unit, "UNIT");
+        let (_, hardening) = text.split_once("# Nothing it starts may gain rights").expect("the hardening");
+        hardening.split("\n[Install]").next().unwrap_or_default().trim_end().to_owned()
+    };
+    assert_eq!(hardening(WATCH), hardening(SERVICE));
+}
+
+#[test]
 #[ignore = "needs root and a user manager; scripts/test runs it"]
 fn systemd_has_nothing_to_say_against_the_units() {
     let world = World::installed();
-    for unit in [SERVICE, TIMER, PATH_UNIT, "vault-token-renew@.service", "vault-token-renew@.timer"] {
+    for unit in [SERVICE, TIMER, PATH_UNIT, WATCH, "vault-token-renew@.service", "vault-token-renew@.timer"] {
         world.user.check_verified(&world.user.path(&format!(".config/systemd/user/{unit}")));
     }
-    for unit in [SERVICE, "vault-token-renew@work.service"] {
+    for unit in [SERVICE, WATCH, "vault-token-renew@work.service"] {
         let security = world
             .user
             .command("systemd-analyze")
@@ -1393,4 +1409,172 @@ fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
     let output =
         command.args(install).env("XDG_RUNTIME_DIR", "/nonexistent").output().expect("scripts/install");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+}
+
+/// What `status` tells for programs.
+fn status_of(world: &World) -> Value {
+    let mut command = world.user.command(world.user.path(".local/bin/vault-token-renew"));
+    let output = command.args(["status", "--json"]).env("VAULT_ADDR", world.bao.address()).output();
+    let output = output.expect("status");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
+}
+
+/// The names of what is wrong.
+fn wrong_in(status: &Value) -> Vec<String> {
+    let problems = status["problems"].as_array().expect("problems").iter();
+    let wrong = problems.filter(|problem| problem["severity"] == "wrong");
+    wrong.map(|problem| problem["id"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// Where the watch of the unit listens.
+fn socket_of_watch(user: &UserManager) -> PathBuf {
+    let runtime = user.must_systemctl(["show-environment"]);
+    let runtime = runtime.lines().find_map(|line| line.strip_prefix("XDG_RUNTIME_DIR=")).expect("a place");
+    Path::new(runtime).join("vault-token-renew/watch.sock")
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_watch_is_ready_after_its_first_run_heals_logins_and_runs_when_it_is_reloaded() {
+    let world = World::installed();
+    world.strong_login();
+    world.user.must_systemctl(["enable", "--now", WATCH]);
+    // Started means ready, and ready means that the first run has ended.
+    assert_eq!(world.logged(" HEALED: "), 1, "{}", world.user.report());
+    world.check_healed();
+    let status = world.user.property(WATCH, "StatusText");
+    assert!(status.starts_with("ours, healed, next at 20"), "{status:?}");
+    let told = status_of(&world);
+    assert_eq!(told["timer"]["state"], "off", "{told}");
+    assert_eq!(told["watch"]["pid"].to_string(), world.user.property(WATCH, "MainPID"), "{told}");
+    let next = told["watch"]["next"].as_str().expect("a next run");
+    assert!(status.contains(&next[..16]), "{status:?}, {next}");
+    assert_eq!(wrong_in(&told), ["linger_off"], "the timer is off, and need not be on: {told}");
+    let _linger = Linger::of(world.user.name());
+    assert_eq!(status_of(&world)["healthy"], true);
+
+    let health = get_at(&socket_of_watch(&world.user), "/health");
+    assert_eq!((health.status, &health.json()["status"]), (200, &json!("healthy")), "{health:?}");
+
+    world.user.must_systemctl(["reload", WATCH]);
+    world.user.wait_until("it has run again", || world.logged(" OK renewed ") == 1);
+    world.strong_login();
+    world.user.wait_until("the login is healed", || world.logged(" HEALED: ") == 2);
+    world.weak_login();
+    world.user.wait_until("the weak one is told", || world.logged(" DRIFT: ") == 1);
+    world.user.wait_until("and is its status", || {
+        world.user.property(WATCH, "StatusText").starts_with("foreign, and too weak to mint ours, next at 20")
+    });
+
+    world.user.must_systemctl(["stop", WATCH]);
+    let state = world.user.properties(WATCH, ["Result", "ExecMainStatus", "ActiveState"]);
+    assert_eq!(state, ["success", "0", "inactive"], "{}", world.user.report());
+    assert_eq!(world.logged("watch: stopped by SIGTERM"), 1);
+    assert!(!socket_of_watch(&world.user).exists());
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_watch_that_hangs_is_killed_and_restarted_and_one_whose_run_is_long_is_not() {
+    let (world, slow) = (World::installed(), Arc::new(AtomicBool::new(false)));
+    let is_slow = Arc::clone(&slow);
+    let front = Scripted::in_front_of(&world.bao, move |_, _| {
+        // Longer than the time after which the manager takes it for hung.
+        is_slow.load(Ordering::SeqCst).then_some(Reply::Hang)
+    });
+    world.user.write(".config/vault-token-renew/env", 0o600, format!("VAULT_ADDR={}\n", front.address()));
+    world.login(&world.bao.mint_ours().token);
+    world.drop_in(WATCH, "hasty", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n");
+    world.user.must_systemctl(["start", WATCH]);
+    let first = world.user.property(WATCH, "MainPID");
+
+    slow.store(true, Ordering::SeqCst);
+    world.user.must_systemctl(["reload", WATCH]);
+    world.user.wait_until("a run hangs", || front.count("auth/token/lookup-self") == 2);
+    thread::sleep(Duration::from_secs(8));
+    assert_eq!(world.user.property(WATCH, "MainPID"), first, "{}", world.user.report());
+    assert_eq!(world.user.property(WATCH, "NRestarts"), "0");
+    slow.store(false, Ordering::SeqCst);
+
+    let stopped = Command::new("kill").args(["-STOP", &first]).status().expect("kill");
+    assert!(stopped.success());
+    world.user.wait_until("it is restarted", || world.user.property(WATCH, "NRestarts") == "1");
+    world.user.wait_until("it is ready again", || world.user.property(WATCH, "ActiveState") == "active");
+    assert_ne!(world.user.property(WATCH, "MainPID"), first);
+    assert!(world.is_ours());
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_watch_with_wrong_settings_is_not_started_again_and_one_that_fails_is_ready_all_the_same() {
+    let world = World::installed();
+    world.user.write(CONFIG, 0o600, "adress = \"x\"\n");
+    world.drop_in(WATCH, "hasty", "[Service]\nRestartSec=100ms\n");
+    assert!(!world.user.systemctl(["start", WATCH]).status.success());
+    thread::sleep(Duration::from_secs(1));
+    let state = world.user.properties(WATCH, ["Result", "ExecMainStatus", "ActiveState", "NRestarts"]);
+    assert_eq!(state, ["exit-code", "2", "failed", "0"], "{}", world.user.report());
+
+    world.user.write(CONFIG, 0o600, IDENTITY);
+    assert!(wrong_in(&status_of(&world)).contains(&"watch_failed".to_owned()), "{}", status_of(&world));
+    world.user.write(
+        ".config/vault-token-renew/env",
+        0o600,
+        format!("VAULT_ADDR={NOWHERE}\nVTR_RETRY_FOR=2s\n"),
+    );
+    world.strong_login();
+    world.user.must_systemctl(["start", WATCH]);
+    assert_eq!(world.user.property(WATCH, "ActiveState"), "active");
+    let status = world.user.property(WATCH, "StatusText");
+    assert!(status.starts_with("failed (unreachable), next at 20"), "{status:?}");
+    assert_eq!(world.logged("vault token renewal failed"), 1, "{}", world.user.read(LOG));
+    let killed = Command::new("kill").args(["-KILL", &world.user.property(WATCH, "MainPID")]).status();
+    assert!(killed.expect("kill").success());
+    world.user.wait_until("it is started again", || world.logged("watch: started") == 2);
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn scripts_install_puts_a_watch_in_the_place_of_the_timer_and_an_upgrade_keeps_it() {
+    let world = World::installed();
+    let user = &world.user;
+    fake_loginctl(user, ":");
+    let install = ["--binary", "source/program"];
+    let states = |unit: &str| user.properties(unit, ["ActiveState", "UnitFileState"]);
+    world.login(&world.bao.mint_ours().token);
+    world.must_script("install", &install);
+    user.must_systemctl(["enable", "--now", PATH_UNIT]);
+    assert_eq!(states(TIMER), ["active", "enabled"]);
+
+    let said = world.must_script("install", &["--binary", "source/program", "--watch"]);
+    assert!(said.contains("\nwatch is active: ours, renewed, next at 20"), "{said}");
+    assert!(said.contains("nothing is left to do") && !said.contains("optional: "), "{said}");
+    for _ in 0..2 {
+        assert_eq!(states(WATCH), ["active", "enabled"], "{}", user.report());
+        assert_eq!(states(TIMER), ["inactive", "disabled"]);
+        assert_eq!(states(PATH_UNIT), ["inactive", "disabled"]);
+        // An upgrade keeps the choice, and the new program runs.
+        let before = user.property(WATCH, "MainPID");
+        world.must_script("install", &install);
+        assert_ne!(user.property(WATCH, "MainPID"), before);
+    }
+    let said = world.must_script("uninstall", &[]);
+    assert!(said.contains("stopped vault-token-renew-watch.service"), "{said}");
+    assert_uninstalled(user);
+
+    // As the help has it: back to the timer.
+    world.must_script("install", &["--binary", "source/program", "--watch"]);
+    user.must_systemctl(["disable", "--now", "vault-token-renew-watch"]);
+    world.must_script("install", &install);
+    assert_eq!((states(TIMER)[0].as_str(), states(WATCH)[0].as_str()), ("active", "inactive"));
+    world.must_script("uninstall", &[]);
+
+    // Where there is no manager, it is enabled for the next one.
+    let mut command = user.command("source/scripts/install");
+    command.args(install).arg("--watch").env("XDG_RUNTIME_DIR", "/nonexistent");
+    let output = command.output().expect("scripts/install");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("warning: the watch does not run: no user manager"), "{}", text(&output));
+    user.must_systemctl(["daemon-reload"]);
+    assert_eq!(states(WATCH)[1], "enabled");
 }

@@ -48,6 +48,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s h -
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s V -l version -d 'Print version'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "status" -d 'Look, do not touch: whose token, how long, what is wrong'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "sweep" -d 'Revoke stale tokens of your name now, keep the one in the token file'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "watch" -d 'Stay: renew at half the TTL, notice a login within seconds'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l min-ttl -d 'Fail if the token has less left than this' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l config -d 'Configuration file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
@@ -92,3 +93,28 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand swee
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l json -d 'Print one JSON object instead of lines'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -s h -l help -d 'Print help'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l max-interval -d 'Longest wait between two runs [default: 24h]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l listen -d 'Answer /health and /metrics there (or unix:PATH)' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l config -d 'Configuration file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l namespace -d 'Namespace [default: none]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l token-file -d 'Token file [default: ~/.vault-token]' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l display-name -d 'Name of your token, without Vault\'s `token-`' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l policy -d 'Policy of your token; repeat for more' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l required-policy -d 'Makes a token yours [default: first policy]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l period -d 'Period of your token [default: 768h]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l log-file -d 'Log file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l sweep -d 'walk, remembered or off [default: walk]' -r -f -a "walk\t''
+remembered\t''
+off\t''"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l listen-unprotected -d 'Let --listen be an address others can reach'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l exit-on-failure -d 'End where only another token would help'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l dry-run -d 'Change nothing anywhere, say what would happen'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l json -d 'Print one JSON object instead of lines'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -s h -l help -d 'Print help'

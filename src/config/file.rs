@@ -27,25 +27,18 @@ pub(crate) struct FileSettings {
     pub(crate) metrics_file: Option<String>,
     pub(crate) deploy_hook: Option<String>,
     pub(crate) hook_timeout: Option<DurationText>,
+    pub(crate) watch: Option<WatchTable>,
 }
 
-/// Every key, for suggestions.
-const KEYS: [&str; 14] = [
-    "address",
-    "namespace",
-    "token_file",
-    "display_name",
-    "policies",
-    "required_policy",
-    "period",
-    "log_file",
-    "retry_for",
-    "sweep",
-    "sweep_concurrency",
-    "metrics_file",
-    "deploy_hook",
-    "hook_timeout",
-];
+/// The table `[watch]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WatchTable {
+    pub(crate) max_interval: Option<DurationText>,
+    pub(crate) listen: Option<String>,
+    pub(crate) listen_unprotected: Option<bool>,
+    pub(crate) exit_on_failure: Option<bool>,
+}
 
 /// A larger file is no configuration.
 const LARGEST: usize = 1024 * 1024;
@@ -164,17 +157,20 @@ fn without_value(message: &str) -> String {
     }
 }
 
-/// A better message where the key is unknown: serde's would list all keys, and not say which was meant.
+/// A better message where the key is unknown: serde's lists all keys, and does not say which was meant.
+///
+/// Source: serde, `de::Error::unknown_field`: each key between backticks, the unknown one first.
 fn unknown_key(message: &str) -> Option<String> {
-    let key = message.strip_prefix("unknown field `")?.split('`').next()?;
-    let (likeness, nearest) = KEYS
+    let mut keys = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let (key, known) = (keys.next()?, keys.collect::<Vec<_>>());
+    let (likeness, nearest) = known
         .iter()
         .map(|known| (strsim::jaro_winkler(key, known), known))
         .max_by(|one, other| one.0.total_cmp(&other.0))?;
     Some(if likeness >= ALIKE {
         format!("unknown key {key:?}; did you mean {nearest:?}?")
     } else {
-        format!("unknown key {key:?}; known are {}", KEYS.join(", "))
+        format!("unknown key {key:?}; known are {}", known.join(", "))
     })
 }
 
@@ -214,13 +210,26 @@ mod tests {
             metrics_file = "/var/lib/prometheus/node-exporter/emo.prom"
             deploy_hook = "systemctl --user restart sops-agent"
             hook_timeout = "1m"
+
+            [watch]
+            max_interval = "1h"
+            listen = "127.0.0.1:9105"
+            listen_unprotected = false
+            exit_on_failure = true
         "#;
         let settings = FileSettings::parse(text).unwrap();
         assert_eq!(settings.period.unwrap().0, "768h");
         assert_eq!(settings.retry_for.unwrap().0, "30");
         assert_eq!(settings.sweep_concurrency, Some(4));
-        for key in KEYS {
-            assert!(text.contains(&format!("{key} = ")), "{key}");
+        assert_eq!(settings.watch.unwrap().exit_on_failure, Some(true));
+        // Whoever adds a key sees it missing here.
+        for (table, keys) in [("xyzzy = 1", 15), ("[watch]\nxyzzy = 1", 4)] {
+            let known = refusal(table);
+            let known: Vec<_> = known.split_once("; known are ").unwrap().1.split(", ").collect();
+            assert_eq!(known.len(), keys);
+            for key in known.iter().filter(|key| **key != "watch") {
+                assert!(text.contains(&format!("{key} = ")), "{key}");
+            }
         }
     }
 
@@ -235,6 +244,8 @@ mod tests {
         let error = refusal("xyzzy = 1");
         assert!(error.starts_with("1:1: unknown key \"xyzzy\"; known are address, namespace"), "{error}");
         assert!(refusal("[vault]\naddress = \"x\"").contains("unknown key \"vault\""));
+        let nested = refusal("[watch]\nmax_intervall = 5");
+        assert_eq!(nested, "2:1: unknown key \"max_intervall\"; did you mean \"max_interval\"?");
     }
 
     #[test]

@@ -70,5 +70,25 @@ pub(crate) struct SettingsFlags {
     pub(crate) hook_timeout: Option<String>,
 }
 
+/// Flags of the verb `watch`, which are settings, too.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct WatchFlags {
+    /// Longest wait between two runs [default: 24h]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) max_interval: Option<String>,
+
+    /// Answer /health and /metrics there (or unix:PATH)
+    #[arg(long, value_name = "ADDR:PORT", value_hint = ValueHint::Other)]
+    pub(crate) listen: Option<String>,
+
+    /// Let --listen be an address others can reach
+    #[arg(long)]
+    pub(crate) listen_unprotected: bool,
+
+    /// End where only another token would help
+    #[arg(long)]
+    pub(crate) exit_on_failure: bool,
+}
+
 /// Known here for the sake of the completions, and of whoever misspells one.
 const SWEEP_MODES: [&str; 3] = ["walk", "remembered", "off"];

@@ -8,6 +8,7 @@ mod environment;
 mod file;
 mod flags;
 mod paths;
+mod watch;
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -27,8 +28,9 @@ use crate::vault::{
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
-pub(crate) use flags::SettingsFlags;
+pub(crate) use flags::{SettingsFlags, WatchFlags};
 use paths::check_path;
+pub(crate) use watch::WatchSettings;
 
 /// The server the official command line talks to when nothing is set.
 const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
@@ -129,6 +131,8 @@ pub(crate) struct Settings {
     pub(crate) home: PathBuf,
     /// The user's name, for the notes on a minted token.
     pub(crate) user: String,
+    /// How the verb `watch` stays.
+    pub(crate) watch: WatchSettings,
     /// What to warn of.
     pub(crate) warnings: Vec<SettingsWarning>,
 }
@@ -195,6 +199,7 @@ impl Settings {
     /// Brings flags, environment, configuration file and defaults together, for a run on `host`.
     pub(crate) fn resolve(
         flags: &SettingsFlags,
+        watch_flags: &WatchFlags,
         environment: &Environment,
         host: &str,
     ) -> Result<(Self, ConnectionSettings)> {
@@ -259,7 +264,10 @@ impl Settings {
         let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
         let metrics_file = path(metrics_file, &home)?;
         let state_directory = state_home.join("vault-token-renew");
-        check_files(&sources.file_path, &token_file, &log_file, metrics_file.as_ref(), &state_directory)?;
+        let watch =
+            WatchSettings::resolve(watch_flags, sources.file.watch.as_ref(), &sources.file_path, &home)?;
+        let others = [("metrics_file", metrics_file.as_ref()), ("watch.listen", watch.socket())];
+        check_files(&sources.file_path, &token_file, &log_file, others, &state_directory)?;
         // Who is in no such file, but in a directory of the network, has a name in the environment.
         let user =
             user(environment, &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default())?;
@@ -281,6 +289,7 @@ impl Settings {
             units: units(named_config.as_deref(), &default_config),
             named_config,
             user,
+            watch,
             home,
             warnings,
         };
@@ -293,7 +302,7 @@ fn check_files(
     config: &PathBuf,
     token_file: &PathBuf,
     log_file: &PathBuf,
-    metrics_file: Option<&PathBuf>,
+    others: [(&'static str, Option<&PathBuf>); 2],
     state_directory: &Path,
 ) -> Result<()> {
     let mut files = Vec::new();
@@ -302,7 +311,8 @@ fn check_files(
         files.push(("configuration file", config));
     }
     files.extend([("token_file", token_file), ("log_file", log_file)]);
-    files.extend(metrics_file.map(|file| ("metrics_file", file)));
+    let others = others.into_iter().filter_map(|(name, file)| Some((name, file?)));
+    files.extend(others.clone());
     for (place, (one, path)) in files.iter().enumerate() {
         if let Some((other, _)) = files.iter().skip(place + 1).find(|(_, other)| same_file(path, other)) {
             bail!("{other} and {one} are the same file: {}", path.display());
@@ -310,10 +320,10 @@ fn check_files(
     }
     let is_among_states =
         |file: &PathBuf| file.parent().is_some_and(|folder| same_file(folder, state_directory));
-    if metrics_file.is_some_and(is_among_states) {
-        bail!("metrics_file lies among the state files: {}", state_directory.display());
+    match others.into_iter().find(|(_, file)| is_among_states(file)) {
+        Some((name, _)) => bail!("{name} lies among the state files: {}", state_directory.display()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The configuration of an official command line that names a `token_helper`: then a login never reaches the token

@@ -49,7 +49,8 @@ impl Home {
         let home = self.path().to_str().unwrap();
         let variables: Vec<(&str, &str)> =
             [("HOME", home), ("USER", "wizard")].iter().chain(variables).copied().collect();
-        Settings::resolve(&command.settings, &Environment::from(variables.as_slice()), "devvm")
+        let environment = Environment::from(variables.as_slice());
+        Settings::resolve(&command.settings, &WatchFlags::default(), &environment, "devvm")
     }
 
     fn settings(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Settings {
@@ -287,7 +288,13 @@ fn other_nonsense_is_refused_with_its_source() {
     }
     let error = format!(
         "{:#}",
-        Settings::resolve(&SettingsFlags::default(), &Environment::default(), "devvm").unwrap_err()
+        Settings::resolve(
+            &SettingsFlags::default(),
+            &WatchFlags::default(),
+            &Environment::default(),
+            "devvm"
+        )
+        .unwrap_err()
     );
     assert!(error.contains("HOME is not set to an absolute path"), "{error}");
 }
@@ -464,6 +471,10 @@ fn nonsense_about_metrics_and_hook_is_refused() {
     {
         let refusal = home.refusal(&["--metrics-file", file], &[]);
         assert!(refusal.starts_with(&format!("metrics_file and {name} are the same file: ")), "{refusal}");
+        home.write("c.toml", &format!("[watch]\nlisten = \"unix:{file}\"\n"));
+        let config = home.path().join("c.toml");
+        let refusal = home.refusal(&["--config", config.to_str().unwrap()], &[]);
+        assert!(refusal.starts_with(&format!("watch.listen and {name} are the same file: ")), "{refusal}");
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod failure;
 pub(crate) mod forecast;
 pub(crate) mod outcome;
+pub(crate) mod sequel;
 pub(crate) mod swept;
 pub(crate) mod view;
 pub(crate) mod warning;

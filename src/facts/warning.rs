@@ -15,6 +15,18 @@ use crate::vault::Error;
 pub(crate) enum Warning {
     /// About the settings.
     Settings(SettingsWarning),
+    /// The settings cannot be used as they are now; those of the run before count.
+    SettingsKept(anyhow::Error),
+    /// The settings name another token file than the one this process stays with.
+    TokenFileMoved {
+        /// The one they name now.
+        to: PathBuf,
+    },
+    /// Our token is granted so little at a time that one failed run costs it.
+    BriefLease {
+        /// Seconds.
+        lease: u64,
+    },
     /// Another run is at work.
     WaitingForLock,
     /// Somebody holds a lock on the directory of the token file, and does not let go.

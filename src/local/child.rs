@@ -14,8 +14,18 @@ use signal_hook::consts::signal::SIGCHLD;
 /// How often a child is looked at. There is no timed wait without unsafe code.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Variables that hold a token. They are the shell's, not the file's, and no business of any child.
-const TOKEN_VARIABLES: [&str; 2] = ["VAULT_TOKEN", "BAO_TOKEN"];
+/// Variables that are no business of any child: those that hold a token, which are the shell's and not the file's; and
+/// those by which systemd speaks with this very process.
+const WITHHELD: [&str; 8] = [
+    "VAULT_TOKEN",
+    "BAO_TOKEN",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
 
 /// How another program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +47,7 @@ pub(super) fn run(
     stopped: impl Fn() -> bool,
 ) -> io::Result<(Child, Ended)> {
     claim_children()?;
-    for variable in TOKEN_VARIABLES {
+    for variable in WITHHELD {
         command.env_remove(variable);
     }
     let start = Instant::now();

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// Bits of a mode that let others than the owner in.
 const OTHERS: u32 = 0o077;
@@ -18,6 +19,31 @@ pub(crate) struct Glance {
     pub(crate) is_file: bool,
     /// Bytes.
     pub(crate) size: u64,
+}
+
+/// By what a file is taken for the same as before, without being read. Whoever replaces or writes it changes some of
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Likeness {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Likeness {
+    /// That of the file at `path`, links followed; none where there is no file, or nobody may look.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let data = path.metadata().ok()?;
+        Some(Self {
+            device: data.dev(),
+            inode: data.ino(),
+            size: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        })
+    }
 }
 
 impl From<&Metadata> for Glance {

@@ -67,7 +67,7 @@ pub(crate) struct HeldToken {
     pub(crate) ours: bool,
     /// When it ends, unless it is renewed; none if never.
     pub(crate) ends_at: Option<u64>,
-    /// What the last renewal granted, in seconds; none if it was not renewed then.
+    /// What the renewal or the mint of that run granted, in seconds; none if there was neither.
     #[serde(default)]
     pub(crate) lease: Option<u64>,
     /// Why it will end, if it is ours and will.
@@ -84,8 +84,8 @@ impl HeldToken {
         Self { display_name, ours, ends_at, lease: None, dying: None }
     }
 
-    /// The same after a renewal at `now` that granted `lease` seconds.
-    pub(crate) fn renewed(self, lease: u64, now: u64) -> Self {
+    /// The same after a renewal or a mint at `now` that granted `lease` seconds.
+    pub(crate) fn granted(self, lease: u64, now: u64) -> Self {
         Self { ends_at: Some(now.saturating_add(lease)), lease: Some(lease), ..self }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
         let info = TokenInfo { display_name: "token-x".to_owned(), ttl: 50, ..TokenInfo::default() };
         let held = HeldToken::new(&info, true, 1_000);
         assert_eq!((held.ends_at, held.lease), (Some(1_050), None));
-        let renewed = held.renewed(600, 1_001);
+        let renewed = held.granted(600, 1_001);
         assert_eq!((renewed.ends_at, renewed.lease), (Some(1_601), Some(600)));
         assert_eq!(HeldToken::new(&TokenInfo::default(), false, 1_000).ends_at, None);
     }

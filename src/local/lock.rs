@@ -30,13 +30,23 @@ const BRIEF_WAIT: Duration = Duration::from_millis(500);
 /// After this long, the wait is worth a word to whoever sits before the terminal.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The kind of the file that a run locks.
+const RUN: &str = "lock";
+
 /// How often the lock is tried. There is no timed lock to wait on.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// The exclusive right to work on one token file, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// The locked file, for what its holder has to say.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 /// How the attempt to lock ended.
@@ -60,7 +70,7 @@ pub(crate) fn lock(
     waiting: impl FnOnce(),
 ) -> io::Result<Locking> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let locking = wait_for(lock_file(directory, token_file)?, LOCK_WAIT, stop, waiting)?;
+    let locking = wait_for(lock_file(directory, token_file, RUN)?, LOCK_WAIT, stop, waiting)?;
     if let Locking::Held(_) = locking {
         // Under the lock nobody else stages a state file, so what lies there was left by a kill.
         let state_file = directory.join(file_name(token_file, "json"));
@@ -71,10 +81,22 @@ pub(crate) fn lock(
 
 /// The same for whoever had the lock a moment ago and does not want it badly enough to wait.
 pub(crate) fn try_lock(directory: &Path, token_file: &Path, stop: &Stop) -> io::Result<Locking> {
-    wait_for(lock_file(directory, token_file)?, BRIEF_WAIT, stop, || ())
+    wait_for(lock_file(directory, token_file, RUN)?, BRIEF_WAIT, stop, || ())
 }
 
-fn lock_file(directory: &Path, token_file: &Path) -> io::Result<File> {
+/// A lock of another `kind` than that of a run, for which nobody waits for long: whoever only looks whether it is held
+/// holds it for a moment, too.
+pub(super) fn lock_briefly(
+    directory: &Path,
+    token_file: &Path,
+    kind: &str,
+    stop: &Stop,
+) -> io::Result<Locking> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    wait_for(lock_file(directory, token_file, kind)?, BRIEF_WAIT, stop, || ())
+}
+
+fn lock_file(directory: &Path, token_file: &Path, kind: &str) -> io::Result<File> {
     // The lock has a file of its own: the token file is replaced, and two runs could each lock "it". A link
     // or a pipe in its place is somebody's joke.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -84,7 +106,7 @@ fn lock_file(directory: &Path, token_file: &Path) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
-        .open(directory.join(file_name(token_file, "lock")))?;
+        .open(directory.join(file_name(token_file, kind)))?;
     // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
     Glance::check_owner(&file)?;
     Ok(file)
@@ -101,7 +123,7 @@ fn wait_for(file: File, limit: Duration, stop: &Stop, waiting: impl FnOnce()) ->
     let mut waiting = Some(waiting);
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Locking::Held(Lock { _file: file })),
+            Ok(()) => return Ok(Locking::Held(Lock { file })),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }

@@ -12,3 +12,4 @@ pub(crate) mod state;
 mod state_dir;
 pub(crate) mod timer;
 pub(crate) mod token_file;
+pub(crate) mod watching;

@@ -17,6 +17,7 @@ use super::history::{Contents, Counters, Ending, HeldToken, History, LastRun, le
 use super::staged::{Readers, Staged};
 use super::state_dir::file_name;
 use crate::identity::Dying;
+use crate::secret::Fingerprint;
 use crate::token::Accessor;
 
 /// Remembered accessors beyond this are forgotten, oldest first. They pile up only where revocation is
@@ -91,6 +92,8 @@ pub(crate) struct State {
     record: Record,
     /// Whether this run could tell what is in the token file.
     told: bool,
+    /// The token that this run found there, or put there.
+    token: Option<Fingerprint>,
     /// Whether there is a state file that could not be read, and may be as good as ever the next time.
     unread: bool,
 }
@@ -112,12 +115,12 @@ impl State {
         let unread = error.as_ref().is_some_and(|error| !garbled.contains(&error.kind()));
         let foreign =
             error.is_some() && file.symlink_metadata().is_ok_and(|data| !Glance::from(&data).is_own());
-        (Self { file: Some(file).filter(|_| !foreign), record, told: false, unread }, error)
+        (Self { file: Some(file).filter(|_| !foreign), record, told: false, token: None, unread }, error)
     }
 
     /// A state that is forgotten when the pass ends.
     pub(crate) fn fleeting() -> Self {
-        Self { file: None, record: Record::default(), told: false, unread: false }
+        Self { file: None, record: Record::default(), told: false, token: None, unread: false }
     }
 
     /// Whether a sweep was begun, or was about to begin, and has not been seen to end.
@@ -165,6 +168,16 @@ impl State {
         if let Contents::Held(held) = &mut self.record.history.contents {
             held.dying = Some(dying);
         }
+    }
+
+    /// Remembers for this run which token it found in the token file, or put there; none if it found none.
+    pub(crate) fn set_token(&mut self, token: Option<Fingerprint>) {
+        self.token = token;
+    }
+
+    /// The token that this run found in the token file, or put there.
+    pub(crate) fn token(&self) -> Option<Fingerprint> {
+        self.token
     }
 
     /// Begins anew: what was found so far may not be there any more.

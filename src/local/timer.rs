@@ -29,6 +29,8 @@ pub(crate) struct Units {
     pub(crate) service: String,
     /// What starts the same after a login.
     pub(crate) path: String,
+    /// The process that stays instead; there is none for an instance.
+    pub(crate) watch: Option<String>,
 }
 
 impl Units {
@@ -36,7 +38,8 @@ impl Units {
     pub(crate) fn of(instance: Option<&str>) -> Self {
         let at = instance.map(|instance| format!("@{instance}")).unwrap_or_default();
         let unit = |kind: &str| format!("{UNIT}{at}.{kind}");
-        Self { timer: unit("timer"), service: unit("service"), path: unit("path") }
+        let watch = instance.is_none().then(|| format!("{UNIT}-watch.service"));
+        Self { timer: unit("timer"), service: unit("service"), path: unit("path"), watch }
     }
 }
 
@@ -84,8 +87,17 @@ pub(crate) fn timer(unit: &str, runtime: &Path, now: u64) -> Timer {
 
 /// Whether `unit` has failed, as far as the user manager tells.
 pub(crate) fn has_failed(unit: &str, runtime: &Path) -> bool {
+    is_in_state(unit, "failed", runtime)
+}
+
+/// Whether `unit` runs, as far as the user manager tells.
+pub(crate) fn is_active(unit: &str, runtime: &Path) -> bool {
+    is_in_state(unit, "active", runtime)
+}
+
+fn is_in_state(unit: &str, state: &str, runtime: &Path) -> bool {
     let said = show(unit, "LoadState,ActiveState", runtime).unwrap_or_default();
-    property(&said, "LoadState") == Some("loaded") && property(&said, "ActiveState") == Some("failed")
+    property(&said, "LoadState") == Some("loaded") && property(&said, "ActiveState") == Some(state)
 }
 
 /// In how many seconds from `now` (seconds since 1970) the timer `unit` starts the next run, at the latest; none where

@@ -1,6 +1,7 @@
 //! What a pass works with.
 
 use std::io;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -29,6 +30,8 @@ pub(crate) struct Context<'a> {
     pub(crate) stop: &'a Stop,
     /// In how many seconds the next run comes, where that can be known.
     pub(crate) next_run: &'a dyn Fn() -> Option<u64>,
+    /// How long a walk over the accessors may take.
+    pub(crate) longest_walk: Duration,
 }
 
 /// What a run is for.

@@ -52,10 +52,9 @@ pub(super) struct Current {
 }
 
 impl Current {
-    /// Reads the token file and looks up what is in it. If that is refused, the file gets a moment to change
-    /// before the token is called dead.
-    pub(super) fn load(context: &Context<'_>, looseness: Looseness) -> Result<Self, Interruption> {
-        let token = read(context, looseness)?;
+    /// Looks up what was read from the token file. If that is refused, the file gets a moment to change before the
+    /// token is called dead.
+    pub(super) fn look_up(context: &Context<'_>, token: Token) -> Result<Self, Interruption> {
         let mut lookups = 1;
         let mut was_alive = false;
         loop {
@@ -94,7 +93,7 @@ impl Current {
     /// The same for whoever only looks: a token in the last moment of its life, which a run would try to renew, is as
     /// good as dead.
     pub(super) fn look_at(context: &Context<'_>) -> Result<Self, Interruption> {
-        let current = Self::load(context, Looseness::Tell)?;
+        let current = Self::look_up(context, read(context, Looseness::Tell)?)?;
         if current.info.has_ended() { Err(Failure::Ended.into()) } else { Ok(current) }
     }
 
@@ -160,7 +159,7 @@ fn unless_changed(context: &Context<'_>, token: &Token, failure: Failure) -> Int
 
 /// Reads the token file; once more after a moment if there is nothing in it, since somebody may be about to
 /// write it.
-fn read(context: &Context<'_>, looseness: Looseness) -> Result<Token, Failure> {
+pub(super) fn read(context: &Context<'_>, looseness: Looseness) -> Result<Token, Failure> {
     let file = &context.settings.token_file;
     let Reading { token, loose_mode } = match file.read(looseness) {
         Err(ReadError::Missing | ReadError::Empty) => {

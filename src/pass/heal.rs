@@ -119,7 +119,13 @@ pub(super) fn heal(
             return Err(interruption);
         }
     };
-    state.set_contents(Contents::Held(HeldToken::new(&ours, true, context.clock.seconds())));
+    let now = context.clock.seconds();
+    let held = HeldToken::new(&ours, true, now);
+    state.set_contents(Contents::Held(match minted.lease {
+        Some(lease) => held.granted(lease, now),
+        None => held,
+    }));
+    state.set_token(Some(minted.token.fingerprint()));
     let from = match origin {
         Origin::Foreign => HealedFrom::Foreign,
         Origin::Dying { .. } => HealedFrom::Dying,

@@ -24,15 +24,17 @@ pub(crate) use context::{Context, Work};
 pub(crate) use dry_run::forecast;
 pub(crate) use entry::saved_state;
 pub(crate) use view::view;
+pub(crate) use walk::LONGEST_WALK;
 
 use crate::facts::failure::{Done, During, Failure};
 use crate::facts::outcome::Outcome;
 use crate::facts::swept::Swept;
 use crate::facts::warning::Warning;
 use crate::identity::{Dying, Verdict, Vitality};
-use crate::local::history::{Contents, Counters, Ending, HeldToken};
+use crate::local::history::{Contents, Counters, Ending, HeldToken, History};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
+use crate::secret::{Fingerprint, Token};
 use crate::vault::{Error, ErrorKind, Renewal};
 use context::{warn_lacking, warn_of, warn_unsaved};
 use current::{Current, Interruption, undisturbed};
@@ -48,14 +50,25 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
     /// The living token in the token file, if this run could tell.
     pub(crate) held: Option<HeldToken>,
+    /// The token that it left in the token file, if it found one there or put one there.
+    pub(crate) token: Option<Fingerprint>,
     /// Whether the deploy hook has to run now.
     pub(crate) hook_due: bool,
+    /// How all the runs went, this one included; none if it did not get as far as to look.
+    pub(crate) history: Option<History>,
+}
+
+impl Finished {
+    /// Seconds that the renewal or the mint of this run granted the token that it left in the token file.
+    pub(crate) fn lease(&self) -> Option<u64> {
+        self.held.as_ref()?.lease
+    }
 }
 
 impl From<Failure> for Finished {
     /// A run that found out nothing.
     fn from(failure: Failure) -> Self {
-        Self { outcome: Outcome::Failed(failure), held: None, hook_due: false }
+        Self { outcome: Outcome::Failed(failure), held: None, token: None, hook_due: false, history: None }
     }
 }
 
@@ -70,7 +83,8 @@ pub(crate) fn run(context: &Context<'_>, work: Work) -> Finished {
     let hook_due = note(context, &mut state, work, &outcome, tried);
     (context.publish)(state.history());
     drop(locks);
-    Finished { outcome, held: state.held_now().cloned(), hook_due }
+    let (held, history) = (state.held_now().cloned(), Some(state.history().clone()));
+    Finished { outcome, held, token: state.token(), hook_due, history }
 }
 
 /// Notes that the deploy hook has begun, so that no later run owes it. Where another run has the lock, that run sees a
@@ -123,13 +137,16 @@ impl Attempt {
 fn act(context: &Context<'_>, state: &mut State, work: Work) -> Acted {
     let mut tried = None;
     let ended = undisturbed(|| {
-        let attempted = match Current::load(context, Looseness::Tighten) {
-            Ok(current) => match work {
-                Work::Pass => renew_or_heal(context, state, &current),
-                Work::Sweep => sweep_with_ours(context, state, &current),
-            },
-            Err(interruption) => Attempt::without_heal(Err(interruption)),
-        };
+        let read = current::read(context, Looseness::Tighten);
+        state.set_token(read.as_ref().ok().map(Token::fingerprint));
+        let attempted =
+            match read.map_err(Interruption::from).and_then(|token| Current::look_up(context, token)) {
+                Ok(current) => match work {
+                    Work::Pass => renew_or_heal(context, state, &current),
+                    Work::Sweep => sweep_with_ours(context, state, &current),
+                },
+                Err(interruption) => Attempt::without_heal(Err(interruption)),
+            };
         tried = attempted.tried;
         if let Err(Interruption::FileChanged) = attempted.ended {
             state.disregard();
@@ -249,7 +266,7 @@ fn renew(context: &Context<'_>, state: &mut State, current: &Current) -> Result<
             warn_of(context, &warnings);
             if lease > 0 {
                 let now = context.clock.seconds();
-                state.set_contents(Contents::Held(HeldToken::new(info, true, now).renewed(lease, now)));
+                state.set_contents(Contents::Held(HeldToken::new(info, true, now).granted(lease, now)));
             }
             let vitality = if lease == 0 || renewable == Some(false) {
                 Vitality::Dying(Dying::NotRenewable)

@@ -81,6 +81,7 @@ pub(super) fn search(
         remembered: state.minted(),
         doubtful: state.doubtful(),
         action,
+        longest: context.longest_walk,
     };
     match scope {
         Scope::Full => walk.run(context.settings.sweep),

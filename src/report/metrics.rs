@@ -101,6 +101,14 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
     text
 }
 
+/// The series that only a process has which plans its runs itself.
+pub(super) fn next_run_text(labels: Labels<'_>, at: u64) -> String {
+    let mut text = String::new();
+    let name = "vault_token_next_run_timestamp_seconds";
+    family(&mut text, (name, Kind::Gauge, "When the next pass begins."), labels, &[(None, at.to_string())]);
+    text
+}
+
 /// The series of one name: its help, its type, and a line for each result (or the only one).
 fn family(
     text: &mut String,

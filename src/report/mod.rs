@@ -15,11 +15,13 @@ pub(crate) mod names;
 mod paint;
 pub(crate) mod problem;
 mod remedies;
+mod repeats;
 pub(crate) mod status;
 pub(crate) mod streams;
 mod sweeps;
 mod times;
 mod warnings;
+pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::SweepMode;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::{Level, Outcome};
+use crate::facts::sequel::Sequel;
 use crate::facts::warning::Warning;
 use crate::identity::Identity;
 use crate::io_text::io_text;
@@ -44,6 +47,8 @@ use json::{Subject, one_line};
 use metrics::Labels;
 use names::Names;
 pub(crate) use paint::Paint;
+pub(crate) use repeats::Repeats;
+use repeats::Verdict;
 use status::Status;
 use streams::{Stream, Streams};
 
@@ -78,6 +83,8 @@ pub(crate) struct Report<'a> {
     warnings: RefCell<Vec<String>>,
     /// Whether somebody asked for an answer on standard output and did not get it.
     unanswered: Cell<bool>,
+    /// What the process said in earlier runs, if it stays.
+    repeats: Option<&'a Repeats>,
 }
 
 impl<'a> Report<'a> {
@@ -90,7 +97,12 @@ impl<'a> Report<'a> {
         format: Format,
     ) -> Self {
         let (log_failed, warnings, unanswered) = (Cell::new(false), RefCell::default(), Cell::new(false));
-        Self { names, clock, log, log_failed, streams, format, warnings, unanswered }
+        Self { names, clock, log, log_failed, streams, format, warnings, unanswered, repeats: None }
+    }
+
+    /// The same in a process that stays, where the same trouble is not told again with every run.
+    pub(crate) fn in_mind_of(self, repeats: Option<&'a Repeats>) -> Self {
+        Self { repeats, ..self }
     }
 
     /// The exit status of a run that would have had `status`: not 0 if the answer that was asked for could not be
@@ -116,11 +128,6 @@ impl<'a> Report<'a> {
         self.answer(&one_line(object));
     }
 
-    /// What standard output is for.
-    pub(crate) fn format(&self) -> Format {
-        self.format
-    }
-
     /// A warning, as it arises.
     pub(crate) fn warn(&self, warning: &Warning) {
         let text = warnings::warning_text(warning, &self.names);
@@ -128,18 +135,27 @@ impl<'a> Report<'a> {
         self.warnings.borrow_mut().push(text);
     }
 
-    /// The end of a run. `held` is what is in the token file now, as far as it is known.
+    /// Something that happens to a process that stays.
+    pub(crate) fn stage(&self, stage: &watch::Stage<'_>) {
+        self.event(stage.level(), &watch::stage_text(stage, &self.names));
+    }
+
+    /// The end of a run. `held` is what is in the token file now, as far as it is known; `sequel` what comes next,
+    /// where that is known.
     pub(crate) fn outcome(
         &self,
         subject: Subject<'_>,
         outcome: &Outcome,
         held: Option<&HeldToken>,
+        sequel: Option<Sequel>,
         exit_status: u8,
     ) {
-        let (line, remedy) =
-            (lines::outcome_text(outcome, &self.names), remedies::outcome_remedy(outcome, &self.names));
-        self.event(outcome.level(), &line);
-        if let Some(remedy) = &remedy {
+        let line = lines::outcome_text(outcome, &self.names);
+        let sequel = sequel.and_then(|sequel| watch::sequel_text(outcome, sequel));
+        let line = line + &sequel.unwrap_or_default();
+        let remedy = remedies::outcome_remedy(outcome, &self.names);
+        let is_told = self.event(outcome.level(), &line);
+        if let Some(remedy) = remedy.as_ref().filter(|_| is_told) {
             self.hint(remedy);
         }
         if self.format == Format::Json {
@@ -224,8 +240,10 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn event(&self, level: Level, text: &str) {
-        let text = &without_tokens(text);
+    /// Tells it, and whether it was told: to a process that stays it may be an old story.
+    fn event(&self, level: Level, text: &str) -> bool {
+        let text = without_tokens(text);
+        let Some(text) = &self.unless_known(level, text) else { return false };
         let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {
@@ -238,6 +256,25 @@ impl<'a> Report<'a> {
             }
             Log::File(_) => self.print(stream, &format!("{stamp} {text}")),
             Log::None => self.print(stream, text),
+        }
+        true
+    }
+
+    /// The text, with a count if it was kept back in between; none if it was told a short while ago.
+    fn unless_known(&self, level: Level, text: String) -> Option<String> {
+        let Some(repeats) = self.repeats else { return Some(text) };
+        let is_failure = match level {
+            Level::Info => {
+                repeats.all_is_well();
+                return Some(text);
+            }
+            Level::Warning => false,
+            Level::Error => true,
+        };
+        match repeats.judge(&text, is_failure, self.clock.seconds()) {
+            Verdict::Tell => Some(text),
+            Verdict::TellAgain(count) => Some(format!("{text} (the same {count} more time(s) in between)")),
+            Verdict::KeepBack => None,
         }
     }
 

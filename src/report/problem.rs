@@ -15,7 +15,7 @@ use crate::identity::Dying;
 use crate::io_text::io_text;
 use crate::local::history::LastRun;
 use crate::local::timer::Units;
-use crate::vault::{Error, ErrorKind, RENEW_SELF_PATH};
+use crate::vault::{Error, ErrorKind};
 
 /// Something that is wrong, or worth a word.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub(crate) enum Problem {
     },
     /// The path unit has failed and starts nothing any more.
     PathUnitFailed(Units),
+    /// This unit of a process that stays has failed, and none runs.
+    WatchFailed(String),
     /// This file makes the official command line keep its token elsewhere.
     TokenHelper(PathBuf),
     /// It may be used so many times only.
@@ -194,6 +196,7 @@ impl Problem {
             Self::EndsBeforeNextRun { .. } => ("ends_before_next_run", Wrong, Some(5)),
             Self::TooSeldom { .. } => ("runs_too_seldom", Wrong, Some(5)),
             Self::PathUnitFailed(_) => ("path_unit_failed", Wrong, None),
+            Self::WatchFailed(_) => ("watch_failed", Wrong, None),
             Self::TokenHelper(_) => ("token_helper", Wrong, None),
             Self::RolePeriod { .. } => ("role_period", Note, None),
             Self::UseLimited(_) => ("use_limited", Wrong, Some(5)),
@@ -302,6 +305,7 @@ impl Problem {
             Self::PathUnitFailed(units) => {
                 format!("{} has failed: no login starts a run any more", Shown(&units.path))
             }
+            Self::WatchFailed(unit) => format!("{} has failed: no watch runs", Shown(unit)),
             Self::TokenHelper(file) => format!(
                 "{} has a token_helper: the command line keeps its token there, and a login never reaches {}",
                 names.path(file),
@@ -338,9 +342,7 @@ impl Problem {
                 format!("{} cannot be loaded: no pass runs by itself", Shown(&units.timer))
             }
             Self::NeverRun(_) => "no pass is known to have run here".to_owned(),
-            Self::LingerOff { .. } => {
-                "lingering is off: the timer sleeps while you are logged out".to_owned()
-            }
+            Self::LingerOff { .. } => "lingering is off: nothing runs while you are logged out".to_owned(),
             Self::SuccessTooOld(Some(at)) if *at > clock.seconds() => format!(
                 "the last success is noted for {}, which is still to come: was the clock wrong?",
                 local_text(clock, *at)
@@ -435,13 +437,17 @@ impl Problem {
                 let path = word_for_shell(&units.path);
                 format!("{} && {}", start(&path, "reset-failed"), start(&path, "start"))
             }
+            Self::WatchFailed(unit) => {
+                let unit = word_for_shell(unit);
+                format!("{}, then: {}", start(&unit, "status"), start(&unit, "restart"))
+            }
             Self::TokenHelper(file) => format!("remove the line token_helper from {}", for_shell(file)),
             Self::NeverRun(Some(units)) => start(&word_for_shell(&units.service), "start"),
             Self::LingerOff { user } => format!("loginctl enable-linger {}", word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
                 format!("see the last lines of the log, and what {} says", names.command(" --dry-run"))
             }
-            Self::MayNotRenew => format!("have update granted on {RENEW_SELF_PATH}, as `default` does"),
+            Self::MayNotRenew => failures::MAY_RENEW.to_owned(),
             Self::PolicyMissing(_) => {
                 "correct `policies` in the settings, or have the policy written".to_owned()
             }

@@ -18,6 +18,7 @@ use crate::local::glance::Glance;
 use crate::local::history::History;
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::local::token_file::ReadError;
+use crate::local::watching::Watching;
 use crate::token::TokenInfo;
 
 /// Everything that could be found out.
@@ -41,6 +42,12 @@ pub(crate) struct Status {
     pub(crate) units: Option<Units>,
     /// What the user manager knows of the timer.
     pub(crate) timer: Timer,
+    /// The process that stays with the token file, if there is one.
+    pub(crate) watch: Option<Watching>,
+    /// Whether the user manager runs that process.
+    pub(crate) watch_is_a_unit: bool,
+    /// Whether the unit of one has failed, and none runs.
+    pub(crate) watch_failed: bool,
     /// Whether the path unit has failed.
     pub(crate) path_failed: bool,
     /// Whether the user manager runs without a login, if there is one.
@@ -184,6 +191,16 @@ impl Status {
     }
 
     fn next_run(&self, clock: Clock) -> String {
+        if let Some(Watching { pid, next_run }) = self.watch {
+            return match next_run {
+                Some(next) => format!(
+                    "{}, in {} (watch, process {pid})",
+                    local_text(clock, next),
+                    span_text(next.saturating_sub(self.now))
+                ),
+                None => format!("running now (watch, process {pid})"),
+            };
+        }
         let timer = self.units.as_ref().map(|units| Shown(&units.timer).to_string()).unwrap_or_default();
         match (self.timer.state, self.timer.next) {
             (TimerState::On, Some(next)) => {
@@ -248,6 +265,7 @@ pub(super) struct StatusObject<'a> {
     last_success: Option<String>,
     last_line: Option<&'a str>,
     timer: TimerObject<'a>,
+    watch: Option<WatchObject>,
     linger: Option<bool>,
     tokens_of_our_name: Option<Namesakes>,
     sweep_due: bool,
@@ -292,6 +310,12 @@ struct TimerObject<'a> {
     state: &'static str,
     next: Option<String>,
     last: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct WatchObject {
+    pid: u32,
+    next: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -343,6 +367,9 @@ impl Status {
                 next: self.timer.next.map(utc_text),
                 last: self.timer.last.map(utc_text),
             },
+            watch: self
+                .watch
+                .map(|Watching { pid, next_run }| WatchObject { pid, next: next_run.map(utc_text) }),
             linger: self.lingers,
             tokens_of_our_name: self.view.as_ref().and_then(|view| view.namesakes),
             sweep_due: self.sweep_due,

@@ -5,6 +5,10 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// One of the two streams of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,27 +35,86 @@ pub(crate) struct OfProcess {
     pub(crate) journal: Option<String>,
 }
 
-impl Streams for OfProcess {
+/// The same for a process that stays: whoever does not read what it says holds up no renewal. A line for which there is
+/// no room is dropped; the log has it.
+#[derive(Debug)]
+pub(crate) struct Unhurried {
+    streams: OfProcess,
+    /// Whether there was no room the last time, for each stream. Then nobody waits for it again.
+    is_full: [AtomicBool; 2],
+}
+
+/// How long a line waits for room, the first time.
+const ROOM_WITHIN: Duration = Duration::from_millis(50);
+
+/// A pipe that can be written to at all takes so much at once. Source: pipe(7), `PIPE_BUF`.
+const PIECE: usize = 4096;
+
+impl From<OfProcess> for Unhurried {
+    fn from(streams: OfProcess) -> Self {
+        Self { streams, is_full: Default::default() }
+    }
+}
+
+impl Streams for Unhurried {
     fn write(&self, stream: Stream, line: &str) -> io::Result<()> {
-        let bytes = format!("{line}\n");
-        match stream {
-            Stream::Out => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes.as_bytes())?;
-                stdout.flush()
+        let descriptor = descriptor(stream)?;
+        let [out, err] = &self.is_full;
+        let is_full = match stream {
+            Stream::Out => out,
+            Stream::Err => err,
+        };
+        let line = format!("{line}\n");
+        for piece in line.as_bytes().chunks(PIECE) {
+            let limit = if is_full.load(Ordering::Relaxed) { Duration::ZERO } else { ROOM_WITHIN };
+            is_full.store(!has_room(&descriptor, limit)?, Ordering::Relaxed);
+            if is_full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
-            Stream::Err => io::stderr().lock().write_all(bytes.as_bytes()),
+            write_all(stream, piece)?;
         }
+        Ok(())
     }
 
     fn is_journal(&self, stream: Stream) -> bool {
-        let descriptor = match stream {
-            Stream::Out => io::stdout().as_fd().try_clone_to_owned(),
-            Stream::Err => io::stderr().as_fd().try_clone_to_owned(),
-        };
-        self.journal
-            .as_ref()
-            .is_some_and(|journal| descriptor.is_ok_and(|descriptor| is_stream(descriptor, journal)))
+        self.streams.is_journal(stream)
+    }
+}
+
+/// Whether something can be written without waiting for it, or will be within that time.
+fn has_room(descriptor: &OwnedFd, limit: Duration) -> io::Result<bool> {
+    let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
+    let mut ready = [PollFd::new(descriptor, PollFlags::OUT)];
+    Ok(poll(&mut ready, Some(&limit))? > 0)
+}
+
+fn write_all(stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    match stream {
+        Stream::Out => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes)?;
+            stdout.flush()
+        }
+        Stream::Err => io::stderr().lock().write_all(bytes),
+    }
+}
+
+fn descriptor(stream: Stream) -> io::Result<OwnedFd> {
+    match stream {
+        Stream::Out => io::stdout().as_fd().try_clone_to_owned(),
+        Stream::Err => io::stderr().as_fd().try_clone_to_owned(),
+    }
+}
+
+impl Streams for OfProcess {
+    fn write(&self, stream: Stream, line: &str) -> io::Result<()> {
+        write_all(stream, format!("{line}\n").as_bytes())
+    }
+
+    fn is_journal(&self, stream: Stream) -> bool {
+        let journal = self.journal.as_ref();
+        journal
+            .is_some_and(|journal| descriptor(stream).is_ok_and(|descriptor| is_stream(descriptor, journal)))
     }
 }
 

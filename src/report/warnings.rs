@@ -25,6 +25,16 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             names.path(file),
             names.token_file()
         ),
+        Warning::SettingsKept(error) => {
+            format!("the settings cannot be read, keeping the last good ones: {}", errors::chain_text(error))
+        }
+        Warning::TokenFileMoved { to } => format!(
+            "the settings name another token file ({}) or state directory; restart watch to use it",
+            names.path(to)
+        ),
+        Warning::BriefLease { lease } => format!(
+            "the token is renewed for {lease}s at a time: too short to survive a failed run; give it a longer period"
+        ),
         Warning::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
         Warning::PlaceBusy => {
             format!("the directory of {} stays locked by another program; going on", names.token_file())

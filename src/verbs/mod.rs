@@ -4,3 +4,4 @@ pub(crate) mod once;
 pub(crate) mod status;
 pub(crate) mod surroundings;
 mod survived;
+pub(crate) mod watch;

@@ -16,6 +16,7 @@ use crate::local::history::{Contents, Ending, History};
 use crate::local::log_file;
 use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
+use crate::local::watching;
 use crate::pass::{self, Context};
 use crate::report::json::Subject;
 use crate::report::names::Names;
@@ -67,6 +68,7 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
         publish: &|_| (),
         stop: around.stop,
         next_run: &|| None,
+        longest_walk: pass::LONGEST_WALK,
     };
     let status = match survived(|| gather(&context, wishes, around.runtime)) {
         Ok(found) => {
@@ -80,7 +82,7 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
             let status =
                 if manner.detailed_exitcode { outcome.detailed_exit_status() } else { outcome.exit_status() };
             let subject = Subject::new("status", settings, around.clock.seconds());
-            report.outcome(subject, &outcome, None, status);
+            report.outcome(subject, &outcome, None, None, status);
             status
         }
     };
@@ -96,6 +98,13 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
     let now = context.clock.seconds();
     let timer =
         settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime, now));
+    let watch = watching::watching(&settings.state_directory, &settings.token_file.real());
+    let unit = |is: fn(&str, &Path) -> bool| {
+        let name = settings.units.as_ref().and_then(|units| units.watch.as_ref());
+        timer.state != TimerState::Unknown && name.is_some_and(|name| is(name, runtime))
+    };
+    let watch_is_a_unit = watch.is_some() && unit(timer::is_active);
+    let watch_failed = watch.is_none() && unit(timer::has_failed);
     let path_failed = timer.state != TimerState::Unknown
         && settings.units.as_ref().is_some_and(|units| timer::has_failed(&units.path, runtime));
     // Without a user manager there is nobody who could linger.
@@ -121,6 +130,9 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
         last_line: log_file::last_line(&settings.log_file),
         units: settings.units.clone(),
         timer,
+        watch,
+        watch_is_a_unit,
+        watch_failed,
         path_failed,
         lingers,
         problems: Vec::new(),
@@ -270,10 +282,11 @@ fn capped(granted: Option<u64>, identity: &Identity) -> Option<Problem> {
 fn about_the_runs(status: &mut Status) {
     let Status { history, now, .. } = &*status;
     let Some(last_run) = history.last_run else {
-        let installed = match status.timer.state {
-            TimerState::On | TimerState::Off | TimerState::Masked | TimerState::Broken => true,
-            TimerState::Absent | TimerState::Unknown => false,
-        };
+        let installed = status.watch.is_none()
+            && match status.timer.state {
+                TimerState::On | TimerState::Off | TimerState::Masked | TimerState::Broken => true,
+                TimerState::Absent | TimerState::Unknown => false,
+            };
         status.problems.push(Problem::NeverRun(status.units.clone().filter(|_| installed)));
         return;
     };
@@ -297,9 +310,14 @@ fn about_the_sweep(state: &State, mode: SweepMode) -> Option<Problem> {
     }
 }
 
-/// Whether the timer comes in time: before the token ends, and again before what a renewal is `granted` is over.
+/// Whether the next run comes in time: before the token ends, and again before what a renewal is `granted` is over.
 fn about_the_schedule(status: &Status, granted: Option<u64>) -> Option<Problem> {
-    let Timer { state: TimerState::On, next, interval, .. } = status.timer else { return None };
+    let (next, interval) = match (status.watch, status.timer) {
+        // It comes again when half of what was granted is gone.
+        (Some(watch), _) => (watch.next_run, None),
+        (None, Timer { state: TimerState::On, next, interval, .. }) => (next, interval),
+        (None, _) => return None,
+    };
     if let (End::At(end), Some(next)) = (status.end(), next)
         && end > status.now
         && end <= next
@@ -325,12 +343,25 @@ fn granted(status: &Status) -> Option<u64> {
 /// Whether anything starts passes by itself, and in time for a token that is `granted` so many seconds at a time.
 fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str, granted: Option<u64>) {
     let Status { timer, units, .. } = status;
+    problems.extend(about_the_schedule(status, granted));
+    if status.watch.is_some() {
+        if status.lingers == Some(false) && status.watch_is_a_unit {
+            problems.push(Problem::LingerOff { user: user.to_owned() });
+        }
+        return;
+    }
     let known = |state: TimerState| units.clone().filter(|_: &Units| timer.state == state);
     problems.extend(known(TimerState::Off).map(Problem::TimerOff));
     problems.extend(known(TimerState::Masked).map(Problem::TimerMasked));
     problems.extend(known(TimerState::Broken).map(Problem::TimerBroken));
     problems.extend(known(TimerState::Absent).map(|_| Problem::NoTimer));
-    problems.extend(about_the_schedule(status, granted));
+    problems.extend(
+        units
+            .as_ref()
+            .filter(|_| status.watch_failed)
+            .and_then(|units| units.watch.clone())
+            .map(Problem::WatchFailed),
+    );
     if let Some(units) = units.clone().filter(|_| status.path_failed) {
         problems.push(Problem::PathUnitFailed(units));
     }

@@ -1,13 +1,16 @@
 //! What a run works with and did not make itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::identity::Minter;
+use crate::pass::LONGEST_WALK;
+use crate::report::Repeats;
 use crate::report::streams::Streams;
 use crate::stop::Stop;
-use crate::vault::ConnectionSettings;
+use crate::vault::{ConnectionSettings, Patience};
 
 /// All of it. Whoever runs again may hand in the same.
 #[derive(Debug, Clone, Copy)]
@@ -26,4 +29,27 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) runtime: &'a Path,
     /// Whether somebody wants it to end.
     pub(crate) stop: &'a Stop,
+    /// How long it may take.
+    pub(crate) pace: Pace,
+    /// What this process said in earlier runs, if it stays.
+    pub(crate) repeats: Option<&'a Repeats>,
+}
+
+/// What bounds a run in time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// For its requests.
+    pub(crate) patience: Patience,
+    /// For one walk over the accessors.
+    pub(crate) walk: Duration,
+    /// The shortest in which this very process makes the next run, if it stays.
+    pub(crate) comes_again: Option<Duration>,
+}
+
+impl Pace {
+    /// That of a run after which the process ends.
+    pub(crate) fn of_one_run(settings: &Settings, connection: &ConnectionSettings) -> Self {
+        let patience = Patience { request: connection.timeout, retry_for: settings.retry_for };
+        Self { patience, walk: LONGEST_WALK, comes_again: None }
+    }
 }

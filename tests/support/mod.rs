@@ -27,11 +27,14 @@ pub mod between;
 pub mod campaign;
 mod cast;
 pub mod certificates;
+pub mod hang;
 pub mod openbao;
 pub mod prometheus;
+pub mod random;
 pub mod sandbox;
 pub mod scene;
 pub mod scripted;
+pub mod stay;
 pub mod strace;
 pub mod user_manager;
 pub mod vault_mock;
@@ -45,6 +48,11 @@ pub fn count(text: &str) {
 pub fn what_was_said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+}
+
+/// Whether the tests were asked for as much as they can do.
+pub fn is_thorough() -> bool {
+    std::env::var_os("VTR_TEST_THOROUGH").is_some_and(|value| value == "1")
 }
 
 /// Nothing a test waits for takes longer, unless something hangs.

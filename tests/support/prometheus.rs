@@ -1,16 +1,17 @@
-//! The real promtool and a real node_exporter, which `scripts/prometheus` makes available. They judge what the program
-//! writes for monitors, and what the documentation tells people to do with it.
+//! The real promtool, a real node_exporter and a real Prometheus, which `scripts/prometheus` makes available. They judge
+//! what the program writes for monitors, and what the documentation tells people to do with it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long an exporter may take to listen, and to answer. Measured: 0.1 s, 0.01 s.
@@ -176,15 +177,9 @@ impl NodeExporter {
     /// If it does not answer with 200.
     #[track_caller]
     pub fn scrape(&self) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("a connection to node_exporter");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        // HTTP/1.0, so that the body ends with the connection.
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{error}{}", self.log()));
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let (head, body) = ask(&*self.address, "/metrics", &|| self.log());
         assert!(head.starts_with("HTTP/1.0 200 "), "{head}\n{body}{}", self.log());
-        body.to_owned()
+        body
     }
 
     /// What it has logged so far, with a heading, to be put behind a message.
@@ -202,9 +197,102 @@ impl Drop for NodeExporter {
     }
 }
 
+/// A running Prometheus that scrapes one place each second, with rules. It is stopped when the value is dropped.
+#[derive(Debug)]
+pub struct Prometheus {
+    server: Child,
+    address: SocketAddr,
+    home: TempDir,
+}
+
+impl Prometheus {
+    /// Starts one, and returns when it answers.
+    ///
+    /// # Panics
+    /// If the binary is absent or does not start.
+    #[track_caller]
+    pub fn start(target: SocketAddr, rules: &str) -> Self {
+        let home = TempDir::with_prefix("vtr-prometheus-").expect("a home for Prometheus");
+        let config = format!(
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n\
+             rule_files: [ rules.yml ]\n\
+             scrape_configs: [ {{ job_name: watch, static_configs: [ {{ targets: [ '{target}' ] }} ] }} ]\n"
+        );
+        fs::write(home.path().join("prometheus.yml"), config).expect("a configuration");
+        fs::write(home.path().join("rules.yml"), rules).expect("the rules");
+        let log = File::create(home.path().join("log")).expect("a log for Prometheus");
+        // It does not say which port it was given, so one is chosen for it.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+        let server = Command::new(&tools().prometheus)
+            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+            .arg(format!("--web.listen-address={port}"))
+            .env_clear()
+            .env("HOME", home.path())
+            .current_dir(home.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("second handle of the log"))
+            .stderr(log)
+            .spawn()
+            .expect("prometheus");
+        let mut this = Self { server, address: port, home };
+        let deadline = Instant::now() + PATIENCE;
+        while !this.log().contains("Server is ready to receive web requests") {
+            let ended = this.server.try_wait().expect("state of Prometheus");
+            assert!(ended.is_none() && Instant::now() < deadline, "no Prometheus, {ended:?}{}", this.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        this
+    }
+
+    /// What its API answers.
+    ///
+    /// # Panics
+    /// If that is not JSON.
+    #[track_caller]
+    pub fn ask(&self, path: &str) -> Value {
+        let (head, body) = ask(self.address, &format!("/api/v1/{path}"), &|| self.log());
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {head}\n{body}{}", self.log()))
+    }
+
+    /// The last value it has of a metric with one series; none if it has none.
+    #[track_caller]
+    pub fn value(&self, metric: &str) -> Option<f64> {
+        let answer = self.ask(&format!("query?query={metric}"));
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    /// What it has logged so far, with a heading, to be put behind a message.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
+        format!("\n--- Prometheus\n{log}")
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Head and body of what a server of this machine answers.
+#[track_caller]
+fn ask(address: impl ToSocketAddrs, path: &str, log: &dyn Fn() -> String) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{error}{}", log()));
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    // HTTP/1.0, so that the body ends with the connection.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{error}{}", log()));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.to_owned(), body.to_owned())
+}
+
 struct Tools {
     promtool: PathBuf,
     node_exporter: PathBuf,
+    prometheus: PathBuf,
 }
 
 /// What `scripts/prometheus` has made available. It is asked once and without the network: a test downloads nothing.
@@ -214,13 +302,13 @@ fn tools() -> &'static Tools {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/prometheus");
         let output = Command::new(&script).arg("--path-only").output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
-        let paths = String::from_utf8(output.stdout).expect("two paths");
+        let paths = String::from_utf8(output.stdout).expect("three paths");
         let mut paths = paths.lines().map(PathBuf::from);
-        let (true, Some(promtool), Some(node_exporter)) =
-            (output.status.success(), paths.next(), paths.next())
+        let (true, Some(promtool), Some(node_exporter), Some(prometheus)) =
+            (output.status.success(), paths.next(), paths.next(), paths.next())
         else {
-            panic!("there is no promtool or no node_exporter on this machine: run scripts/prometheus first")
+            panic!("promtool, node_exporter or prometheus is missing: run scripts/prometheus first")
         };
-        Tools { promtool, node_exporter }
+        Tools { promtool, node_exporter, prometheus }
     })
 }

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{Environment, SettingsFlags};
+use crate::config::{Environment, Settings, SettingsFlags, WatchFlags};
 use crate::identity::Minter;
 use crate::report::streams::{Stream, Streams};
 use crate::stop::Stop;
+use crate::verbs::surroundings::Pace;
 
 const TOKEN: &str = "s.0123456789abcdef";
 
@@ -138,7 +139,8 @@ impl Home {
             [("HOME", home), ("VAULT_ADDR", address), ("VTR_RETRY_FOR", "1s"), ("USER", "wizard")];
         let environment = Environment::from(&variables[..]);
         let (settings, connection) =
-            Settings::resolve(&SettingsFlags::default(), &environment, "devvm").unwrap();
+            Settings::resolve(&SettingsFlags::default(), &WatchFlags::default(), &environment, "devvm")
+                .unwrap();
         let (streams, stop) = (Heard::default(), Stop::default());
         let minter = Minter { machine: None, host: "devvm".to_owned(), user: "wizard".to_owned() };
         let around = Surroundings {
@@ -149,6 +151,8 @@ impl Home {
             minter: &minter,
             runtime: Path::new("/nowhere"),
             stop: &stop,
+            pace: Pace::of_one_run(&settings, &connection),
+            repeats: None,
         };
         let manner = Manner { dry_run: false, format: Format::Json, detailed_exitcode: true };
         test(&|| once(&around, Work::Pass, manner), &streams, &stop)

@@ -1,0 +1,308 @@
+//! A door for whoever asks over HTTP: it reads a request, is told the answer, writes it, and closes.
+//!
+//! It never waits. Whoever owns it polls [`Listener::poll_fds`], for no longer than [`Listener::patience`], and then
+//! calls [`Listener::serve`], which does all that can be done at that moment. No caller, however slow or malformed,
+//! holds up anybody else: there is one exchange to a connection, and what an exchange may take is bounded in time, in
+//! bytes and in number.
+//!
+//! 1. Reading: until the head of a request is there. What comes after it is nobody's business.
+//! 2. Writing: the answer.
+//! 3. Draining: what the caller still sends is thrown away until it has ended, since a connection that is closed with
+//!    something unread takes the answer with it (RFC 9112, section 9.6).
+
+mod request;
+mod socket;
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+pub(crate) use request::Request;
+use request::{Refusal, Whom};
+pub(crate) use socket::Place;
+use socket::{Socket, Stream};
+
+/// How many callers are served at the same time: more than the monitors of one process are.
+const MOST_CALLERS: usize = 16;
+
+/// How long a whole exchange may take.
+const EXCHANGE: Duration = Duration::from_secs(5);
+
+/// The longest head of a request, in bytes.
+const LONGEST_HEAD: usize = 64 * 1024;
+
+/// So much is thrown away, in bytes, for the sake of an answer that should arrive.
+const MOST_DRAINED: usize = 4 * 1024 * 1024;
+
+/// So many callers are let in before somebody looks at signals again.
+const MOST_AT_ONCE: usize = 64;
+
+/// How long nobody is let in where the system has no room for one more.
+const NO_ROOM: Duration = Duration::from_secs(1);
+
+/// What a caller gets to see.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// What the body is, for its header.
+    pub(crate) content_type: &'static str,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// A socket that is listened on, and whoever has come.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    /// In the order in which they came.
+    callers: Vec<Caller>,
+    /// Until then nobody is let in.
+    closed_until: Option<Instant>,
+    exchange: Duration,
+}
+
+#[derive(Debug)]
+struct Caller {
+    stream: Stream,
+    came: Instant,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// What has been read so far.
+    Reading(Vec<u8>),
+    /// What is still to be written.
+    Writing(Vec<u8>),
+    /// How much has been thrown away.
+    Draining(usize),
+    /// It is over.
+    Gone,
+}
+
+impl Listener {
+    /// Listens there from now on.
+    ///
+    /// # Errors
+    /// If the place is taken, by somebody who listens or by a file that is no socket; or cannot be had.
+    pub(crate) fn open(place: &Place) -> io::Result<Self> {
+        let socket = Socket::open(place)?;
+        Ok(Self { socket, callers: Vec::new(), closed_until: None, exchange: EXCHANGE })
+    }
+
+    /// Where it listens: with the port that was found where any would do.
+    pub(crate) fn place(&self) -> Place {
+        self.socket.place()
+    }
+
+    /// What has to be polled.
+    pub(crate) fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        let door = self.closed_until.is_none().then(|| (self.socket.as_fd(), PollFlags::IN));
+        let callers = self.callers.iter().map(|caller| {
+            let wanted = match caller.state {
+                State::Writing(_) => PollFlags::OUT,
+                State::Reading(_) | State::Draining(_) | State::Gone => PollFlags::IN,
+            };
+            (caller.stream.as_fd(), wanted)
+        });
+        door.into_iter().chain(callers).map(|(fd, wanted)| PollFd::from_borrowed_fd(fd, wanted)).collect()
+    }
+
+    /// How long it can be left alone at most.
+    pub(crate) fn patience(&self, now: Instant) -> Option<Duration> {
+        let ends = self.callers.iter().map(|caller| caller.came + self.exchange);
+        ends.chain(self.closed_until).min().map(|end| end.saturating_duration_since(now))
+    }
+
+    /// Does what can be done without waiting. `answer` is asked for the page of each request; where it has none, there
+    /// is none.
+    pub(crate) fn serve(&mut self, answer: &dyn Fn(&Request<'_>) -> Option<Page>) {
+        let now = Instant::now();
+        self.closed_until = self.closed_until.filter(|&until| until > now);
+        let (whom, exchange) = (self.socket.whom(), self.exchange);
+        self.callers.retain_mut(|caller| {
+            caller.step(whom, answer);
+            now.duration_since(caller.came) < exchange && !matches!(caller.state, State::Gone)
+        });
+        for _ in 0..MOST_AT_ONCE {
+            if self.closed_until.is_some() {
+                return;
+            }
+            match self.socket.accept() {
+                Ok(stream) => self.let_in(stream, now, answer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Somebody who left before being let in.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // No descriptors or no memory: it would be tried again and again, in vain.
+                Err(_) => self.closed_until = Some(now + NO_ROOM),
+            }
+        }
+    }
+
+    fn let_in(&mut self, stream: Stream, now: Instant, answer: &dyn Fn(&Request<'_>) -> Option<Page>) {
+        let mut caller = Caller { stream, came: now, state: State::Reading(Vec::new()) };
+        // Whoever has asked already gets the answer before the next one can be in the way.
+        caller.step(self.socket.whom(), answer);
+        if matches!(caller.state, State::Gone) {
+            return;
+        }
+        if self.callers.len() >= MOST_CALLERS {
+            // One who has not even asked makes room first.
+            let is_reading = |caller: &Caller| matches!(caller.state, State::Reading(_));
+            self.callers.remove(self.callers.iter().position(is_reading).unwrap_or(0));
+        }
+        self.callers.push(caller);
+    }
+}
+
+impl Caller {
+    /// Goes on until it would have to wait.
+    fn step(&mut self, whom: Whom, answer: &dyn Fn(&Request<'_>) -> Option<Page>) {
+        loop {
+            let went_on = match &mut self.state {
+                State::Reading(head) => match read_head(&mut self.stream, head) {
+                    Ok(Head::Unfinished) => return,
+                    Ok(Head::Finished) => {
+                        self.state = State::Writing(reply(Request::parse(head, whom), answer));
+                        true
+                    }
+                    Ok(Head::TooLong) => {
+                        self.state = State::Writing(reply(Err(Refusal::TooLong), answer));
+                        true
+                    }
+                    Err(_) => false,
+                },
+                State::Writing(rest) => match write_some(&mut self.stream, rest) {
+                    Ok(false) => return,
+                    Ok(true) => {
+                        self.state = State::Draining(0);
+                        self.stream.end_writing().is_ok()
+                    }
+                    Err(_) => false,
+                },
+                State::Draining(drained) => match drain(&mut self.stream, drained) {
+                    Ok(()) => return,
+                    Err(_) => false,
+                },
+                State::Gone => return,
+            };
+            if !went_on {
+                self.state = State::Gone;
+                return;
+            }
+        }
+    }
+}
+
+/// How far the head of a request has come.
+enum Head {
+    Unfinished,
+    Finished,
+    TooLong,
+}
+
+/// Reads on, until the head is there or there is nothing more to read. Its end before that is an error: nobody is
+/// there any more whom an answer could reach.
+fn read_head(stream: &mut Stream, head: &mut Vec<u8>) -> io::Result<Head> {
+    let mut part = [0; 4096];
+    loop {
+        let length = match stream.read(&mut part) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Head::Unfinished),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        // Looked at once: whoever sends byte by byte must not make much of little.
+        let start = head.len().saturating_sub(3);
+        head.extend(part.iter().take(length));
+        // The greeting of TLS and other protocols has no end to be waited for.
+        let is_none = head.first().is_some_and(|first| !first.is_ascii_uppercase());
+        if is_none || has_end(head.get(start..).unwrap_or_default()) {
+            return Ok(Head::Finished);
+        }
+        if head.len() > LONGEST_HEAD {
+            return Ok(Head::TooLong);
+        }
+    }
+}
+
+/// Whether an empty line is among these bytes.
+fn has_end(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|window| window == b"\n\n") || bytes.windows(3).any(|window| window == b"\n\r\n")
+}
+
+/// Writes on; whether that was all.
+fn write_some(stream: &mut Stream, rest: &mut Vec<u8>) -> io::Result<bool> {
+    while !rest.is_empty() {
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => drop(rest.drain(..length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// Throws away what comes. An error is the end of it.
+fn drain(stream: &mut Stream, drained: &mut usize) -> io::Result<()> {
+    let mut part = [0; 4096];
+    while *drained < MOST_DRAINED {
+        match stream.read(&mut part) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => *drained += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// The whole answer, as it goes over the wire.
+fn reply(request: Result<Request<'_>, Refusal>, answer: &dyn Fn(&Request<'_>) -> Option<Page>) -> Vec<u8> {
+    let with_body = !request.as_ref().is_ok_and(|request| request.is_head);
+    let (page, allow) = match request {
+        Ok(request) => (answer(&request).unwrap_or_else(|| plain(404, "not found")), ""),
+        Err(refusal) => {
+            let allow = if refusal == Refusal::Method { "Allow: GET, HEAD\r\n" } else { "" };
+            (plain(refusal.status(), refusal.words()), allow)
+        }
+    };
+    let Page { status, content_type, body } = page;
+    let head = format!(
+        "HTTP/1.1 {status} {}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{allow}\r\n",
+        phrase(status),
+        body.len()
+    );
+    if with_body { head + &body } else { head }.into_bytes()
+}
+
+fn plain(status: u16, words: &str) -> Page {
+    Page { status, content_type: "text/plain; charset=utf-8", body: format!("{words}\n") }
+}
+
+/// The words after a status. Nobody reads them; RFC 9112 has them all the same.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

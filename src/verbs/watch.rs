@@ -1,0 +1,269 @@
+//! The verb `watch`: the run of the timer, again and again, in a process that stays.
+//!
+//! 1. Be the only one that stays with this token file, and listen, if that is wanted.
+//! 2. Make runs until told to stop (`service`): at once; when half of what was granted is gone; when the token file
+//!    holds another token; when somebody asks. Each resolves its settings anew.
+//! 3. Plan the next one by what this one came to.
+//!
+//! It decides when a run is made, and nothing that a run does: that is `once`.
+
+mod live;
+mod plan;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::once::{Manner, Run};
+use super::surroundings::{Pace, Surroundings};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::facts::sequel::Sequel;
+use crate::facts::warning::Warning;
+use crate::identity::Minter;
+use crate::local::glance::Likeness;
+use crate::local::token_file::Looseness;
+use crate::local::watching::{self, Seat, Taking};
+use crate::pass::{LONGEST_WALK, Work};
+use crate::report::names::Names;
+use crate::report::streams::Unhurried;
+use crate::report::watch::{Stage, standing_text};
+use crate::report::{Log, Repeats, Report};
+use crate::secret::Fingerprint;
+use crate::service::listener::{Listener, Page, Request};
+use crate::service::{self, Cause, Door, Duty, End, FLOOR, Moment, Next, Signals, Turn, patience};
+use crate::stop::Stop;
+use crate::vault::{ConnectionSettings, Patience};
+use live::Live;
+use plan::Plan;
+
+/// No request of a run waits for longer than this, and no run repeats its requests for longer: the first has to end
+/// for the service to be ready.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two runs at the floor have to fit into a lease, or one that fails costs the token.
+const BRIEF: Duration = FLOOR.saturating_mul(2);
+
+/// The exit status of a process that could not begin, or broke down.
+const FAILED: u8 = 1;
+
+/// The same with `--detailed-exitcode`, if another process is in the way: it may be gone the next time.
+const TEMPORARY: u8 = 75;
+
+/// What a process needs that makes one run after the other.
+pub(crate) struct Household<R> {
+    /// Brings the settings together as they are when it is called.
+    pub(crate) resolve: R,
+    /// Those it found the first time.
+    pub(crate) settings: Arc<Settings>,
+    /// The way to the server that belongs to them.
+    pub(crate) connection: ConnectionSettings,
+    /// Where and for whom tokens are minted.
+    pub(crate) minter: Minter,
+    /// Where lines go.
+    pub(crate) streams: Arc<Unhurried>,
+    /// This machine's clock.
+    pub(crate) clock: Clock,
+    /// Where the user manager listens.
+    pub(crate) runtime: PathBuf,
+    /// How each run is made and told.
+    pub(crate) manner: Manner,
+}
+
+/// Stays, and returns the exit status when it was told to stop, or cannot do any more.
+pub(crate) fn watch<R>(household: Household<R>) -> u8
+where
+    R: Fn() -> Result<(Settings, ConnectionSettings)> + Send + 'static,
+{
+    let (stop, settings) = (Stop::default(), Arc::clone(&household.settings));
+    let (streams, clock, manner) = (Arc::clone(&household.streams), household.clock, household.manner);
+    let log = Log::File(settings.log_file.clone());
+    let report = Report::new(Names::of(&settings), clock, log, &*streams, manner.format);
+    // Before it says that it has started: whoever reads that may send one.
+    let signals = match Signals::hear() {
+        Ok(signals) => signals,
+        Err(error) => {
+            report.stage(&Stage::CannotStay(&error));
+            return FAILED;
+        }
+    };
+    let (directory, token_file) = (&settings.state_directory, settings.token_file.real());
+    let seat = match watching::take(directory, &token_file, &stop) {
+        Ok(Taking::Taken(seat)) => Some(seat),
+        Ok(Taking::Occupied(other)) => {
+            report.stage(&Stage::Occupied(other.pid));
+            return if manner.detailed_exitcode { TEMPORARY } else { FAILED };
+        }
+        Err(error) => {
+            report.warn(&Warning::NoState { path: directory.clone(), error });
+            None
+        }
+    };
+    let listener = match settings.watch.listen.as_ref().map(|place| (place, Listener::open(place))) {
+        None => None,
+        Some((_, Ok(listener))) => Some(listener),
+        Some((place, Err(error))) => {
+            report.stage(&Stage::CannotListen { place: &place.to_string(), error: &error });
+            return FAILED;
+        }
+    };
+    report.stage(&Stage::Begun(listener.as_ref().map(|listener| listener.place().to_string()).as_deref()));
+    let live = Arc::new(Live::new(&settings, clock));
+    let mut entrance = Entrance {
+        token_file: settings.token_file.path(),
+        // What is there now is for the first run; whatever comes after this moment is a change.
+        likeness: Likeness::of(settings.token_file.path()),
+        live: &live,
+    };
+    let runs = Runs {
+        household,
+        seat,
+        live: Arc::clone(&live),
+        token: None,
+        plan: Plan::default(),
+        repeats: Repeats::default(),
+    };
+    match service::stay(runs, &mut entrance, listener, signals, &stop) {
+        Ok(End::Stopped) => {
+            report.stage(&Stage::Stopped(stop.signal()));
+            0
+        }
+        Ok(End::Over(status)) => status,
+        Ok(End::Broken) => {
+            report.stage(&Stage::Broken);
+            FAILED
+        }
+        Err(error) => {
+            report.stage(&Stage::CannotStay(&error));
+            FAILED
+        }
+    }
+}
+
+/// The work: runs, and what is kept from one to the next.
+struct Runs<R> {
+    household: Household<R>,
+    seat: Option<Seat>,
+    live: Arc<Live>,
+    /// The token that the last run left in the token file.
+    token: Option<Fingerprint>,
+    plan: Plan,
+    repeats: Repeats,
+}
+
+impl<R> Duty for Runs<R>
+where
+    R: Fn() -> Result<(Settings, ConnectionSettings)> + Send + 'static,
+{
+    fn turn(&mut self, cause: Cause, stop: &Stop) -> Turn {
+        // Its own write looks like a change, and so do a chmod and a touch: the token decides.
+        if cause == Cause::Changed && self.token_in_file() == self.token {
+            return Turn { next: Next::AsPlanned, status: None };
+        }
+        let stale = self.refresh();
+        let Self { household, seat, live, plan, repeats, .. } = self;
+        let (settings, clock) = (&household.settings, household.clock);
+        let (began, began_at) = (Moment::now(), clock.seconds());
+        // A seat that cannot be written is no reason not to run: others learn less.
+        let note = |next_run| drop(seat.as_ref().map(|seat| seat.note(next_run)));
+        note(None);
+        let around = Surroundings {
+            settings,
+            connection: &household.connection,
+            streams: &*household.streams,
+            clock,
+            minter: &household.minter,
+            runtime: &household.runtime,
+            stop,
+            pace: pace(settings, &household.connection, plan.granted()),
+            repeats: Some(repeats),
+        };
+        let run = Run::begin(&around, Work::Pass, household.manner);
+        if let Some(warning) = &stale {
+            run.warn(warning);
+        }
+        let finished = run.make();
+        let sequel = match plan.after(&finished, began, settings.watch.max_interval) {
+            Sequel::Parked(_) if settings.watch.exit_on_failure => Sequel::Over,
+            sequel @ (Sequel::Again(_) | Sequel::Parked(_) | Sequel::Over) => sequel,
+        };
+        if let Some(lease) = finished.lease().filter(|lease| *lease < BRIEF.as_secs()) {
+            run.warn(&Warning::BriefLease { lease });
+        }
+        run.tell(&finished, Some(sequel).filter(|_| !stop.is_raised()));
+        let next_run = began_at.saturating_add(sequel.length().as_secs());
+        note(Some(next_run));
+        live.update(&finished, plan.deadline(), next_run);
+        self.token = finished.token;
+        let next = match sequel {
+            Sequel::Over => Next::Over(finished.outcome.detailed_exit_status()),
+            Sequel::Again(length) | Sequel::Parked(length) => Next::In(length),
+        };
+        Turn { next, status: Some(standing_text(&finished.outcome, next_run, clock)) }
+    }
+}
+
+impl<R> Runs<R>
+where
+    R: Fn() -> Result<(Settings, ConnectionSettings)>,
+{
+    /// The token that is in the token file at this moment, if there is one.
+    fn token_in_file(&self) -> Option<Fingerprint> {
+        let read = self.household.settings.token_file.read(Looseness::Tell).ok()?;
+        Some(read.token.fingerprint())
+    }
+
+    /// Takes the settings as they are now. If they cannot be used, the last good ones count, and it says why.
+    fn refresh(&mut self) -> Option<Warning> {
+        let household = &mut self.household;
+        let (settings, connection) = match (household.resolve)() {
+            Ok(resolved) => resolved,
+            Err(error) => return Some(Warning::SettingsKept(error)),
+        };
+        // It has its seat, its memory and its eyes on this file.
+        let moved = settings.token_file.path() != household.settings.token_file.path()
+            || settings.state_directory != household.settings.state_directory;
+        if moved {
+            return Some(Warning::TokenFileMoved { to: settings.token_file.path().to_owned() });
+        }
+        household.settings = Arc::new(settings);
+        household.connection = connection;
+        None
+    }
+}
+
+/// How long a run may take that is one of many: what it holds may run out meanwhile.
+fn pace(settings: &Settings, connection: &ConnectionSettings, granted: Option<Duration>) -> Pace {
+    // Before anything was granted, it is no more than what is going to be ordered.
+    let granted = granted.unwrap_or(Duration::from_secs(settings.identity.period));
+    let part = patience(granted);
+    let longest = part.min(LONGEST_PATIENCE);
+    Pace {
+        patience: Patience {
+            request: connection.timeout.min(longest),
+            retry_for: settings.retry_for.min(longest),
+        },
+        walk: LONGEST_WALK.min(part),
+        comes_again: Some(FLOOR),
+    }
+}
+
+/// What is seen from outside: the token file, and who asks how it stands.
+struct Entrance<'a> {
+    token_file: &'a Path,
+    likeness: Option<Likeness>,
+    live: &'a Live,
+}
+
+impl Door for Entrance<'_> {
+    fn has_changed(&mut self) -> bool {
+        let now = Likeness::of(self.token_file);
+        now != std::mem::replace(&mut self.likeness, now)
+    }
+
+    fn answer(&self, request: &Request<'_>) -> Option<Page> {
+        self.live.page(request.path)
+    }
+}

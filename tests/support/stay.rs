@@ -1,0 +1,203 @@
+//! The verb `watch` as a child of a test: started, followed by its log, and ended whatever happens.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::sandbox::{PROGRAM, Run, Sandbox, file_in};
+use super::{PATIENCE, wait_until};
+
+/// A person calls this at once: what is promised of a process that is told to stop.
+pub const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// What a busy machine may add to that before a test fails.
+const BUSY: Duration = Duration::from_millis(300);
+
+/// A process that stays, in this home.
+pub struct Stay<'a> {
+    home: &'a Sandbox,
+    child: Option<Child>,
+}
+
+impl<'a> Stay<'a> {
+    /// Starts it.
+    pub fn start(
+        home: &'a Sandbox,
+        address: &(impl AsRef<str> + ?Sized),
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_of(home, PROGRAM, &[&["watch"][..], arguments].concat(), address.as_ref(), variables)
+    }
+
+    /// The same with another program in its place, which is to start it.
+    pub fn start_of(
+        home: &'a Sandbox,
+        starter: &str,
+        arguments: &[&str],
+        address: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        // A request to a server that hangs ends by the rules of a process that stays, and by no others.
+        let patient = [("VAULT_CLIENT_TIMEOUT", "60s"), ("VTR_RETRY_FOR", "30s")];
+        let child = home.start_of(starter, arguments, address, &[&patient[..], variables].concat());
+        Self { home, child: Some(child) }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was not ended yet").id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.pid().try_into().unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// The lines of its log that begin with this.
+    pub fn lines(&self, beginning: &str) -> Vec<String> {
+        self.home.logged().into_iter().filter(|line| line.starts_with(beginning)).collect()
+    }
+
+    /// Waits until there are so many of them.
+    #[track_caller]
+    pub fn wait_for(&self, beginning: &str, count: usize) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let lines = self.lines(beginning);
+            if lines.len() >= count {
+                return lines;
+            }
+            let log = self.home.log();
+            assert!(start.elapsed() < PATIENCE, "not {count} lines with {beginning:?} in the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until it has ended a run, and says when the next one comes: in seconds since 1970.
+    #[track_caller]
+    pub fn next_run(&self) -> u64 {
+        let mut next_run = None;
+        wait_until("a run has ended", || {
+            next_run = self.seat().and_then(|seat| seat["next_run"].as_u64());
+            next_run.is_some()
+        });
+        next_run.unwrap()
+    }
+
+    fn seat(&self) -> Option<Value> {
+        let directory = self.home.path().join(".local/state/vault-token-renew");
+        serde_json::from_slice(&std::fs::read(file_in(&directory, "watch")?).ok()?).ok()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().expect("it was not ended yet").try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it ends by itself, and what it said.
+    #[track_caller]
+    pub fn wait(mut self) -> Run {
+        self.home.wait(self.child.take().unwrap())
+    }
+
+    /// Tells it to stop, and checks that it does so at once, in order, with a line.
+    #[track_caller]
+    pub fn stop(self) -> Run {
+        self.stop_by(Signal::TERM, "SIGTERM")
+    }
+
+    /// The same by another signal.
+    #[track_caller]
+    pub fn stop_by(mut self, signal: Signal, name: &str) -> Run {
+        let start = Instant::now();
+        self.signal(signal);
+        let run = self.home.wait(self.child.take().unwrap());
+        let took = start.elapsed();
+        assert!(took < AT_ONCE + BUSY, "{name}: {took:?} {run:?}");
+        assert_eq!(run.status, 0, "{run:?}");
+        let last = self.home.logged().pop().unwrap_or_default();
+        assert_eq!(last, format!("watch: stopped by {name}"), "{run:?}");
+        assert!(
+            !self.home.snapshot().keys().any(|name| name.contains(".renew-")),
+            "something is left behind"
+        );
+        run
+    }
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// What somebody got who asked over HTTP.
+#[derive(Debug)]
+pub struct Page {
+    /// The status.
+    pub status: u16,
+    /// All lines of the head.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl Page {
+    fn parse(answer: &str) -> Self {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Self { status: status.expect("a status"), head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Asks at a port of this machine.
+#[track_caller]
+pub fn get(address: SocketAddr, path: &str) -> Page {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Page::parse(&answer)
+}
+
+/// Asks at a socket in the file system.
+#[track_caller]
+pub fn get_at(socket: &Path, path: &str) -> Page {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: watch\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Page::parse(&answer)
+}
+
+/// Where a process listens that was told to take any port: its first line says so.
+#[track_caller]
+pub fn place(stay: &Stay<'_>) -> SocketAddr {
+    let line = stay.wait_for("watch: started", 1).remove(0);
+    let place = line.rsplit("listening on http://").next().unwrap();
+    place.parse().unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+/// A socket in this home.
+pub fn socket(home: &Sandbox) -> PathBuf {
+    home.path().join("watch.sock")
+}
