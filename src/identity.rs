@@ -720,7 +720,8 @@ mod tests {
         ) {
             let info = TokenInfo { display_name: name.clone(), accessor: Accessor::new(id.clone()), ..ours() };
             if name != "token-devvm-wizard" || id == keep {
-                prop_assert_eq!(wizard().staleness(&info, &accessor(&keep), &here(), Provenance::Remembered), Staleness::Spared);
+                let staleness = wizard().staleness(&info, &accessor(&keep), &here(), Provenance::Remembered);
+                prop_assert_eq!(staleness, Staleness::Spared);
             }
         }
 

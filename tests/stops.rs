@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::hang::{UNKNOWN, is_called, silent, with_a_deaf_resolver};
+use support::hang::{UNKNOWN, dripping, is_called, silent, with_a_deaf_resolver};
 use support::sandbox::{PROGRAM, Run, Sandbox, unstamped};
 use support::scripted::{Reply, Request, Scripted};
 use support::vault_mock::{NEW_TOKEN, healing};
@@ -86,9 +86,8 @@ fn check_clean(home: &Sandbox) {
 
 #[test]
 fn a_run_ends_at_once_while_an_answer_hangs_or_drips() {
-    let slow = format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}", " ".repeat(9999));
     for signal in SIGNALS {
-        for reply in [Reply::Hang, Reply::Drip(slow.clone().into_bytes(), Duration::from_millis(5))] {
+        for reply in [Reply::Hang, dripping()] {
             for call in ["auth/token/lookup-self", "auth/token/renew-self"] {
                 let reply = reply.clone();
                 let server =

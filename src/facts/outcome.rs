@@ -23,7 +23,8 @@ pub(crate) enum Outcome {
         from: HealedFrom,
         /// The name of what was in it.
         display_name: String,
-        /// The token that was in it before, if that never ends and nobody revokes it: nobody else may know that it lives.
+        /// The token that was in it before, if that never ends and nobody revokes it: nobody else may know that it
+        /// lives.
         lives_on: Option<Accessor>,
         /// What the sweep did.
         swept: Swept,

@@ -38,8 +38,8 @@ pub(super) enum Ended {
     Stopped,
 }
 
-/// Starts `command` in a process group of its own, says that it has `begun`, and waits for its end: at most `limit`, and
-/// while `stopped` does not say that it is enough. Then the whole group is killed.
+/// Starts `command` in a process group of its own, says that it has `begun`, and waits for its end: at most `limit`,
+/// and while `stopped` does not say that it is enough. Then the whole group is killed.
 pub(super) fn run(
     command: &mut Command,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! What hangs before a server has a chance to: a connection that does not come about, and a name that does not resolve.
+//! What hangs: a connection that does not come about, a name that does not resolve, an answer that drips.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::sandbox::{PROGRAM, Sandbox};
+use super::scripted::Reply;
 
 /// An address whose name nobody resolves.
 pub const UNKNOWN: &str = "http://vault.example.org:8200";
@@ -32,6 +33,12 @@ pub fn is_called(address: SocketAddr) -> bool {
     // SYN_SENT is 02. Source: proc_pid_net(5) and the kernel's `tcp_states.h`.
     let waiting = format!(" 0100007F:{:04X} 02 ", address.port());
     std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&waiting)
+}
+
+/// An answer that takes the better part of a minute, byte by byte.
+pub fn dripping() -> Reply {
+    let slow = format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}", " ".repeat(9999));
+    Reply::Drip(slow.into_bytes(), Duration::from_millis(5))
 }
 
 /// How to start the program in a network of its own, with a resolver that hears every question and answers none: a

@@ -1,5 +1,5 @@
-//! The real promtool, a real node_exporter and a real Prometheus, which `scripts/prometheus` makes available. They judge
-//! what the program writes for monitors, and what the documentation tells people to do with it.
+//! The real promtool, a real node_exporter and a real Prometheus, which `scripts/prometheus` makes available. They
+//! judge what the program writes for monitors, and what the documentation tells people to do with it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

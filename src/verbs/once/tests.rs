@@ -77,7 +77,8 @@ fn answer(mut connection: TcpStream, busy: &impl Fn() -> bool) {
         (503, json!({ "errors": ["Vault is sealed"] }))
     } else if first.contains("lookup-self") {
         let data = json!({
-            "id": TOKEN, "accessor": "a", "display_name": "token-devvm-wizard", "policies": ["sops-admin", "vault-admin"], "ttl": 60,
+            "id": TOKEN, "accessor": "a", "display_name": "token-devvm-wizard", "ttl": 60,
+            "policies": ["sops-admin", "vault-admin"],
             "period": 2_764_800, "orphan": true, "renewable": true, "type": "service", "num_uses": 0,
         });
         (200, json!({ "data": data }))
