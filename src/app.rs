@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{CommandLine, StatusFlags, Verb};
 use crate::clock::Clock;
@@ -64,6 +64,7 @@ fn act(
         stop,
         pace,
         repeats: None,
+        earlier: None,
     };
     Ok(match &command.verb {
         None => once(&around, Work::Pass, manner),
@@ -80,7 +81,8 @@ fn act(
             let resolve = move || Settings::resolve(&asked, &flags, &environment, &host);
             let settings = Arc::new(settings);
             let streams = OfProcess { journal: streams.journal.clone() };
-            let streams = Arc::new(Unhurried::from(streams));
+            let streams = Unhurried::start(streams).context("cannot start a thread")?;
+            let streams = Arc::new(streams);
             watch(Household { resolve, settings, connection, minter, streams, clock, runtime, manner })
         }
     })

@@ -159,7 +159,10 @@ Exit status:
   0  stopped by SIGTERM or SIGINT
   1  another watch keeps this token file, or its address is taken
   2  usage or settings
-  With --exit-on-failure: 3 drift, 4 token dead or missing, 5 not renewable.
+  With --exit-on-failure: 3 drift, 4 token dead or missing, 5 not renewable, 1 no
+  token in the file but something else.
+  With --detailed-exitcode: 75 for 1 if another watch keeps this token file.
+There is no dry run of it: see vault-token-renew --dry-run.
 
 Example:
   vault-token-renew watch --listen 127.0.0.1:9105

@@ -23,10 +23,17 @@ mod token;
 mod vault;
 mod verbs;
 
+use std::alloc::System;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use report::streams::{OfProcess, Stream, Streams as _};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory is wiped when it is given back: what was sent and received lay in buffers of the libraries, too, and a
+/// process that stays would keep the token in many places that nobody knows.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     // No core dump and no debugger of the same user may find the token in our memory. Where the kernel

@@ -16,8 +16,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::hang::{UNKNOWN, dripping, is_called, silent, with_a_deaf_resolver};
 use support::sandbox::{PROGRAM, Sandbox};
-use support::scripted::{Reply, Request, Scripted};
-use support::stay::{Stay, get, get_at, place, socket};
+use support::scripted::{Reply, Scripted};
+use support::stay::{Stay, get, get_at, granted, granting, no, place, socket};
 use support::vault_mock::{NEW_TOKEN, healing};
 use support::{FILE_TOKEN, NOWHERE, OUR_NAME, PERIOD, healthy, now, ours, server, told_of, wait_until, with};
 
@@ -37,26 +37,6 @@ fn told(ttl: u64) -> Reply {
     let mut told: Value = serde_json::from_str(&told_of(FILE_TOKEN, OUR_NAME)).unwrap();
     told["data"]["ttl"] = ttl.into();
     Reply::Json(200, told.to_string())
-}
-
-/// What it answers to a renewal that grants so many seconds.
-fn granted(request: &Request, lease: u64) -> Reply {
-    let token = request.header("x-vault-token");
-    let auth = json!({ "client_token": token, "lease_duration": lease, "renewable": true });
-    Reply::Json(200, json!({ "auth": auth }).to_string())
-}
-
-/// A server that knows our token and renews it for so many seconds each time.
-fn granting(lease: u64) -> Scripted {
-    Scripted::start(move |request, _| match request.call() {
-        "auth/token/renew-self" => granted(request, lease),
-        _ => healthy(request),
-    })
-}
-
-/// What the server answers to a request that asks for too much.
-fn no(status: u16, words: &str) -> Reply {
-    Reply::Json(status, json!({ "errors": [words] }).to_string())
 }
 
 /// A home with our token in it.
@@ -232,9 +212,7 @@ fn a_hangup_ends_what_was_started_from_a_terminal() {
 
 /// What a watch notes for others.
 fn seat(home: &Sandbox) -> Value {
-    let directory = home.path().join(".local/state/vault-token-renew");
-    let file = support::sandbox::file_in(&directory, "watch").unwrap();
-    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(home.path().join(".vault-token.watch")).unwrap()).unwrap()
 }
 
 #[test]
@@ -263,8 +241,8 @@ fn each_run_resolves_its_settings_anew_and_keeps_the_last_good_ones() {
     home.write("c.toml", settings(first.address()) + "token_file = \"~/another\"\n");
     stay.signal(Signal::HUP);
     stay.wait_for(OK, 4);
-    let moved =
-        "WARN: the settings name another token file (~/another) or state directory; restart watch to use it";
+    let moved = "WARN: the settings name another token file (~/another) or state directory; keeping the ones before \
+                 until watch is restarted";
     assert_eq!(stay.lines("WARN: ")[1..], [moved]);
     assert_eq!(second.requests().len(), 6);
     stay.stop();

@@ -6,6 +6,9 @@ use super::failure::Failure;
 use super::outcome::Outcome;
 use crate::identity::Dying;
 
+/// How long after the end of a token that nothing helps it is looked at again: by then the server knows it, too.
+const AFTER_ITS_END: Duration = Duration::from_secs(1);
+
 /// A token that is gone is looked at again after this long at most: somebody may bring it back without touching the
 /// file.
 const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
@@ -63,12 +66,13 @@ impl Prospect {
         }
     }
 
-    /// How long a run that leaves it so waits at most for another token, given the longest wait that was asked for;
-    /// none where it waits for nothing of the kind.
-    pub(crate) fn parked(self, longest: Duration) -> Option<Duration> {
+    /// How long a run that leaves it so waits at most for another token, given how much that one has `left`, and the
+    /// longest wait that was asked for; none where it waits for nothing of the kind.
+    pub(crate) fn parked(self, longest: Duration, left: Option<Duration>) -> Option<Duration> {
         match self {
             Self::Granted | Self::Ebbing | Self::Failed => None,
-            Self::Hopeless => Some(longest),
+            // It lives on for that long, and its end is news.
+            Self::Hopeless => Some(left.map_or(longest, |left| (left + AFTER_ITS_END).min(longest))),
             Self::Gone => Some(longest.min(LOOK_AGAIN)),
         }
     }

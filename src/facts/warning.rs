@@ -38,6 +38,11 @@ pub(crate) enum Warning {
         /// Why.
         error: io::Error,
     },
+    /// No other process can see that this one stays with the token file.
+    NoSeat {
+        /// Why.
+        error: io::Error,
+    },
     /// The state file could not be read; what it knew is lost.
     StateSpoilt {
         /// The state directory.

@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Variables that are no business of any child: those that hold a token, which are the shell's and not the file's; and
 /// those by which systemd speaks with this very process.
-const WITHHELD: [&str; 8] = [
+const WITHHELD: [&str; 9] = [
     "VAULT_TOKEN",
     "BAO_TOKEN",
     "NOTIFY_SOCKET",
@@ -24,6 +24,7 @@ const WITHHELD: [&str; 8] = [
     "WATCHDOG_PID",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "LISTEN_PIDFDID",
     "LISTEN_FDNAMES",
 ];
 

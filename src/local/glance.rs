@@ -44,6 +44,12 @@ impl Likeness {
             changed: (data.ctime(), data.ctime_nsec()),
         })
     }
+
+    /// Whether nobody has written, renamed or otherwise changed it since `at`, nor in that very second: seconds since
+    /// 1970, this machine's clock.
+    pub(crate) fn is_older_than(self, at: u64) -> bool {
+        u64::try_from(self.changed.0).is_ok_and(|changed| changed < at)
+    }
 }
 
 impl From<&Metadata> for Glance {

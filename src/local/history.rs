@@ -33,6 +33,29 @@ pub(crate) struct History {
     pub(crate) counters: Counters,
 }
 
+impl History {
+    /// Adds what `earlier` knows and this one does not, because it could not be saved. Who counted the same for some
+    /// time and then apart may lose of two counts the lesser one; none is counted twice.
+    pub(super) fn catch_up(&mut self, earlier: &Self) {
+        self.counters.catch_up(earlier.counters);
+        self.last_success = self.last_success.max(earlier.last_success);
+        let at = |history: &Self| history.last_run.map(|run| run.at);
+        if at(self) < at(earlier) {
+            self.last_run = earlier.last_run;
+            self.contents.clone_from(&earlier.contents);
+            self.ends_before_next_run = earlier.ends_before_next_run;
+        }
+    }
+
+    /// The same after a pass at `now` that failed before it could look.
+    pub(crate) fn and_a_failure(&self, now: u64) -> Self {
+        let mut history = self.clone();
+        history.last_run = Some(LastRun { at: now, ending: Ending::Failed });
+        history.counters.add(Counters { not_renewed: 1, ..Counters::default() });
+        history
+    }
+}
+
 /// What a run found in the token file. An outage finds nothing out: what was found before stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Contents {
@@ -163,8 +186,17 @@ pub(crate) struct Counters {
 impl Counters {
     /// Adds what a pass came to.
     pub(super) fn add(&mut self, gains: Self) {
-        let Self { renewed, not_renewed, not_renewable, healed, heal_denied, heal_failed, swept } = gains;
-        for (counter, gain) in [
+        self.with(gains, u64::saturating_add);
+    }
+
+    /// Takes the higher one of each.
+    fn catch_up(&mut self, earlier: Self) {
+        self.with(earlier, u64::max);
+    }
+
+    fn with(&mut self, others: Self, of_both: fn(u64, u64) -> u64) {
+        let Self { renewed, not_renewed, not_renewable, healed, heal_denied, heal_failed, swept } = others;
+        for (counter, other) in [
             (&mut self.renewed, renewed),
             (&mut self.not_renewed, not_renewed),
             (&mut self.not_renewable, not_renewable),
@@ -173,7 +205,7 @@ impl Counters {
             (&mut self.heal_failed, heal_failed),
             (&mut self.swept, swept),
         ] {
-            *counter = counter.saturating_add(gain);
+            *counter = of_both(*counter, other);
         }
     }
 }

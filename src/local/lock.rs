@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -16,11 +16,11 @@ use super::staged;
 use super::state_dir::file_name;
 use crate::stop::Stop;
 
-/// How long a run waits for another one: longer than the longest sweep and the longest sensible retry
+/// How long a run waits for another one at most: longer than the longest sweep and the longest sensible retry
 /// budget together, so that only a stuck run is ever given up on.
-const LOCK_WAIT: Duration = Duration::from_secs(20 * 60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(20 * 60);
 
-/// How long a run waits for the lock on the directory of the token file, which any program may take: longer
+/// How long a run waits at most for the lock on the directory of the token file, which any program may take: longer
 /// than an ordinary run that keeps its state elsewhere.
 const PLACE_WAIT: Duration = Duration::from_secs(2 * 60);
 
@@ -29,9 +29,6 @@ const BRIEF_WAIT: Duration = Duration::from_millis(500);
 
 /// After this long, the wait is worth a word to whoever sits before the terminal.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The kind of the file that a run locks.
-const RUN: &str = "lock";
 
 /// How often the lock is tried. There is no timed lock to wait on.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -61,16 +58,17 @@ pub(crate) enum Locking {
     Stopped,
 }
 
-/// Waits for the lock of `token_file` in `directory`, which is made if need be. `waiting` is called once,
+/// Waits up to `limit` for the lock of `token_file` in `directory`, which is made if need be. `waiting` is called once,
 /// when the wait gets long. An error means that there can be no lock here.
 pub(crate) fn lock(
     directory: &Path,
     token_file: &Path,
+    limit: Duration,
     stop: &Stop,
     waiting: impl FnOnce(),
 ) -> io::Result<Locking> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let locking = wait_for(lock_file(directory, token_file, RUN)?, LOCK_WAIT, stop, waiting)?;
+    let locking = wait_for(lock_file(&run_lock(directory, token_file))?, limit, stop, waiting)?;
     if let Locking::Held(_) = locking {
         // Under the lock nobody else stages a state file, so what lies there was left by a kill.
         let state_file = directory.join(file_name(token_file, "json"));
@@ -81,24 +79,22 @@ pub(crate) fn lock(
 
 /// The same for whoever had the lock a moment ago and does not want it badly enough to wait.
 pub(crate) fn try_lock(directory: &Path, token_file: &Path, stop: &Stop) -> io::Result<Locking> {
-    wait_for(lock_file(directory, token_file, RUN)?, BRIEF_WAIT, stop, || ())
+    lock_briefly(&run_lock(directory, token_file), stop)
 }
 
-/// A lock of another `kind` than that of a run, for which nobody waits for long: whoever only looks whether it is held
-/// holds it for a moment, too.
-pub(super) fn lock_briefly(
-    directory: &Path,
-    token_file: &Path,
-    kind: &str,
-    stop: &Stop,
-) -> io::Result<Locking> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    wait_for(lock_file(directory, token_file, kind)?, BRIEF_WAIT, stop, || ())
+/// The lock of the file at `path`, which is made if need be, and for which nobody waits for long: whoever only looks
+/// whether it is held holds it for a moment, too.
+pub(super) fn lock_briefly(path: &Path, stop: &Stop) -> io::Result<Locking> {
+    wait_for(lock_file(path)?, BRIEF_WAIT, stop, || ())
 }
 
-fn lock_file(directory: &Path, token_file: &Path, kind: &str) -> io::Result<File> {
-    // The lock has a file of its own: the token file is replaced, and two runs could each lock "it". A link
-    // or a pipe in its place is somebody's joke.
+/// The run lock has a file of its own: the token file is replaced, and two runs could each lock "it".
+fn run_lock(directory: &Path, token_file: &Path) -> PathBuf {
+    directory.join(file_name(token_file, "lock"))
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    // A link or a pipe in its place is somebody's joke.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .write(true)
@@ -106,7 +102,7 @@ fn lock_file(directory: &Path, token_file: &Path, kind: &str) -> io::Result<File
         .truncate(false)
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
-        .open(directory.join(file_name(token_file, kind)))?;
+        .open(path)?;
     // Whoever else owns it could hold it for ever, and a run would wait in vain every night.
     Glance::check_owner(&file)?;
     Ok(file)
@@ -114,8 +110,13 @@ fn lock_file(directory: &Path, token_file: &Path, kind: &str) -> io::Result<File
 
 /// Waits for the lock on the directory in which `token_file` is. It needs no file of its own and no right to
 /// write, and all runs that replace this file meet at it, wherever they keep their state.
-pub(crate) fn lock_place(token_file: &Path, stop: &Stop, waiting: impl FnOnce()) -> io::Result<Locking> {
-    wait_for(File::open(staged::directory(token_file))?, PLACE_WAIT, stop, waiting)
+pub(crate) fn lock_place(
+    token_file: &Path,
+    limit: Duration,
+    stop: &Stop,
+    waiting: impl FnOnce(),
+) -> io::Result<Locking> {
+    wait_for(File::open(staged::directory(token_file))?, limit.min(PLACE_WAIT), stop, waiting)
 }
 
 fn wait_for(file: File, limit: Duration, stop: &Stop, waiting: impl FnOnce()) -> io::Result<Locking> {
@@ -155,13 +156,14 @@ mod tests {
     fn the_lock_keeps_others_out_and_is_given_back() {
         let directory = tempfile::tempdir().unwrap();
         let nested = directory.path().join("a/b");
-        let Locking::Held(held) = lock(&nested, file(), &Stop::default(), || ()).unwrap() else {
+        let Locking::Held(held) = lock(&nested, file(), LONGEST_WAIT, &Stop::default(), || ()).unwrap()
+        else {
             panic!("not held")
         };
         let probe = File::open(nested.join(file_name(file(), "lock"))).unwrap();
         assert!(matches!(probe.try_lock(), Err(TryLockError::WouldBlock)));
         assert!(matches!(
-            lock(&nested, Path::new("/other"), &Stop::default(), || ()).unwrap(),
+            lock(&nested, Path::new("/other"), LONGEST_WAIT, &Stop::default(), || ()).unwrap(),
             Locking::Held(_)
         ));
         drop(held);
@@ -173,19 +175,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(file_name(file(), "lock"));
         std::os::unix::fs::symlink(directory.path().join("victim"), &path).unwrap();
-        assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
+        assert!(lock(directory.path(), file(), LONGEST_WAIT, &Stop::default(), || ()).is_err());
         assert!(!directory.path().join("victim").exists());
         fs::remove_file(&path).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
+        assert!(lock(directory.path(), file(), LONGEST_WAIT, &Stop::default(), || ()).is_err());
     }
 
     #[test]
     fn a_lock_that_somebody_keeps_is_waited_for_but_not_for_ever() {
         let directory = tempfile::tempdir().unwrap();
         let token_file = directory.path().join("token");
-        let Locking::Held(held) = lock_place(&token_file, &Stop::default(), || ()).unwrap() else {
+        let Locking::Held(held) = lock_place(&token_file, LONGEST_WAIT, &Stop::default(), || ()).unwrap()
+        else {
             panic!("not held")
         };
         let another = || File::open(directory.path()).unwrap();
@@ -193,7 +196,10 @@ mod tests {
         assert!(matches!(wait_for(another(), limit, &Stop::default(), || ()).unwrap(), Locking::Busy));
         drop(held);
         assert!(matches!(wait_for(another(), limit, &Stop::default(), || ()).unwrap(), Locking::Held(_)));
-        assert!(lock_place(&directory.path().join("nowhere/token"), &Stop::default(), || ()).is_err());
+        assert!(
+            lock_place(&directory.path().join("nowhere/token"), LONGEST_WAIT, &Stop::default(), || ())
+                .is_err()
+        );
     }
 
     #[test]
@@ -201,13 +207,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let token_file = directory.path().join("token");
         let stop = Stop::default();
-        let Locking::Held(held) = lock_place(&token_file, &stop, || ()).unwrap() else { panic!("not held") };
+        let Locking::Held(held) = lock_place(&token_file, LONGEST_WAIT, &stop, || ()).unwrap() else {
+            panic!("not held")
+        };
         stop.raise(15);
         for _ in 0..2 {
-            assert!(matches!(lock_place(&token_file, &stop, || ()).unwrap(), Locking::Stopped));
+            assert!(matches!(lock_place(&token_file, LONGEST_WAIT, &stop, || ()).unwrap(), Locking::Stopped));
         }
         drop(held);
         // What is free needs no waiting.
-        assert!(matches!(lock_place(&token_file, &stop, || ()).unwrap(), Locking::Held(_)));
+        assert!(matches!(lock_place(&token_file, LONGEST_WAIT, &stop, || ()).unwrap(), Locking::Held(_)));
     }
 }

@@ -163,6 +163,11 @@ impl State {
         self.told = true;
     }
 
+    /// Adds what this process knows of earlier runs and could not save.
+    pub(crate) fn catch_up(&mut self, earlier: &History) {
+        self.record.history.catch_up(earlier);
+    }
+
     /// Remembers why the token in the file will end.
     pub(crate) fn set_dying(&mut self, dying: Dying) {
         if let Contents::Held(held) = &mut self.record.history.contents {
@@ -484,7 +489,10 @@ mod tests {
             state.note_mint(&accessor("one")).unwrap();
             let planted = fs::read_to_string(directory.path().join(file_name(file(), "json"))).unwrap();
             assert!(planted.contains("planted"), "{planted}");
-            assert!(lock(directory.path(), file(), &Stop::default(), || ()).is_err());
+            assert!(
+                lock(directory.path(), file(), crate::local::lock::LONGEST_WAIT, &Stop::default(), || ())
+                    .is_err()
+            );
         } else {
             assert!(Glance::check_owner(&File::open("/etc/passwd").unwrap()).is_err());
         }

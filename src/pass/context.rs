@@ -32,6 +32,10 @@ pub(crate) struct Context<'a> {
     pub(crate) next_run: &'a dyn Fn() -> Option<u64>,
     /// How long a walk over the accessors may take.
     pub(crate) longest_walk: Duration,
+    /// How long it may wait for other runs.
+    pub(crate) longest_wait: Duration,
+    /// How the runs went that this process made before, if it stays. What of it could not be saved counts all the same.
+    pub(crate) earlier: Option<&'a History>,
 }
 
 /// What a run is for.

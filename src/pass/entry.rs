@@ -1,13 +1,16 @@
 //! The way in: the run locks and the state; or the state alone, for whoever only looks.
 
 use std::io;
+use std::time::Instant;
 
 use super::context::Context;
+use crate::config::Settings;
 use crate::facts::failure::{During, Failure};
 use crate::facts::warning::Warning;
 use crate::local::lock::{self, Lock, Locking};
 use crate::local::staged;
 use crate::local::state::State;
+use crate::stop::Stop;
 
 /// What a run holds while it works.
 pub(super) struct Entered {
@@ -26,7 +29,8 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     let directory = &settings.state_directory;
     let token_file = context.settings.token_file.real();
     let waiting = || (context.warn)(Warning::WaitingForLock);
-    let run_lock = match lock::lock(directory, &token_file, context.stop, waiting) {
+    let start = Instant::now();
+    let run_lock = match lock::lock(directory, &token_file, context.longest_wait, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         Ok(Locking::Busy) => return Err(Failure::LockBusy),
         Ok(Locking::Stopped) => {
@@ -39,7 +43,8 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     };
     // A run that keeps its state elsewhere, because its XDG_STATE_HOME differs, or that can keep none, meets
     // us only here. Its sweep would take the token we are about to store for a stale one.
-    let place_lock = match lock::lock_place(&token_file, context.stop, waiting) {
+    let left = context.longest_wait.saturating_sub(start.elapsed());
+    let place_lock = match lock::lock_place(&token_file, left, context.stop, waiting) {
         Ok(Locking::Held(lock)) => Some(lock),
         // Anybody who may read the directory can hold this one for ever, and must not be able to let a token
         // die.
@@ -54,12 +59,15 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
         // to let a token die.
         Err(_) => None,
     };
-    let (state, spoilt) = match run_lock {
+    let (mut state, spoilt) = match run_lock {
         Some(_) => State::load(directory, &token_file),
         None => (State::fleeting(), None),
     };
     if let Some(error) = spoilt {
         (context.warn)(Warning::StateSpoilt { path: directory.clone(), error });
+    }
+    if let Some(earlier) = context.earlier {
+        state.catch_up(earlier);
     }
     // What a killed run left beside the token file may hold a living token.
     if place_lock.is_some()
@@ -71,10 +79,10 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
 }
 
 /// The run lock and the state once more, for a word to be added; not waited for long.
-pub(super) fn enter_briefly(context: &Context<'_>) -> Option<(Lock, State)> {
-    let directory = &context.settings.state_directory;
-    let token_file = context.settings.token_file.real();
-    match lock::try_lock(directory, &token_file, context.stop) {
+pub(super) fn enter_briefly(settings: &Settings, stop: &Stop) -> Option<(Lock, State)> {
+    let directory = &settings.state_directory;
+    let token_file = settings.token_file.real();
+    match lock::try_lock(directory, &token_file, stop) {
         Ok(Locking::Held(lock)) => Some((lock, State::load(directory, &token_file).0)),
         Ok(Locking::Busy | Locking::Stopped) | Err(_) => None,
     }

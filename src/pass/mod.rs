@@ -26,6 +26,7 @@ pub(crate) use entry::saved_state;
 pub(crate) use view::view;
 pub(crate) use walk::LONGEST_WALK;
 
+use crate::config::Settings;
 use crate::facts::failure::{Done, During, Failure};
 use crate::facts::outcome::Outcome;
 use crate::facts::swept::Swept;
@@ -35,6 +36,7 @@ use crate::local::history::{Contents, Counters, Ending, HeldToken, History};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
 use crate::secret::{Fingerprint, Token};
+use crate::stop::Stop;
 use crate::vault::{Error, ErrorKind, Renewal};
 use context::{warn_lacking, warn_of, warn_unsaved};
 use current::{Current, Interruption, undisturbed};
@@ -63,6 +65,11 @@ impl Finished {
     pub(crate) fn lease(&self) -> Option<u64> {
         self.held.as_ref()?.lease
     }
+
+    /// Seconds that the token which it left in the token file has at `now`; none if it never ends, or nobody knows.
+    pub(crate) fn left(&self, now: u64) -> Option<u64> {
+        Some(self.held.as_ref()?.ends_at?.saturating_sub(now))
+    }
 }
 
 impl From<Failure> for Finished {
@@ -76,7 +83,11 @@ impl From<Failure> for Finished {
 pub(crate) fn run(context: &Context<'_>, work: Work) -> Finished {
     let Entered { locks, mut state } = match enter(context) {
         Ok(entered) => entered,
-        Err(failure) => return failure.into(),
+        Err(failure) => {
+            // Who could not get in cannot note it either; a process that stays remembers it until it can.
+            let history = context.earlier.map(|earlier| earlier.and_a_failure(context.clock.seconds()));
+            return Finished { history, ..Finished::from(failure) };
+        }
     };
     let Acted { outcome, tried } = act(context, &mut state, work);
     let outcome = unless_stopped(context, outcome);
@@ -89,10 +100,12 @@ pub(crate) fn run(context: &Context<'_>, work: Work) -> Finished {
 
 /// Notes that the deploy hook has begun, so that no later run owes it. Where another run has the lock, that run sees a
 /// hook that is owed, and may run it, too.
-pub(crate) fn hook_has_begun(context: &Context<'_>) {
-    if let Some((_lock, mut state)) = entry::enter_briefly(context) {
+pub(crate) fn hook_has_begun(settings: &Settings, stop: &Stop, warn: &dyn Fn(Warning)) {
+    if let Some((_lock, mut state)) = entry::enter_briefly(settings, stop) {
         state.set_hook_due(false);
-        warn_unsaved(context, state.note_hook());
+        if let Err(error) = state.note_hook() {
+            warn(Warning::StateUnsaved { path: settings.state_directory.clone(), error });
+        }
     }
 }
 

@@ -131,13 +131,13 @@ impl<'a> Report<'a> {
     /// A warning, as it arises.
     pub(crate) fn warn(&self, warning: &Warning) {
         let text = warnings::warning_text(warning, &self.names);
-        self.event(Level::Warning, &format!("WARN: {text}"));
+        self.event(Level::Warning, &format!("WARN: {text}"), "");
         self.warnings.borrow_mut().push(text);
     }
 
     /// Something that happens to a process that stays.
     pub(crate) fn stage(&self, stage: &watch::Stage<'_>) {
-        self.event(stage.level(), &watch::stage_text(stage, &self.names));
+        self.event(stage.level(), &watch::stage_text(stage, &self.names), "");
     }
 
     /// The end of a run. `held` is what is in the token file now, as far as it is known; `sequel` what comes next,
@@ -152,9 +152,9 @@ impl<'a> Report<'a> {
     ) {
         let line = lines::outcome_text(outcome, &self.names);
         let sequel = sequel.and_then(|sequel| watch::sequel_text(outcome, sequel));
-        let line = line + &sequel.unwrap_or_default();
-        let remedy = remedies::outcome_remedy(outcome, &self.names);
-        let is_told = self.event(outcome.level(), &line);
+        let sequel = sequel.unwrap_or_default();
+        let remedy = remedies::outcome_remedy(outcome, &self.names, self.repeats.is_some());
+        let is_told = self.event(outcome.level(), &line, &sequel);
         if let Some(remedy) = remedy.as_ref().filter(|_| is_told) {
             self.hint(remedy);
         }
@@ -163,7 +163,7 @@ impl<'a> Report<'a> {
             self.answer_json(&json::RunObject::over(
                 subject,
                 outcome,
-                (line, remedy),
+                (line + &sequel, remedy),
                 (held, exit_status),
                 warnings,
             ));
@@ -240,10 +240,11 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Tells it, and whether it was told: to a process that stays it may be an old story.
-    fn event(&self, level: Level, text: &str) -> bool {
-        let text = without_tokens(text);
-        let Some(text) = &self.unless_known(level, text) else { return false };
+    /// Tells it, and what comes next, and whether it was told: to a process that stays it may be an old story. What
+    /// comes next may differ each time, and is no news.
+    fn event(&self, level: Level, text: &str, sequel: &str) -> bool {
+        let Some(again) = self.unless_known(level, text) else { return false };
+        let text = &without_tokens(&format!("{text}{sequel}{again}"));
         let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {
@@ -260,20 +261,20 @@ impl<'a> Report<'a> {
         true
     }
 
-    /// The text, with a count if it was kept back in between; none if it was told a short while ago.
-    fn unless_known(&self, level: Level, text: String) -> Option<String> {
-        let Some(repeats) = self.repeats else { return Some(text) };
+    /// What is to be added to the text: how often it was kept back in between; none if it was told a short while ago.
+    fn unless_known(&self, level: Level, text: &str) -> Option<String> {
+        let Some(repeats) = self.repeats else { return Some(String::new()) };
         let is_failure = match level {
             Level::Info => {
-                repeats.all_is_well();
-                return Some(text);
+                repeats.forget_failures();
+                return Some(String::new());
             }
             Level::Warning => false,
             Level::Error => true,
         };
-        match repeats.judge(&text, is_failure, self.clock.seconds()) {
-            Verdict::Tell => Some(text),
-            Verdict::TellAgain(count) => Some(format!("{text} (the same {count} more time(s) in between)")),
+        match repeats.judge(text, is_failure, self.clock.seconds()) {
+            Verdict::Tell => Some(String::new()),
+            Verdict::TellAgain(count) => Some(format!(" (the same {count} more time(s) in between)")),
             Verdict::KeepBack => None,
         }
     }

@@ -90,6 +90,13 @@ pub(crate) enum Problem {
     PathUnitFailed(Units),
     /// This unit of a process that stays has failed, and none runs.
     WatchFailed(String),
+    /// The process that stays has made no run for too long.
+    WatchOverdue {
+        /// Its number.
+        pid: u32,
+        /// Its unit, if that is what runs it.
+        unit: Option<String>,
+    },
     /// This file makes the official command line keep its token elsewhere.
     TokenHelper(PathBuf),
     /// It may be used so many times only.
@@ -197,6 +204,7 @@ impl Problem {
             Self::TooSeldom { .. } => ("runs_too_seldom", Wrong, Some(5)),
             Self::PathUnitFailed(_) => ("path_unit_failed", Wrong, None),
             Self::WatchFailed(_) => ("watch_failed", Wrong, None),
+            Self::WatchOverdue { .. } => ("watch_overdue", Wrong, None),
             Self::TokenHelper(_) => ("token_helper", Wrong, None),
             Self::RolePeriod { .. } => ("role_period", Note, None),
             Self::UseLimited(_) => ("use_limited", Wrong, Some(5)),
@@ -306,6 +314,9 @@ impl Problem {
                 format!("{} has failed: no login starts a run any more", Shown(&units.path))
             }
             Self::WatchFailed(unit) => format!("{} has failed: no watch runs", Shown(unit)),
+            Self::WatchOverdue { pid, .. } => {
+                format!("the watch (process {pid}) is overdue: it is stopped or hangs, and renews nothing")
+            }
             Self::TokenHelper(file) => format!(
                 "{} has a token_helper: the command line keeps its token there, and a login never reaches {}",
                 names.path(file),
@@ -440,6 +451,10 @@ impl Problem {
             Self::WatchFailed(unit) => {
                 let unit = word_for_shell(unit);
                 format!("{}, then: {}", start(&unit, "status"), start(&unit, "restart"))
+            }
+            Self::WatchOverdue { unit: Some(unit), .. } => start(&word_for_shell(unit), "restart"),
+            Self::WatchOverdue { pid, unit: None } => {
+                format!("kill -CONT {pid}; if that does not help: kill -KILL {pid}, and start it again")
             }
             Self::TokenHelper(file) => format!("remove the line token_helper from {}", for_shell(file)),
             Self::NeverRun(Some(units)) => start(&word_for_shell(&units.service), "start"),

@@ -163,8 +163,12 @@ fn error_remedy(error: &Error) -> Option<String> {
 }
 
 /// What to do about it, where the line does not say.
-pub(super) fn outcome_remedy(outcome: &Outcome, names: &Names<'_>) -> Option<String> {
+pub(super) fn outcome_remedy(outcome: &Outcome, names: &Names<'_>, stays: bool) -> Option<String> {
     match outcome {
+        // A process that stays comes as often as it may.
+        Outcome::Failed(Failure::EndsBeforeNextRun { .. }) if stays => {
+            Some("raise max_lease_ttl on the server (sys/auth/token/tune), or the period".to_owned())
+        }
         Outcome::Failed(failure) => failure_remedy(failure, names),
         Outcome::Renewed { .. } | Outcome::Healed { .. } | Outcome::Swept(_) | Outcome::Drift { .. } => None,
     }

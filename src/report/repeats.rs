@@ -58,20 +58,30 @@ impl Repeats {
         Verdict::Tell
     }
 
-    /// All is well: whatever fails after this is news.
-    pub(super) fn all_is_well(&self) {
+    /// Whatever fails after this is news: all is well, or it is about another token.
+    pub(crate) fn forget_failures(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|said| !said.is_failure);
     }
 }
 
-/// The text without its numbers: seconds that are left, ports and times differ each time, and mean the same.
+/// The text without its numbers: seconds that are left, ports and times differ each time, and mean the same. Not so in
+/// quotation marks: two names may differ in nothing else.
 fn pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
-    for character in text.chars() {
-        if !character.is_ascii_digit() {
-            pattern.push(character);
-        } else if !pattern.ends_with('#') {
-            pattern.push('#');
+    for (place, part) in text.split('"').enumerate() {
+        if place > 0 {
+            pattern.push('"');
+        }
+        if place % 2 == 1 {
+            pattern.push_str(part);
+            continue;
+        }
+        for character in part.chars() {
+            if !character.is_ascii_digit() {
+                pattern.push(character);
+            } else if !pattern.ends_with('#') {
+                pattern.push('#');
+            }
         }
     }
     pattern
@@ -98,11 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_quoted_is_a_name_and_no_number() {
+        let repeats = Repeats::default();
+        assert_eq!(repeats.judge("DRIFT: dn=\"oidc-dev1\" 5s", true, 1_000), Verdict::Tell);
+        assert_eq!(repeats.judge("DRIFT: dn=\"oidc-dev2\" 5s", true, 1_001), Verdict::Tell);
+        assert_eq!(repeats.judge("DRIFT: dn=\"oidc-dev1\" 4s", true, 1_002), Verdict::KeepBack);
+    }
+
+    #[test]
     fn a_failure_after_a_success_is_news_and_a_standing_warning_is_not() {
         let repeats = Repeats::default();
         repeats.judge("FAIL: x", true, 1_000);
         repeats.judge("WARN: z", false, 1_000);
-        repeats.all_is_well();
+        repeats.forget_failures();
         assert_eq!(repeats.judge("FAIL: x", true, 1_001), Verdict::Tell);
         assert_eq!(repeats.judge("WARN: z", false, 1_001), Verdict::KeepBack);
     }

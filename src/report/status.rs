@@ -44,6 +44,8 @@ pub(crate) struct Status {
     pub(crate) timer: Timer,
     /// The process that stays with the token file, if there is one.
     pub(crate) watch: Option<Watching>,
+    /// One that stays and should have made a run, or ended one, long since.
+    pub(crate) overdue_watch: Option<Watching>,
     /// Whether the user manager runs that process.
     pub(crate) watch_is_a_unit: bool,
     /// Whether the unit of one has failed, and none runs.
@@ -191,7 +193,7 @@ impl Status {
     }
 
     fn next_run(&self, clock: Clock) -> String {
-        if let Some(Watching { pid, next_run }) = self.watch {
+        if let Some(Watching { pid, next_run, .. }) = self.watch {
             return match next_run {
                 Some(next) => format!(
                     "{}, in {} (watch, process {pid})",
@@ -200,6 +202,9 @@ impl Status {
                 ),
                 None => format!("running now (watch, process {pid})"),
             };
+        }
+        if let Some(Watching { pid, .. }) = self.overdue_watch {
+            return format!("overdue (watch, process {pid}, is stopped or hangs)");
         }
         let timer = self.units.as_ref().map(|units| Shown(&units.timer).to_string()).unwrap_or_default();
         match (self.timer.state, self.timer.next) {
@@ -316,6 +321,7 @@ struct TimerObject<'a> {
 struct WatchObject {
     pid: u32,
     next: Option<String>,
+    overdue: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -367,9 +373,11 @@ impl Status {
                 next: self.timer.next.map(utc_text),
                 last: self.timer.last.map(utc_text),
             },
-            watch: self
-                .watch
-                .map(|Watching { pid, next_run }| WatchObject { pid, next: next_run.map(utc_text) }),
+            watch: self.watch.or(self.overdue_watch).map(|Watching { pid, next_run, .. }| WatchObject {
+                pid,
+                next: next_run.map(utc_text),
+                overdue: self.overdue_watch.is_some(),
+            }),
             linger: self.lingers,
             tokens_of_our_name: self.view.as_ref().and_then(|view| view.namesakes),
             sweep_due: self.sweep_due,

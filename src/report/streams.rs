@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// One of the two streams of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,57 +35,76 @@ pub(crate) struct OfProcess {
     pub(crate) journal: Option<String>,
 }
 
-/// The same for a process that stays: whoever does not read what it says holds up no renewal. A line for which there is
-/// no room is dropped; the log has it.
+/// The same for a process that stays: whoever does not read what it says holds up no renewal. While a line waits for
+/// its reader, those after it are dropped; the log has them.
 #[derive(Debug)]
 pub(crate) struct Unhurried {
     streams: OfProcess,
-    /// Whether there was no room the last time, for each stream. Then nobody waits for it again.
-    is_full: [AtomicBool; 2],
+    /// One for each stream.
+    pens: [Mutex<Pen>; 2],
 }
 
-/// How long a line waits for room, the first time.
-const ROOM_WITHIN: Duration = Duration::from_millis(50);
+/// How long a line is waited for. That it is written before the next thing happens is worth that much.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(30);
 
-/// A pipe that can be written to at all takes so much at once. Source: pipe(7), `PIPE_BUF`.
-const PIECE: usize = 4096;
+/// A thread that writes, which may take it for ever: no poll says how much a terminal takes at once.
+#[derive(Debug)]
+struct Pen {
+    lines: SyncSender<String>,
+    written: Receiver<io::Result<()>>,
+    /// Whether the last line still waits for its reader.
+    is_stuck: bool,
+}
 
-impl From<OfProcess> for Unhurried {
-    fn from(streams: OfProcess) -> Self {
-        Self { streams, is_full: Default::default() }
+impl Unhurried {
+    /// Starts its threads.
+    pub(crate) fn start(streams: OfProcess) -> io::Result<Self> {
+        Ok(Self {
+            streams,
+            pens: [Mutex::new(Pen::start(Stream::Out)?), Mutex::new(Pen::start(Stream::Err)?)],
+        })
+    }
+}
+
+impl Pen {
+    fn start(stream: Stream) -> io::Result<Self> {
+        let (lines, to_write) = mpsc::sync_channel::<String>(1);
+        let (done, written) = mpsc::sync_channel(1);
+        thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            for line in to_write {
+                if done.send(write_all(stream, line.as_bytes())).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { lines, written, is_stuck: false })
+    }
+
+    fn write(&mut self, line: String) -> io::Result<()> {
+        if self.is_stuck && self.written.try_recv().is_err() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.is_stuck = true;
+        self.lines.try_send(line).map_err(io::Error::other)?;
+        let written = self.written.recv_timeout(WRITTEN_WITHIN).map_err(|_| io::ErrorKind::WouldBlock)?;
+        self.is_stuck = false;
+        written
     }
 }
 
 impl Streams for Unhurried {
     fn write(&self, stream: Stream, line: &str) -> io::Result<()> {
-        let descriptor = descriptor(stream)?;
-        let [out, err] = &self.is_full;
-        let is_full = match stream {
+        let [out, err] = &self.pens;
+        let pen = match stream {
             Stream::Out => out,
             Stream::Err => err,
         };
-        let line = format!("{line}\n");
-        for piece in line.as_bytes().chunks(PIECE) {
-            let limit = if is_full.load(Ordering::Relaxed) { Duration::ZERO } else { ROOM_WITHIN };
-            is_full.store(!has_room(&descriptor, limit)?, Ordering::Relaxed);
-            if is_full.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            write_all(stream, piece)?;
-        }
-        Ok(())
+        pen.lock().unwrap_or_else(PoisonError::into_inner).write(format!("{line}\n"))
     }
 
     fn is_journal(&self, stream: Stream) -> bool {
         self.streams.is_journal(stream)
     }
-}
-
-/// Whether something can be written without waiting for it, or will be within that time.
-fn has_room(descriptor: &OwnedFd, limit: Duration) -> io::Result<bool> {
-    let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
-    let mut ready = [PollFd::new(descriptor, PollFlags::OUT)];
-    Ok(poll(&mut ready, Some(&limit))? > 0)
 }
 
 fn write_all(stream: Stream, bytes: &[u8]) -> io::Result<()> {

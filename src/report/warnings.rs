@@ -29,7 +29,8 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             format!("the settings cannot be read, keeping the last good ones: {}", errors::chain_text(error))
         }
         Warning::TokenFileMoved { to } => format!(
-            "the settings name another token file ({}) or state directory; restart watch to use it",
+            "the settings name another token file ({}) or state directory; keeping the ones before until watch is \
+             restarted",
             names.path(to)
         ),
         Warning::BriefLease { lease } => format!(
@@ -42,6 +43,11 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::NoState { path, error } => {
             format!("{}: {}; going on without its lock and state", names.path(path), io_text(error))
         }
+        Warning::NoSeat { error } => format!(
+            "cannot lock a file beside {}: {}; neither another watch nor status will see this one",
+            names.token_file(),
+            io_text(error)
+        ),
         Warning::StateSpoilt { path, error } => {
             format!(
                 "{}: the state file cannot be read, starting anew: {}",

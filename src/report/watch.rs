@@ -80,12 +80,12 @@ pub(super) fn sequel_text(outcome: &Outcome, sequel: Sequel) -> Option<String> {
         }
     };
     match Prospect::of(outcome) {
-        Prospect::Granted => None,
+        Prospect::Granted if matches!(outcome, Outcome::Renewed { .. } | Outcome::Healed { .. }) => None,
         Prospect::Failed => Some(format!(
             "; vault token renewal failed, trying again in {length}; if it keeps failing, rotate the token before TTL \
              expires"
         )),
-        Prospect::Ebbing => {
+        Prospect::Ebbing | Prospect::Granted => {
             Some(format!("; rotate the token before its TTL expires; renewing it again in {length}"))
         }
         Prospect::Hopeless if matches!(outcome, Outcome::Failed(_)) => {

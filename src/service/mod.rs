@@ -16,6 +16,7 @@ pub(crate) mod listener;
 mod readiness;
 mod signals;
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -36,9 +37,13 @@ pub(crate) use signals::Signals;
 /// How often what is watched is looked at, and the longest the doorkeeper sleeps.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A change starts no turn sooner after the last one began: whoever writes again and again causes no hot loop, and a
-/// login is still noticed within five seconds.
+/// A change starts no turn sooner after the last one began, and is still noticed within five seconds.
 const AFTER_A_CHANGE: Duration = Duration::from_secs(3);
+
+/// So many turns in a minute, and a change has to wait: whoever writes again and again causes no hot loop.
+const MOST_IN_A_MINUTE: usize = 11;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long a turn may take before the doorkeeper no longer vouches for the worker: longer than the longest sweep and
 /// the longest wait for a lock together.
@@ -120,9 +125,7 @@ pub(crate) fn stay(
     loop {
         if let Some(end) = keeper.attend(door, stop) {
             readiness::stopping();
-            if end == End::Stopped {
-                keeper.worker.last_moment();
-            }
+            keeper.worker.last_moment();
             return Ok(end);
         }
         keeper.sleep()?;
@@ -148,9 +151,12 @@ impl Worker {
                 let turn = duty.turn(cause, &stop);
                 // Whoever hears neither has ended.
                 if done.send(turn).is_err() || bell.write_all(&[0]).is_err() {
-                    return;
+                    break;
                 }
             }
+            // What the duty has begun beside its turns ends with it, and only then has the worker ended.
+            drop(duty);
+            drop(done);
         })?;
         Ok(Self { orders, turns, pipe })
     }
@@ -173,12 +179,12 @@ impl Worker {
         }
     }
 
-    /// Waits until the turn is over, and not for long.
+    /// Waits until it has ended, and not for long: whatever becomes of it, the process ends now.
     fn last_moment(self) {
+        let start = Instant::now();
         // With no more orders to come, the thread ends after its turn.
         drop(self.orders);
-        // Whatever comes of it, or if it never does: the process ends now.
-        let _ = self.turns.recv_timeout(LAST_MOMENT);
+        while self.turns.recv_timeout(LAST_MOMENT.saturating_sub(start.elapsed())).is_ok() {}
     }
 }
 
@@ -204,8 +210,8 @@ struct Doorkeeper {
     readiness: Readiness,
     listener: Option<Listener>,
     state: State,
-    /// When the last turn began, by the clock that nobody sets.
-    begun: Option<Instant>,
+    /// When the last turns began, by the clock that nobody sets: as many of them as a minute may have.
+    begun: VecDeque<Instant>,
     /// A turn that is to be made as soon as it may.
     wanted: Option<Cause>,
     /// When what is watched was last looked at.
@@ -221,7 +227,7 @@ impl Doorkeeper {
             readiness: Readiness::of_this_process(),
             listener,
             state: State::Waiting { due: Moment::now().after(Duration::ZERO) },
-            begun: None,
+            begun: VecDeque::with_capacity(MOST_IN_A_MINUTE),
             wanted: Some(Cause::Start),
             looked: Instant::now(),
         }
@@ -241,12 +247,16 @@ impl Doorkeeper {
             match self.worker.turn() {
                 Ok(None) => {}
                 Ok(Some(turn)) => {
-                    if let Some(status) = &turn.status {
+                    if let Some(status) = turn.status {
                         self.readiness.turned(status);
                     }
                     self.state = match turn.next {
                         Next::In(length) => State::Waiting { due: began.after(length) },
-                        Next::AsPlanned => State::Waiting { due },
+                        Next::AsPlanned => {
+                            // It was none.
+                            self.begun.pop_back();
+                            State::Waiting { due }
+                        }
                         Next::Over(status) => return Some(End::Over(status)),
                     };
                 }
@@ -264,7 +274,10 @@ impl Doorkeeper {
         {
             self.wanted = None;
             self.state = State::Turning { began: Moment::now(), due };
-            self.begun = Some(Instant::now());
+            if self.begun.len() == MOST_IN_A_MINUTE {
+                self.begun.pop_front();
+            }
+            self.begun.push_back(Instant::now());
             if self.worker.orders.send(cause).is_err() {
                 return Some(End::Broken);
             }
@@ -272,6 +285,7 @@ impl Doorkeeper {
         if let Some(listener) = &mut self.listener {
             listener.serve(&|request| door.answer(request));
         }
+        self.readiness.catch_up();
         if self.is_sane() {
             self.readiness.give_sign();
         }
@@ -280,8 +294,8 @@ impl Doorkeeper {
 
     /// Whether the worker can be vouched for.
     fn is_sane(&self) -> bool {
-        let turning = self.begun.filter(|_| matches!(self.state, State::Turning { .. }));
-        is_sane(turning.map(|begun| begun.elapsed()))
+        let turning = self.begun.back().filter(|_| matches!(self.state, State::Turning { .. }));
+        is_sane(turning.map(Instant::elapsed))
     }
 
     /// Remembers that a turn is wanted, for the weightier reason if there are two.
@@ -300,7 +314,10 @@ impl Doorkeeper {
 
     /// How long a change has to wait for its turn.
     fn patience_with_changes(&self) -> Duration {
-        self.begun.map_or(Duration::ZERO, |begun| AFTER_A_CHANGE.saturating_sub(begun.elapsed()))
+        let rest = |begun: &Instant, length: Duration| length.saturating_sub(begun.elapsed());
+        let last = self.begun.back().map_or(Duration::ZERO, |begun| rest(begun, AFTER_A_CHANGE));
+        let eleventh = self.begun.front().filter(|_| self.begun.len() == MOST_IN_A_MINUTE);
+        last.max(eleventh.map_or(Duration::ZERO, |begun| rest(begun, MINUTE)))
     }
 
     /// Waits until something happens or has to be done.
@@ -439,6 +456,47 @@ mod tests {
         scene.turns.send(Next::AsPlanned).unwrap();
         assert!(scene.cause(SOON).is_err());
         assert_eq!(scene.cause(Duration::from_secs(2)), Ok(Cause::Due), "as it was planned before");
+    }
+
+    #[test]
+    fn changes_without_end_cause_eleven_turns_a_minute_and_no_more() {
+        let mut scene = Scene::new(0);
+        let second = |count: u64| Instant::now().checked_sub(Duration::from_secs(count)).unwrap();
+        for (begun, wait) in [
+            (vec![], 0),
+            (vec![1], 2),
+            (vec![9], 0),
+            ((0..11).rev().map(|number| 4 + 3 * number).collect(), 26),
+            ((0..10).rev().map(|number| 4 + 3 * number).collect(), 0),
+            ((0..11).rev().map(|number| 1 + 6 * number).collect(), 2),
+        ] {
+            scene.keeper.begun = begun.iter().map(|count| second(*count)).collect();
+            let found = scene.keeper.patience_with_changes().as_secs_f64().ceil();
+            assert!((found - f64::from(wait)).abs() < 0.5, "{begun:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_the_worker_does_beside_its_turns_ends_with_it() {
+        struct Beside(Sender<Cause>);
+        impl Duty for Beside {
+            fn turn(&mut self, cause: Cause, _: &Stop) -> Turn {
+                self.0.send(cause).unwrap();
+                Turn { next: Next::In(Duration::from_secs(60)), status: None }
+            }
+        }
+        impl Drop for Beside {
+            fn drop(&mut self) {
+                thread::sleep(Duration::from_millis(20));
+                self.0.send(Cause::Asked).unwrap();
+            }
+        }
+        let (told, causes) = mpsc::channel();
+        let worker = Worker::start(Beside(told), Stop::default()).unwrap();
+        worker.orders.send(Cause::Start).unwrap();
+        assert_eq!(causes.recv(), Ok(Cause::Start));
+        worker.last_moment();
+        assert_eq!(causes.try_recv(), Ok(Cause::Asked), "it was waited for");
     }
 
     #[test]

@@ -2,9 +2,18 @@
 //!
 //! Without systemd, or where it does not listen, nothing happens: nobody depends on it for the work.
 
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use sd_notify::{NotifyState, notify, watchdog_enabled};
+use sd_notify::{NotifyState, watchdog_enabled};
+
+/// Where the service manager listens. Source: sd_notify(3).
+const SOCKET: &str = "NOTIFY_SOCKET";
 
 /// Where the service manager listens, and how often it wants to hear from us.
 #[derive(Debug)]
@@ -13,23 +22,33 @@ pub(super) struct Readiness {
     interval: Option<Duration>,
     last_sign: Instant,
     is_ready: bool,
+    /// What there was no room for. It is told as soon as there is: a manager waits for it.
+    untold: Option<String>,
 }
 
 impl Readiness {
     /// By what the environment says.
     pub(super) fn of_this_process() -> Self {
         let interval = watchdog_enabled().map(|limit| limit / 3).filter(|interval| !interval.is_zero());
-        Self { interval, last_sign: Instant::now(), is_ready: false }
+        Self { interval, last_sign: Instant::now(), is_ready: false, untold: None }
     }
 
     /// Tells how it stands, in one line; the first time, that the service is ready.
-    pub(super) fn turned(&mut self, status: &str) {
-        let status = NotifyState::Status(status);
-        if self.is_ready {
-            tell(&[status]);
-        } else {
-            self.is_ready = true;
-            tell(&[NotifyState::Ready, status]);
+    pub(super) fn turned(&mut self, status: String) {
+        self.untold = Some(status);
+        self.catch_up();
+    }
+
+    /// Tells what there was no room for.
+    pub(super) fn catch_up(&mut self) {
+        let Some(status) = self.untold.take() else { return };
+        let how_it_stands = NotifyState::Status(&status);
+        let told =
+            if self.is_ready { tell(&[how_it_stands]) } else { tell(&[NotifyState::Ready, how_it_stands]) };
+        match told {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.untold = Some(status),
+            // Without a manager that listens there is nobody to be told again.
+            Ok(()) | Err(_) => self.is_ready = true,
         }
     }
 
@@ -37,7 +56,8 @@ impl Readiness {
     pub(super) fn give_sign(&mut self) {
         if self.interval.is_some_and(|interval| self.last_sign.elapsed() >= interval) {
             self.last_sign = Instant::now();
-            tell(&[NotifyState::Watchdog]);
+            // A manager that does not listen is no reason to let anything die.
+            let _ = tell(&[NotifyState::Watchdog]);
         }
     }
 
@@ -49,10 +69,24 @@ impl Readiness {
 
 /// Tells that we end.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    let _ = tell(&[NotifyState::Stopping]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    // A manager that does not listen is no reason to let anything die.
-    let _ = notify(states);
+/// Sends it, and never waits for a manager that does not read: whoever tells also hears signals, and answers callers.
+/// That is why it does not leave the sending to the crate.
+#[expect(clippy::disallowed_methods, reason = "what the manager says to this very process is no setting")]
+fn tell(states: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(socket) = env::var_os(SOCKET) else { return Ok(()) };
+    let message: Vec<String> = states.iter().map(ToString::to_string).collect();
+    let sender = UnixDatagram::unbound()?;
+    sender.set_nonblocking(true)?;
+    sender.send_to_addr(message.join("\n").as_bytes(), &address(&socket)?).map(drop)
+}
+
+/// A path, or after an `@` a name that is in no file system.
+fn address(socket: &OsStr) -> io::Result<SocketAddr> {
+    match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(socket),
+    }
 }

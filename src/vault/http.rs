@@ -87,6 +87,8 @@ pub(super) struct Question<'a> {
     /// Whether it needs a connection of its own. A kept one may be closed by the other side at the moment it
     /// is written to, and then nobody knows whether the request arrived.
     pub(super) fresh: bool,
+    /// When nobody waits for the answer any more, if that is before the time-out.
+    pub(super) until: Option<Instant>,
 }
 
 /// What came back.
@@ -197,6 +199,13 @@ impl<'a> Http<'a> {
         let route = self.settings.proxies.route(uri);
         let of_its_own = question.fresh.then(|| self.new_agent(route));
         let agent = of_its_own.as_ref().unwrap_or_else(|| self.agent(route));
+        let request = match question.until.map(|until| until.saturating_duration_since(Instant::now())) {
+            None => request,
+            Some(Duration::ZERO) => return Err(ErrorKind::Unreachable(Unreachable::TimedOut)),
+            Some(left) => {
+                agent.configure_request(request).timeout_global(Some(left.min(self.timeout))).build()
+            }
+        };
         SENT.set(false);
         let response = agent.run(request).map_err(|error| {
             let kind = classify(error);

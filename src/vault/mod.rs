@@ -13,6 +13,7 @@ mod wire;
 mod words;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -104,6 +105,34 @@ pub(crate) struct Patience {
     pub(crate) request: Duration,
     /// For trying again, all requests together.
     pub(crate) retry_for: Duration,
+    /// For a lookup and a renewal with all their repetitions, from the moment at which the client is made; and for a
+    /// mint with all that belongs to it, from its first request. None where nothing runs out meanwhile.
+    pub(crate) in_all: Option<Duration>,
+}
+
+/// Until when something may be asked, where that is limited.
+#[derive(Debug)]
+struct Limit {
+    length: Option<Duration>,
+    since: Mutex<Instant>,
+}
+
+impl Limit {
+    fn new(length: Option<Duration>) -> Self {
+        Self { length, since: Mutex::new(Instant::now()) }
+    }
+
+    /// That of a request. A walk and the revocation of what would be stranded have limits of their own.
+    fn of(&self, call: Call) -> Option<Instant> {
+        let length = self.length?;
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        match call {
+            Call::Create => *since = Instant::now(),
+            Call::LookupSelf | Call::RenewSelf | Call::CreateOrphan | Call::Capabilities | Call::Policy => {}
+            Call::Accessors | Call::LookupAccessor | Call::RevokeAccessor | Call::RevokeSelf => return None,
+        }
+        since.checked_add(length)
+    }
 }
 
 /// A client of one server, with one retry budget and one list of secrets for its whole life: every run makes a new
@@ -111,6 +140,7 @@ pub(crate) struct Patience {
 pub(crate) struct Client<'a> {
     http: Http<'a>,
     budget: RetryBudget,
+    limit: Limit,
     /// Every token it has sent or was given. None of them leaves here in a text.
     secrets: Secrets,
     /// Nothing is sent any more once somebody wants the run to end.
@@ -123,6 +153,7 @@ impl<'a> Client<'a> {
         Self {
             http: Http::new(settings, patience.request, stop),
             budget: RetryBudget::new(patience.retry_for),
+            limit: Limit::new(patience.in_all),
             secrets: Secrets::default(),
             stop,
         }
@@ -308,7 +339,8 @@ impl<'a> Client<'a> {
             }
         };
         let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
-        let question = Question { method, path, token, body, limit, fresh: !call.is_repeatable() };
+        let until = self.limit.of(call);
+        let question = Question { method, path, token, body, limit, fresh: !call.is_repeatable(), until };
         self.secrets.add(token);
         // Of what is not under way yet only the revocation of what would be stranded is worth the moment that is left.
         if self.stop.is_raised() && call != Call::RevokeSelf {
@@ -332,7 +364,8 @@ impl<'a> Client<'a> {
             let repeatable = call.is_repeatable() || kind.has_done_nothing();
             let pause = (repeatable && kind.is_temporary())
                 .then(|| self.budget.pause(started, attempt, retry_after))
-                .flatten();
+                .flatten()
+                .filter(|pause| until.is_none_or(|until| Instant::now() + *pause < until));
             match (pause, place) {
                 (Some(pause), _) if !self.stop.is_raised() => self.stop.sleep(pause),
                 (_, None) => return Err(self.error(call, kind)),
@@ -508,7 +541,7 @@ mod tests {
             tls: TlsSettings::default(),
             proxies: ProxyRules::default(),
         };
-        let patience = Patience { request: Duration::from_secs(1), retry_for: Duration::ZERO };
+        let patience = Patience { request: Duration::from_secs(1), retry_for: Duration::ZERO, in_all: None };
         let stop = Stop::default();
         let token = Token::parse(b"s.secret-0123456").unwrap();
         let first = Client::new(&settings, patience, &stop);

@@ -2,7 +2,7 @@
 //!
 //! 1. Tell what the settings warn of.
 //! 2. Do the work, or foresee it: a pass, or the verb `sweep`.
-//! 3. Run the deploy hook, if it is due.
+//! 3. Run the deploy hook, if it is due. A process that stays leaves that to another thread.
 //! 4. Tell what came of it, and return the exit status.
 //!
 //! What belongs to one run (client, retry budget, secrets, warnings) is made here and ends here, so that the next
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::surroundings::Surroundings;
 use super::survived::survived;
+use crate::clock::Clock;
+use crate::config::Settings;
 use crate::facts::forecast::Forecast;
 use crate::facts::sequel::Sequel;
 use crate::facts::warning::Warning;
@@ -23,6 +25,7 @@ use crate::report::json::Subject;
 use crate::report::metrics::Labels;
 use crate::report::names::Names;
 use crate::report::{Format, Log, Report};
+use crate::stop::Stop;
 use crate::vault::Client;
 
 /// How a run is made and told.
@@ -46,6 +49,10 @@ pub(crate) fn once(around: &Surroundings<'_>, work: Work, manner: Manner) -> u8 
         run.tell_forecast(&forecast)
     } else {
         let finished = run.make();
+        if let Some(held) = finished.held.as_ref().filter(|_| finished.hook_due) {
+            let warn = |warning| run.warn(&warning);
+            deploy(around.settings, held, around.clock, manner.format, around.stop, &warn);
+        }
         run.tell(&finished, None)
     }
 }
@@ -75,15 +82,9 @@ impl<'a> Run<'a> {
         Self { around, work, manner, client, report, token_file: settings.token_file.real() }
     }
 
-    /// Does the work, and runs the hook that is due.
+    /// Does the work.
     pub(crate) fn make(&self) -> Finished {
-        self.in_context(|context| {
-            let finished = survived(|| pass::run(context, self.work)).unwrap_or_else(Finished::from);
-            if let Some(held) = finished.held.as_ref().filter(|_| finished.hook_due) {
-                self.run_hook(context, held);
-            }
-            finished
-        })
+        self.in_context(|context| survived(|| pass::run(context, self.work)).unwrap_or_else(Finished::from))
     }
 
     /// Thinks the work through.
@@ -110,6 +111,8 @@ impl<'a> Run<'a> {
             stop: around.stop,
             next_run: &|| next_run(around, &self.token_file),
             longest_walk: around.pace.walk,
+            longest_wait: around.pace.wait,
+            earlier: around.earlier,
         })
     }
 
@@ -143,24 +146,31 @@ impl<'a> Run<'a> {
             self.report.metrics(path, labels, history);
         }
     }
+}
 
-    /// Runs the deploy hook, if there is one. The locks are given back by now: a hook may look at the token with this
-    /// very program. What becomes of it is reported, and changes nothing: the token file holds our token.
-    fn run_hook(&self, context: &Context<'_>, held: &HeldToken) {
-        let around = self.around;
-        let Some(hook) = &around.settings.hook else { return };
-        let event = Event {
-            token_file: around.settings.token_file.path(),
-            display_name: &held.display_name,
-            ttl: held.ends_at.map_or(0, |end| end.saturating_sub(around.clock.seconds())),
-        };
-        let output = match self.manner.format {
-            Format::Lines => HookOutput::Out,
-            Format::Json => HookOutput::Err,
-        };
-        if let Err(failure) = hook.run(&event, output, around.stop, || pass::hook_has_begun(context)) {
-            self.report.warn(&Warning::Hook(failure));
-        }
+/// Runs the deploy hook, if there is one, for the token that is `held` now. The locks are given back by then: a hook
+/// may look at the token with this very program. What becomes of it is reported, and changes nothing: the token file
+/// holds our token.
+pub(crate) fn deploy(
+    settings: &Settings,
+    held: &HeldToken,
+    clock: Clock,
+    format: Format,
+    stop: &Stop,
+    warn: &dyn Fn(Warning),
+) {
+    let Some(hook) = &settings.hook else { return };
+    let event = Event {
+        token_file: settings.token_file.path(),
+        display_name: &held.display_name,
+        ttl: held.ends_at.map_or(0, |end| end.saturating_sub(clock.seconds())),
+    };
+    let output = match format {
+        Format::Lines => HookOutput::Out,
+        Format::Json => HookOutput::Err,
+    };
+    if let Err(failure) = hook.run(&event, output, stop, || pass::hook_has_begun(settings, stop, warn)) {
+        warn(Warning::Hook(failure));
     }
 }
 
@@ -171,7 +181,8 @@ fn next_run(around: &Surroundings<'_>, token_file: &Path) -> Option<u64> {
         return Some(length.as_secs());
     }
     let (settings, now) = (around.settings, around.clock.seconds());
-    let watch = watching::watching(&settings.state_directory, token_file);
+    let watch = watching::watching(token_file);
+    let watch = watch.filter(|watch| !watch.is_overdue(now));
     let watch = watch.and_then(|watch| watch.next_run).map(|at| at.saturating_sub(now));
     let timer = settings.units.as_ref();
     let timer = timer.and_then(|units| timer::next_run(&units.timer, around.runtime, now));

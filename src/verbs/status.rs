@@ -55,7 +55,7 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
     let request = around.connection.timeout.min(PATIENCE);
     let client = Client::new(
         around.connection,
-        Patience { request, retry_for: settings.retry_for.min(RETRY) },
+        Patience { request, retry_for: settings.retry_for.min(RETRY), in_all: None },
         around.stop,
     );
     let context = Context {
@@ -69,6 +69,8 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
         stop: around.stop,
         next_run: &|| None,
         longest_walk: pass::LONGEST_WALK,
+        longest_wait: Duration::ZERO,
+        earlier: None,
     };
     let status = match survived(|| gather(&context, wishes, around.runtime)) {
         Ok(found) => {
@@ -98,13 +100,15 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
     let now = context.clock.seconds();
     let timer =
         settings.units.as_ref().map_or_else(Timer::default, |units| timer::timer(&units.timer, runtime, now));
-    let watch = watching::watching(&settings.state_directory, &settings.token_file.real());
+    let watch = watching::watching(&settings.token_file.real());
     let unit = |is: fn(&str, &Path) -> bool| {
         let name = settings.units.as_ref().and_then(|units| units.watch.as_ref());
         timer.state != TimerState::Unknown && name.is_some_and(|name| is(name, runtime))
     };
     let watch_is_a_unit = watch.is_some() && unit(timer::is_active);
     let watch_failed = watch.is_none() && unit(timer::has_failed);
+    let (overdue_watch, watch) =
+        (watch.filter(|watch| watch.is_overdue(now)), watch.filter(|watch| !watch.is_overdue(now)));
     let path_failed = timer.state != TimerState::Unknown
         && settings.units.as_ref().is_some_and(|units| timer::has_failed(&units.path, runtime));
     // Without a user manager there is nobody who could linger.
@@ -131,6 +135,7 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
         units: settings.units.clone(),
         timer,
         watch,
+        overdue_watch,
         watch_is_a_unit,
         watch_failed,
         path_failed,
@@ -349,6 +354,10 @@ fn about_the_timer(problems: &mut Vec<Problem>, status: &Status, user: &str, gra
             problems.push(Problem::LingerOff { user: user.to_owned() });
         }
         return;
+    }
+    if let Some(watch) = status.overdue_watch {
+        let unit = units.as_ref().and_then(|units| units.watch.clone()).filter(|_| status.watch_is_a_unit);
+        problems.push(Problem::WatchOverdue { pid: watch.pid, unit });
     }
     let known = |state: TimerState| units.clone().filter(|_: &Units| timer.state == state);
     problems.extend(known(TimerState::Off).map(Problem::TimerOff));

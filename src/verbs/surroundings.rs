@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::identity::Minter;
+use crate::local::history::History;
+use crate::local::lock::LONGEST_WAIT;
 use crate::pass::LONGEST_WALK;
 use crate::report::Repeats;
 use crate::report::streams::Streams;
@@ -33,6 +35,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) pace: Pace,
     /// What this process said in earlier runs, if it stays.
     pub(crate) repeats: Option<&'a Repeats>,
+    /// How those runs went.
+    pub(crate) earlier: Option<&'a History>,
 }
 
 /// What bounds a run in time.
@@ -42,6 +46,8 @@ pub(crate) struct Pace {
     pub(crate) patience: Patience,
     /// For one walk over the accessors.
     pub(crate) walk: Duration,
+    /// For other runs to end.
+    pub(crate) wait: Duration,
     /// The shortest in which this very process makes the next run, if it stays.
     pub(crate) comes_again: Option<Duration>,
 }
@@ -49,7 +55,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// That of a run after which the process ends.
     pub(crate) fn of_one_run(settings: &Settings, connection: &ConnectionSettings) -> Self {
-        let patience = Patience { request: connection.timeout, retry_for: settings.retry_for };
-        Self { patience, walk: LONGEST_WALK, comes_again: None }
+        let patience = Patience { request: connection.timeout, retry_for: settings.retry_for, in_all: None };
+        Self { patience, walk: LONGEST_WALK, wait: LONGEST_WAIT, comes_again: None }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! It decides when a run is made, and nothing that a run does: that is `once`.
 
+mod aside;
 mod live;
 mod plan;
 
@@ -24,8 +25,10 @@ use crate::facts::sequel::Sequel;
 use crate::facts::warning::Warning;
 use crate::identity::Minter;
 use crate::local::glance::Likeness;
+use crate::local::history::{History, LastRun};
+use crate::local::state::State;
 use crate::local::token_file::Looseness;
-use crate::local::watching::{self, Seat, Taking};
+use crate::local::watching::{self, Seat, Taking, Watching};
 use crate::pass::{LONGEST_WALK, Work};
 use crate::report::names::Names;
 use crate::report::streams::Unhurried;
@@ -36,6 +39,7 @@ use crate::service::listener::{Listener, Page, Request};
 use crate::service::{self, Cause, Door, Duty, End, FLOOR, Moment, Next, Signals, Turn, patience};
 use crate::stop::Stop;
 use crate::vault::{ConnectionSettings, Patience};
+use aside::{Aside, Due, Scene};
 use live::Live;
 use plan::Plan;
 
@@ -80,7 +84,8 @@ where
     let (stop, settings) = (Stop::default(), Arc::clone(&household.settings));
     let (streams, clock, manner) = (Arc::clone(&household.streams), household.clock, household.manner);
     let log = Log::File(settings.log_file.clone());
-    let report = Report::new(Names::of(&settings), clock, log, &*streams, manner.format);
+    let said = Arc::clone(&streams);
+    let report = Report::new(Names::of(&settings), clock, log, &*said, manner.format);
     // Before it says that it has started: whoever reads that may send one.
     let signals = match Signals::hear() {
         Ok(signals) => signals,
@@ -89,15 +94,15 @@ where
             return FAILED;
         }
     };
-    let (directory, token_file) = (&settings.state_directory, settings.token_file.real());
-    let seat = match watching::take(directory, &token_file, &stop) {
+    let token_file = settings.token_file.real();
+    let seat = match watching::take(&token_file, clock.seconds(), &stop) {
         Ok(Taking::Taken(seat)) => Some(seat),
         Ok(Taking::Occupied(other)) => {
             report.stage(&Stage::Occupied(other.pid));
             return if manner.detailed_exitcode { TEMPORARY } else { FAILED };
         }
         Err(error) => {
-            report.warn(&Warning::NoState { path: directory.clone(), error });
+            report.warn(&Warning::NoSeat { error });
             None
         }
     };
@@ -110,7 +115,12 @@ where
         }
     };
     report.stage(&Stage::Begun(listener.as_ref().map(|listener| listener.place().to_string()).as_deref()));
-    let live = Arc::new(Live::new(&settings, clock));
+    let (state, _) = State::load(&settings.state_directory, &token_file);
+    let history = state.history().clone();
+    let live = Arc::new(Live::new(&settings, history.clone(), clock));
+    let repeats = Arc::<Repeats>::default();
+    let scene =
+        Scene { streams, repeats: Arc::clone(&repeats), clock, format: manner.format, stop: stop.clone() };
     let mut entrance = Entrance {
         token_file: settings.token_file.path(),
         // What is there now is for the first run; whatever comes after this moment is a change.
@@ -118,12 +128,14 @@ where
         live: &live,
     };
     let runs = Runs {
-        household,
         seat,
         live: Arc::clone(&live),
         token: None,
-        plan: Plan::default(),
-        repeats: Repeats::default(),
+        plan: remembered(&settings, &history, clock),
+        repeats,
+        history,
+        aside: Some(Aside::new(scene)),
+        household,
     };
     match service::stay(runs, &mut entrance, listener, signals, &stop) {
         Ok(End::Stopped) => {
@@ -150,7 +162,11 @@ struct Runs<R> {
     /// The token that the last run left in the token file.
     token: Option<Fingerprint>,
     plan: Plan,
-    repeats: Repeats,
+    repeats: Arc<Repeats>,
+    /// How the runs went so far.
+    history: History,
+    /// Where hooks run, until it ends.
+    aside: Option<Aside>,
 }
 
 impl<R> Duty for Runs<R>
@@ -158,17 +174,19 @@ where
     R: Fn() -> Result<(Settings, ConnectionSettings)> + Send + 'static,
 {
     fn turn(&mut self, cause: Cause, stop: &Stop) -> Turn {
-        // Its own write looks like a change, and so do a chmod and a touch: the token decides.
-        if cause == Cause::Changed && self.token_in_file() == self.token {
+        let found = self.token_in_file();
+        // Its own write looks like a change, and so do a chmod and a touch: the token decides, where there is one.
+        if cause == Cause::Changed && found.is_some() && found == self.token {
             return Turn { next: Next::AsPlanned, status: None };
         }
         let stale = self.refresh();
-        let Self { household, seat, live, plan, repeats, .. } = self;
+        self.takes_note_of(found);
+        let Self { household, seat, live, plan, repeats, history, .. } = self;
         let (settings, clock) = (&household.settings, household.clock);
         let (began, began_at) = (Moment::now(), clock.seconds());
         // A seat that cannot be written is no reason not to run: others learn less.
-        let note = |next_run| drop(seat.as_ref().map(|seat| seat.note(next_run)));
-        note(None);
+        let note = |watching| drop(seat.as_ref().map(|seat| seat.note(watching)));
+        note(Watching { at_work_since: Some(began_at), ..Watching::default() });
         let around = Surroundings {
             settings,
             connection: &household.connection,
@@ -178,30 +196,51 @@ where
             runtime: &household.runtime,
             stop,
             pace: pace(settings, &household.connection, plan.granted()),
-            repeats: Some(repeats),
+            repeats: Some(&**repeats),
+            earlier: Some(&*history),
         };
         let run = Run::begin(&around, Work::Pass, household.manner);
         if let Some(warning) = &stale {
             run.warn(warning);
         }
         let finished = run.make();
-        let sequel = match plan.after(&finished, began, settings.watch.max_interval) {
+        let left = finished.left(clock.seconds()).map(Duration::from_secs);
+        let sequel = match plan.after(&finished, began, left, settings.watch.max_interval) {
             Sequel::Parked(_) if settings.watch.exit_on_failure => Sequel::Over,
             sequel @ (Sequel::Again(_) | Sequel::Parked(_) | Sequel::Over) => sequel,
         };
         if let Some(lease) = finished.lease().filter(|lease| *lease < BRIEF.as_secs()) {
             run.warn(&Warning::BriefLease { lease });
         }
-        run.tell(&finished, Some(sequel).filter(|_| !stop.is_raised()));
         let next_run = began_at.saturating_add(sequel.length().as_secs());
-        note(Some(next_run));
+        // Whoever reads the line may ask at once.
         live.update(&finished, plan.deadline(), next_run);
-        self.token = finished.token;
+        note(Watching { next_run: Some(next_run), ..Watching::default() });
+        let token = finished.token.or(found);
+        if token != self.token {
+            repeats.forget_failures();
+        }
+        run.tell(&finished, Some(sequel).filter(|_| !stop.is_raised()));
+        let status = standing_text(&finished.outcome, next_run, clock);
+        self.token = token;
+        if let Some(aside) = &mut self.aside
+            && finished.hook_due
+            && let Some(held) = finished.held
+        {
+            aside.order(Due { settings: Arc::clone(settings), held });
+        }
+        if let Some(known) = finished.history {
+            self.history = known;
+        }
         let next = match sequel {
-            Sequel::Over => Next::Over(finished.outcome.detailed_exit_status()),
+            Sequel::Over => {
+                // A hook at work is waited for here, where a signal is still heard.
+                self.aside = None;
+                Next::Over(finished.outcome.detailed_exit_status())
+            }
             Sequel::Again(length) | Sequel::Parked(length) => Next::In(length),
         };
-        Turn { next, status: Some(standing_text(&finished.outcome, next_run, clock)) }
+        Turn { next, status: Some(status) }
     }
 }
 
@@ -215,6 +254,14 @@ where
         Some(read.token.fingerprint())
     }
 
+    /// The token that is in the token file before a run. If it is another one, nothing that is known is about it.
+    fn takes_note_of(&mut self, found: Option<Fingerprint>) {
+        if found.is_some() && found != self.token {
+            self.plan.finds(found);
+            self.live.granted(self.plan.deadline());
+        }
+    }
+
     /// Takes the settings as they are now. If they cannot be used, the last good ones count, and it says why.
     fn refresh(&mut self) -> Option<Warning> {
         let household = &mut self.household;
@@ -222,7 +269,8 @@ where
             Ok(resolved) => resolved,
             Err(error) => return Some(Warning::SettingsKept(error)),
         };
-        // It has its seat, its memory and its eyes on this file.
+        // It has its seat, its memory and its eyes on this file; and the new settings as a whole are meant for another
+        // token, perhaps for another server.
         let moved = settings.token_file.path() != household.settings.token_file.path()
             || settings.state_directory != household.settings.state_directory;
         if moved {
@@ -244,10 +292,29 @@ fn pace(settings: &Settings, connection: &ConnectionSettings, granted: Option<Du
         patience: Patience {
             request: connection.timeout.min(longest),
             retry_for: settings.retry_for.min(longest),
+            in_all: Some(part),
         },
         walk: LONGEST_WALK.min(part),
+        // Something has to be left for the run itself.
+        wait: longest / 2,
         comes_again: Some(FLOOR),
     }
+}
+
+/// What an earlier process was granted counts for this one, too, as long as nobody has touched the token file since: an
+/// outage that meets it at its start is no reason to know nothing.
+fn remembered(settings: &Settings, history: &History, clock: Clock) -> Plan {
+    let now = clock.seconds();
+    let granted = || {
+        let LastRun { at, .. } = history.last_run?;
+        let held = history.contents.held().filter(|held| held.ours)?;
+        let token = settings.token_file.read(Looseness::Tell).ok()?.token.fingerprint();
+        let is_untouched = Likeness::of(settings.token_file.path())?.is_older_than(at);
+        let (lease, left) = (held.lease?, held.ends_at?.checked_sub(now)?);
+        let length = Duration::from_secs(lease);
+        is_untouched.then(|| Plan::granted_earlier(token, length, Duration::from_secs(left.min(lease))))
+    };
+    granted().unwrap_or_default()
 }
 
 /// What is seen from outside: the token file, and who asks how it stands.

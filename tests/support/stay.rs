@@ -8,10 +8,11 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::sandbox::{PROGRAM, Run, Sandbox, file_in};
-use super::{PATIENCE, wait_until};
+use super::sandbox::{PROGRAM, Run, Sandbox};
+use super::scripted::{Reply, Request, Scripted};
+use super::{PATIENCE, healthy, wait_until};
 
 /// A person calls this at once: what is promised of a process that is told to stop.
 pub const AT_ONCE: Duration = Duration::from_millis(200);
@@ -92,8 +93,7 @@ impl<'a> Stay<'a> {
     }
 
     fn seat(&self) -> Option<Value> {
-        let directory = self.home.path().join(".local/state/vault-token-renew");
-        serde_json::from_slice(&std::fs::read(file_in(&directory, "watch")?).ok()?).ok()
+        serde_json::from_slice(&std::fs::read(self.home.path().join(".vault-token.watch")).ok()?).ok()
     }
 
     /// Whether it has ended by itself.
@@ -200,4 +200,24 @@ pub fn place(stay: &Stay<'_>) -> SocketAddr {
 /// A socket in this home.
 pub fn socket(home: &Sandbox) -> PathBuf {
     home.path().join("watch.sock")
+}
+
+/// What it answers to a renewal that grants so many seconds.
+pub fn granted(request: &Request, lease: u64) -> Reply {
+    let token = request.header("x-vault-token");
+    let auth = json!({ "client_token": token, "lease_duration": lease, "renewable": true });
+    Reply::Json(200, json!({ "auth": auth }).to_string())
+}
+
+/// A server that knows our token and renews it for so many seconds each time.
+pub fn granting(lease: u64) -> Scripted {
+    Scripted::start(move |request, _| match request.call() {
+        "auth/token/renew-self" => granted(request, lease),
+        _ => healthy(request),
+    })
+}
+
+/// What the server answers to a request that asks for too much.
+pub fn no(status: u16, words: &str) -> Reply {
+    Reply::Json(status, json!({ "errors": [words] }).to_string())
 }

@@ -1,5 +1,7 @@
 //! The head of a request: what is asked for, and whether it is for us. Pure: bytes in, a request or a refusal out.
 
+use std::net::IpAddr;
+
 use httparse::{EMPTY_HEADER, Header, Status};
 
 /// More headers than any monitor sends.
@@ -18,8 +20,8 @@ pub(crate) struct Request<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whom {
     /// This machine by one of its own names: a page that a browser here has loaded from elsewhere, under a name that
-    /// was made to lead here, is none of ours (DNS rebinding).
-    ThisMachine,
+    /// was made to lead here, is none of ours (DNS rebinding). Its own names are the usual ones and this address.
+    ThisMachine(IpAddr),
     /// Whatever it is called.
     Anybody,
 }
@@ -60,7 +62,7 @@ impl Refusal {
             Self::TooLong => "the head of the request is too long",
             Self::Version => "HTTP/1.0 and HTTP/1.1 only",
             Self::Method => "GET and HEAD only",
-            Self::Host => "the Host header has to be 127.0.0.1, [::1] or localhost",
+            Self::Host => "the Host header has to be 127.0.0.1, [::1], localhost or the address itself",
             Self::Origin => "not for browsers",
         }
     }
@@ -87,7 +89,9 @@ impl<'a> Request<'a> {
             return Err(Refusal::Malformed);
         }
         let mut meant = host.into_iter().chain(authority.map(str::as_bytes));
-        if whom == Whom::ThisMachine && !meant.all(is_this_machine) {
+        if let Whom::ThisMachine(address) = whom
+            && !meant.all(|host| is_this_machine(host, address))
+        {
             return Err(Refusal::Host);
         }
         if named(parsed.headers, "origin").next().is_some() {
@@ -122,15 +126,20 @@ fn split(target: &str) -> Option<(Option<&str>, &str)> {
     Some((authority, path))
 }
 
-/// Whether a request with this host is meant for this machine. To the letter: whoever compares beginnings only takes
-/// `127.0.0.1.example.org` for it, too.
-fn is_this_machine(host: &[u8]) -> bool {
+/// Whether a request with this host is meant for this machine, at which it came in by this `address`. To the letter:
+/// whoever compares beginnings only takes `127.0.0.1.example.org` for it, too.
+fn is_this_machine(host: &[u8], address: IpAddr) -> bool {
     let Ok(host) = str::from_utf8(host) else { return false };
     let end_of_name = if host.starts_with('[') { host.find(']').map(|end| end + 1) } else { host.find(':') };
     let (name, port) = host.split_at_checked(end_of_name.unwrap_or(host.len())).unwrap_or((host, ""));
     let is_port =
         |port: &str| (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
-    let is_name = name == "127.0.0.1" || name == "[::1]" || name.eq_ignore_ascii_case("localhost");
+    let is_address = match address {
+        IpAddr::V4(address) => name == address.to_string(),
+        IpAddr::V6(address) => name == format!("[{address}]"),
+    };
+    let is_name =
+        is_address || name == "127.0.0.1" || name == "[::1]" || name.eq_ignore_ascii_case("localhost");
     is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
@@ -139,8 +148,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const HERE: Whom = Whom::ThisMachine(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
     fn parsed(head: &str) -> Result<Request<'_>, Refusal> {
-        Request::parse(head.as_bytes(), Whom::ThisMachine)
+        Request::parse(head.as_bytes(), HERE)
     }
 
     fn with_host(host: &str) -> Result<(), Refusal> {
@@ -213,6 +224,9 @@ mod tests {
         ] {
             assert_eq!(with_host(host), Err(Refusal::Host), "{host}");
         }
+        let at = |address: &str, host: &str| is_this_machine(host.as_bytes(), address.parse().unwrap());
+        assert!(at("127.0.0.2", "127.0.0.2:9105") && at("127.0.0.2", "localhost") && at("::1", "[::1]"));
+        assert!(!at("127.0.0.2", "127.0.0.3:9105") && !at("127.0.0.2", "127.0.0.2.evil.example.org"));
         let elsewhere = b"GET / HTTP/1.1\r\nHost: devvm.example.org\r\n\r\n";
         assert!(Request::parse(elsewhere, Whom::Anybody).is_ok());
         let from_a_page = b"GET / HTTP/1.1\r\nHost: devvm\r\nOrigin: https://evil.example.org\r\n\r\n";
@@ -225,7 +239,7 @@ mod tests {
             "GET /health HTTP/1.1\r\nHost: 127.0.0.1:9105\r\nAccept: */*\r\n\r\n",
             "HEAD http://[::1]:80/metrics?x=y HTTP/1.0\r\nHost: [::1]\r\nOrigin: null\r\n\r\n",
         ])) {
-            if let Ok(request) = Request::parse(&head, Whom::ThisMachine) {
+            if let Ok(request) = Request::parse(&head, HERE) {
                 prop_assert!(!request.path.contains(['?', '#', ' ', '\r', '\n']));
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -85,12 +85,11 @@ impl Socket {
 
     /// Whom its requests may be meant for: only a loopback address is a browser led to without meaning it.
     pub(super) fn whom(&self) -> Whom {
-        match self {
-            Self::Tcp(listener) if listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) => {
-                Whom::ThisMachine
-            }
-            Self::Tcp(_) | Self::Unix(_) => Whom::Anybody,
-        }
+        let address = match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|address| address.ip()),
+            Self::Unix(_) => None,
+        };
+        address.filter(IpAddr::is_loopback).map_or(Whom::Anybody, Whom::ThisMachine)
     }
 
     /// The next caller, if there is one.

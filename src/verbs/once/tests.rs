@@ -154,6 +154,7 @@ impl Home {
             stop: &stop,
             pace: Pace::of_one_run(&settings, &connection),
             repeats: None,
+            earlier: None,
         };
         let manner = Manner { dry_run: false, format: Format::Json, detailed_exitcode: true };
         test(&|| once(&around, Work::Pass, manner), &streams, &stop)

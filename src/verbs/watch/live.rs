@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::local::history::History;
-use crate::local::state::State;
 use crate::pass::Finished;
 use crate::report::metrics::Labels;
 use crate::report::watch::{Standing, Verdict, health_page, metrics_page};
@@ -42,13 +41,16 @@ struct AfterRun {
 
 impl Live {
     /// Before the first run.
-    pub(super) fn new(settings: &Settings, clock: Clock) -> Self {
+    pub(super) fn new(settings: &Settings, history: History, clock: Clock) -> Self {
         let (profile, user) = (settings.profile.clone(), settings.user.clone());
         // Counters that begin at nothing with each process, and jump, would look like events.
-        let (state, _) = State::load(&settings.state_directory, &settings.token_file.real());
-        let (history, next_run) = (state.history().clone(), clock.seconds());
-        let after = AfterRun { history, next_run, ..AfterRun::default() };
+        let after = AfterRun { history, next_run: clock.seconds(), ..AfterRun::default() };
         Self { clock, profile, user, after: Mutex::new(after) }
+    }
+
+    /// Tells until when the token counts that is in the file as a run begins.
+    pub(super) fn granted(&self, until: Option<Deadline>) {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner).until = until;
     }
 
     /// Tells what a run left.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::facts::sequel::{Prospect, Sequel};
 use crate::pass::Finished;
 use crate::secret::Fingerprint;
-use crate::service::{Deadline, Grant, Moment, after_failure, after_success};
+use crate::service::{Deadline, FLOOR, Grant, Moment, after_failure, after_success};
 
 /// What is kept.
 #[derive(Debug, Default)]
@@ -26,12 +26,33 @@ struct Granted {
 }
 
 impl Plan {
-    /// What comes after a run that `began` then, given the longest wait that was asked for.
-    pub(super) fn after(&mut self, finished: &Finished, began: Moment, longest: Duration) -> Sequel {
+    /// What is kept after the runs of another process, the last of which left the token `length`, of which there is
+    /// `left`.
+    pub(super) fn granted_earlier(token: Fingerprint, length: Duration, left: Duration) -> Self {
+        let grant = Granted { token: Some(token), length, until: Moment::now().after(left) };
+        Self { grant: Some(grant), failures: 0 }
+    }
+
+    /// Another token is in the file than at the end of the last run. What was granted to none but that one is over, and
+    /// so is its bad luck.
+    pub(super) fn finds(&mut self, token: Option<Fingerprint>) {
+        self.grant = self.grant.filter(|grant| grant.token == token);
+        self.failures = 0;
+    }
+
+    /// What comes after a run that `began` then and left a token with so much `left`, as far as that is known, given
+    /// the longest wait that was asked for.
+    pub(super) fn after(
+        &mut self,
+        finished: &Finished,
+        began: Moment,
+        left: Option<Duration>,
+        longest: Duration,
+    ) -> Sequel {
         self.remember(finished, began);
         let dice = fastrand::f64();
         let prospect = Prospect::of(&finished.outcome);
-        if let Some(length) = prospect.parked(longest) {
+        if let Some(length) = prospect.parked(longest, left).map(|length| length.max(FLOOR)) {
             self.failures = 0;
             return Sequel::Parked(length);
         }
@@ -136,15 +157,15 @@ mod tests {
     fn what_was_granted_counts_until_another_token_is_in_the_file() {
         let mut plan = Plan::default();
         let now = Moment::now();
-        within(plan.after(&failed("s.one-0123456789"), now, DAY), 5);
+        within(plan.after(&failed("s.one-0123456789"), now, None, DAY), 5);
         assert_eq!(plan.deadline(), None, "nothing was granted yet");
-        within(plan.after(&renewed("s.one-0123456789", 600), now, DAY), 300);
-        within(plan.after(&failed("s.one-0123456789"), now, DAY), 75);
+        within(plan.after(&renewed("s.one-0123456789", 600), now, None, DAY), 300);
+        within(plan.after(&failed("s.one-0123456789"), now, None, DAY), 75);
         assert_eq!(plan.granted(), Some(Duration::from_secs(600)));
         let nowhere = Finished { token: None, held: None, ..failed("s.one-0123456789") };
-        within(plan.after(&nowhere, now, DAY), 75);
+        within(plan.after(&nowhere, now, None, DAY), 75);
         assert!(plan.deadline().is_some(), "a file that cannot be read says nothing");
-        within(plan.after(&failed("s.two-0123456789"), now, DAY), 20);
+        within(plan.after(&failed("s.two-0123456789"), now, None, DAY), 20);
         assert_eq!(plan.deadline(), None, "what was granted was granted to another one");
     }
 
@@ -152,20 +173,26 @@ mod tests {
     fn who_cannot_be_helped_is_left_alone_and_who_can_be_renewed_is_renewed() {
         let mut plan = Plan::default();
         let now = Moment::now();
-        plan.after(&renewed("s.one-0123456789", 600), now, DAY);
+        plan.after(&renewed("s.one-0123456789", 600), now, None, DAY);
         for hopeless in [Dying::NotRenewable, Dying::NotRenewed, Dying::UseLimited] {
-            assert_eq!(plan.after(&dying(hopeless, None), now, DAY), Sequel::Parked(DAY));
+            assert_eq!(plan.after(&dying(hopeless, None), now, None, DAY), Sequel::Parked(DAY));
             assert!(plan.deadline().is_some(), "it lives on for as long as it was granted");
         }
         for ebbing in [Dying::ExplicitMaximum, Dying::NoPeriod, Dying::NotOrphan] {
-            within(plan.after(&dying(ebbing, Some(60)), now, DAY), 30);
+            within(plan.after(&dying(ebbing, Some(60)), now, None, DAY), 30);
         }
-        assert_eq!(plan.after(&drift(), now, DAY), Sequel::Parked(DAY));
+        assert_eq!(plan.after(&drift(), now, None, DAY), Sequel::Parked(DAY));
+        let brief = Some(Duration::from_secs(30));
+        let to_its_end = Sequel::Parked(Duration::from_secs(31));
+        assert_eq!(plan.after(&drift(), now, brief, DAY), to_its_end, "that it ends has to be told");
         assert_eq!(plan.deadline(), None, "ours is not in the file any more");
-        plan.after(&renewed("s.one-0123456789", 600), now, DAY);
+        plan.after(&renewed("s.one-0123456789", 600), now, None, DAY);
         let gone = finished("s.one-0123456789", true, None, Outcome::Failed(Failure::Ended));
-        assert_eq!(plan.after(&gone, now, DAY), Sequel::Parked(Duration::from_secs(300)));
+        assert_eq!(plan.after(&gone, now, None, DAY), Sequel::Parked(Duration::from_secs(300)));
         assert_eq!(plan.deadline(), None);
-        assert_eq!(plan.after(&gone, now, Duration::from_secs(60)), Sequel::Parked(Duration::from_secs(60)));
+        assert_eq!(
+            plan.after(&gone, now, None, Duration::from_secs(60)),
+            Sequel::Parked(Duration::from_secs(60))
+        );
     }
 }
