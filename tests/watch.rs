@@ -198,8 +198,8 @@ fn a_hangup_means_now() {
 fn a_hangup_ends_what_was_started_from_a_terminal() {
     let server = granting(PERIOD);
     let home = home();
-    // `script` gives it a terminal, and passes on what it says.
-    let command = format!("exec {PROGRAM} watch");
+    // `script` gives it a terminal, and passes on what it says. Whoever runs the tests may have had the signal ignored.
+    let command = format!("exec env --default-signal=HUP {PROGRAM} watch");
     let mut stay =
         Stay::start_of(&home, "/usr/bin/script", &["-qec", &command, "/dev/null"], server.address(), &[]);
     stay.wait_for(OK, 1);
