@@ -7,13 +7,15 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{CommandLine, StatusFlags, Verb};
 use crate::clock::Clock;
-use crate::config::{self, Environment, Settings, SweepMode};
+use crate::config::follow::FollowSettings;
+use crate::config::{self, Environment, FollowFlags, Settings, SweepMode, WatchFlags};
 use crate::identity::Minter;
 use crate::local::machine::{MACHINE_ID, machine};
 use crate::pass::Work;
 use crate::report::streams::{OfProcess, Unhurried};
 use crate::report::{self, Format, Paint};
 use crate::stop::Stop;
+use crate::verbs::follow::{self, follow, follow_once};
 use crate::verbs::once::{Manner, once};
 use crate::verbs::status::{Wishes, status};
 use crate::verbs::surroundings::{Pace, Surroundings};
@@ -43,49 +45,93 @@ fn act(
     clock: Clock,
     host: &str,
 ) -> Result<u8> {
-    let flags = command.watch_flags();
-    let (settings, connection) = Settings::resolve(&command.settings, &flags, environment, host)?;
-    let minter = Minter {
-        machine: machine(Path::new(MACHINE_ID)),
-        host: host.to_owned(),
-        user: settings.user.clone(),
-    };
-    let runtime = environment.user_runtime_directory();
     let manner = manner(command);
-    let stop = &Stop::default();
-    let pace = Pace::of_one_run(&settings, &connection);
-    let around = Surroundings {
-        settings: &settings,
-        connection: &connection,
-        streams,
-        clock,
-        minter: &minter,
-        runtime: &runtime,
-        stop,
-        pace,
-        repeats: None,
-        earlier: None,
+    let around = |run: &dyn Fn(&Surroundings<'_>) -> Result<u8>| {
+        let flags = WatchFlags::default();
+        let (settings, connection) = Settings::resolve(&command.settings, &flags, environment, host)?;
+        run(&Surroundings {
+            settings: &settings,
+            connection: &connection,
+            streams,
+            clock,
+            minter: &minter(&settings, host),
+            runtime: &environment.user_runtime_directory(),
+            stop: &Stop::default(),
+            pace: Pace::of_one_run(&settings, &connection),
+            repeats: None,
+            earlier: None,
+        })
     };
-    Ok(match &command.verb {
-        None => once(&around, Work::Pass, manner),
-        Some(Verb::Sweep) if settings.sweep == SweepMode::Off => {
-            bail!("the sweep is switched off in the settings; to sweep all the same: --sweep walk")
+    match &command.verb {
+        None => around(&|around| Ok(once(around, Work::Pass, manner))),
+        Some(Verb::Sweep) => around(&|around| {
+            if around.settings.sweep == SweepMode::Off {
+                bail!("the sweep is switched off in the settings; to sweep all the same: --sweep walk")
+            }
+            Ok(once(around, Work::Sweep, manner))
+        }),
+        Some(Verb::Status(flags)) => {
+            around(&|around| Ok(status(around, &wishes(flags, environment)?, manner)))
         }
-        Some(Verb::Sweep) => once(&around, Work::Sweep, manner),
-        Some(Verb::Status(flags)) => status(&around, &wishes(flags, environment)?, manner),
-        Some(Verb::Watch(_)) if manner.dry_run => {
-            bail!("watch has no dry run; to see what its runs would do: vault-token-renew --dry-run")
-        }
-        Some(Verb::Watch(_)) => {
-            let (asked, environment, host) = (command.settings.clone(), environment.clone(), host.to_owned());
-            let resolve = move || Settings::resolve(&asked, &flags, &environment, &host);
-            let settings = Arc::new(settings);
-            let streams = OfProcess { journal: streams.journal.clone() };
-            let streams = Unhurried::start(streams).context("cannot start a thread")?;
-            let streams = Arc::new(streams);
-            watch(Household { resolve, settings, connection, minter, streams, clock, runtime, manner })
-        }
-    })
+        Some(Verb::Watch(flags)) => watching(command, flags, environment, streams, clock, host),
+        Some(Verb::Follow(flags)) => following(command, flags, environment, streams, clock),
+    }
+}
+
+fn watching(
+    command: &CommandLine,
+    flags: &WatchFlags,
+    environment: &Environment,
+    streams: &OfProcess,
+    clock: Clock,
+    host: &str,
+) -> Result<u8> {
+    let manner = manner(command);
+    if manner.dry_run {
+        bail!("watch has no dry run; to see what its runs would do: vault-token-renew --dry-run")
+    }
+    let (settings, connection) = Settings::resolve(&command.settings, flags, environment, host)?;
+    let (minter, runtime) = (minter(&settings, host), environment.user_runtime_directory());
+    let (asked, flags, host) = (command.settings.clone(), flags.clone(), host.to_owned());
+    let environment = environment.clone();
+    let resolve = move || Settings::resolve(&asked, &flags, &environment, &host);
+    let (settings, streams) = (Arc::new(settings), unhurried(streams)?);
+    Ok(watch(Household { resolve, settings, connection, minter, streams, clock, runtime, manner }))
+}
+
+fn minter(settings: &Settings, host: &str) -> Minter {
+    Minter { machine: machine(Path::new(MACHINE_ID)), host: host.to_owned(), user: settings.user.clone() }
+}
+
+/// The verb that needs no identity.
+fn following(
+    command: &CommandLine,
+    flags: &FollowFlags,
+    environment: &Environment,
+    streams: &OfProcess,
+    clock: Clock,
+) -> Result<u8> {
+    let manner = manner(command);
+    if manner.dry_run {
+        bail!("follow has no dry run");
+    }
+    if manner.format == Format::Json {
+        bail!("follow prints no JSON; --listen answers with it at /health");
+    }
+    let (settings, connection) = FollowSettings::resolve(&command.settings, flags, environment)?;
+    if flags.once {
+        return Ok(follow_once(&settings, &connection, streams, clock, manner));
+    }
+    let (asked, flags, environment) = (command.settings.clone(), flags.clone(), environment.clone());
+    let resolve = move || FollowSettings::resolve(&asked, &flags, &environment);
+    let streams = unhurried(streams)?;
+    let settings = Arc::new(settings);
+    Ok(follow(follow::Household { resolve, settings, connection, streams, clock, manner }))
+}
+
+fn unhurried(streams: &OfProcess) -> Result<Arc<Unhurried>> {
+    let streams = OfProcess { journal: streams.journal.clone() };
+    Ok(Arc::new(Unhurried::start(streams).context("cannot start a thread")?))
 }
 
 fn manner(command: &CommandLine) -> Manner {

@@ -10,7 +10,7 @@ mod documents;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 
-use crate::config::{SettingsFlags, WatchFlags};
+use crate::config::{FollowFlags, SettingsFlags, WatchFlags};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -42,14 +42,6 @@ impl CommandLine {
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
         Self::try_parse().map_err(|error| misplaced(&error).unwrap_or(error))
     }
-
-    /// The flags of the verb `watch`, which are settings; none were given where another was asked for.
-    pub(crate) fn watch_flags(&self) -> WatchFlags {
-        match &self.verb {
-            Some(Verb::Watch(flags)) => flags.clone(),
-            None | Some(Verb::Status(_) | Verb::Sweep) => WatchFlags::default(),
-        }
-    }
 }
 
 /// A flag that belongs to a verb which was not asked for is not misspelt: the most similar one is none to suggest.
@@ -77,6 +69,10 @@ pub(crate) enum Verb {
     /// Stay: renew at half the TTL, notice a login within seconds
     #[command(after_help = WATCH_AFTER_HELP)]
     Watch(WatchFlags),
+
+    /// Stay: keep a file equal to a field of a KV secret
+    #[command(after_help = FOLLOW_AFTER_HELP)]
+    Follow(Box<FollowFlags>),
 }
 
 /// Flags of `status` alone.
@@ -149,6 +145,23 @@ The token in the token file must be yours; it is the one that is kept.
 
 Example:
   vault-token-renew sweep --dry-run";
+
+const FOLLOW_AFTER_HELP: &str = "\
+It asks with the token in the token file, which the rest of this program keeps
+alive. The file is replaced at once and whole, and only with another value; what
+cannot be fetched leaves it as it is. See docs/follow.md.
+
+Exit status:
+  0  stopped by SIGTERM or SIGINT; with --once, fetched
+  1  another follow keeps this file, or its address is taken; with --once, not
+     fetched
+  2  usage or settings
+  With --detailed-exitcode: 75 for 1 if it may be over the next time; with --once
+  10 if the file was replaced, 0 if not.
+
+Example:
+  vault-token-renew follow --mount secret --path agent/token --out ~/agent-token
+";
 
 const WATCH_AFTER_HELP: &str = "\
 Each run is the one that the timer makes: at once, when half of the TTL is over,

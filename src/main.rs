@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod facts;
+mod follow;
 #[cfg(test)]
 mod hostile;
 mod identity;
@@ -22,6 +23,7 @@ mod stop;
 mod token;
 mod vault;
 mod verbs;
+mod version;
 
 use std::alloc::System;
 use std::process::ExitCode;

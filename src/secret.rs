@@ -60,6 +60,35 @@ impl Token {
     }
 }
 
+/// The value that `follow` keeps a file equal to: any bytes. Its copies are wiped when dropped.
+///
+/// It leaves this type at two places only: the write of its file and the key of a signature check, both in `follow/`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Followed(Zeroizing<Vec<u8>>);
+
+impl Followed {
+    /// Takes a copy.
+    pub(crate) fn new(value: &[u8]) -> Self {
+        Self(Zeroizing::new(value.to_owned()))
+    }
+
+    /// Whether it is these bytes.
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        self.0.as_slice() == bytes
+    }
+
+    /// The secret itself.
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Followed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Followed(redacted)")
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(redacted)")

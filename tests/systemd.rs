@@ -34,6 +34,7 @@ const SERVICE: &str = "vault-token-renew.service";
 const TIMER: &str = "vault-token-renew.timer";
 const PATH_UNIT: &str = "vault-token-renew.path";
 const WATCH: &str = "vault-token-renew-watch.service";
+const FOLLOW: &str = "vault-token-follow@.service";
 
 /// The name of the program, of its Debian package and of its man page.
 const PACKAGE: &str = "vault-token-renew";
@@ -411,7 +412,7 @@ fn the_template_differs_from_the_service_in_names_only() {
 }
 
 #[test]
-fn the_watch_is_hardened_like_the_service() {
+fn the_units_that_stay_are_hardened_like_the_service() {
     let hardening = |unit: &str| {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit));
         let text = text.expect("a unit").replace(unit, "UNIT");
@@ -419,16 +420,22 @@ fn the_watch_is_hardened_like_the_service() {
         hardening.split("\n[Install]").next().unwrap_or_default().trim_end().to_owned()
     };
     assert_eq!(hardening(WATCH), hardening(SERVICE));
+    let without_comments = |text: String| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    assert_eq!(without_comments(hardening(FOLLOW)), without_comments(hardening(SERVICE)));
 }
 
 #[test]
 #[ignore = "needs root and a user manager; scripts/test runs it"]
 fn systemd_has_nothing_to_say_against_the_units() {
     let world = World::installed();
-    for unit in [SERVICE, TIMER, PATH_UNIT, WATCH, "vault-token-renew@.service", "vault-token-renew@.timer"] {
+    for unit in
+        [SERVICE, TIMER, PATH_UNIT, WATCH, FOLLOW, "vault-token-renew@.service", "vault-token-renew@.timer"]
+    {
         world.user.check_verified(&world.user.path(&format!(".config/systemd/user/{unit}")));
     }
-    for unit in [SERVICE, WATCH, "vault-token-renew@work.service"] {
+    for unit in [SERVICE, WATCH, "vault-token-follow@work.service", "vault-token-renew@work.service"] {
         let security = world
             .user
             .command("systemd-analyze")
@@ -1427,6 +1434,44 @@ fn wrong_in(status: &Value) -> Vec<String> {
 }
 
 /// Where the watch of the unit listens.
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn a_follow_is_ready_when_its_file_holds_a_value_and_fetches_when_it_is_reloaded() {
+    const UNIT: &str = "vault-token-follow@agent.service";
+    let world = World::installed();
+    world.strong_login();
+    let address = world.bao.address();
+    let settings = format!(
+        "address = \"{address}\"\n[follow]\nmount = \"secret\"\npath = \"agent/token\"\nout = \"~/agent-token\"\n"
+    );
+    world.user.write(".config/vault-token-renew/agent.toml", 0o600, &settings);
+    world.user.must_systemctl(["start", "--no-block", UNIT]);
+    world.user.wait_until("it says what it waits for", || {
+        world.user.property(UNIT, "StatusText").starts_with("not fetched (missing), next at 20")
+    });
+    assert_eq!(world.user.property(UNIT, "ActiveState"), "activating");
+    let put = |value: &str| {
+        world.bao.as_root("POST", "secret/data/agent/token", Some(json!({ "data": { "token": value } })));
+    };
+    put("first-value-0123456789");
+    // Asked for at most once in ten seconds.
+    world.user.must_systemctl(["kill", "--signal=HUP", UNIT]);
+    world.user.wait_until("it is ready", || world.user.property(UNIT, "ActiveState") == "active");
+    let held = || fs::read_to_string(world.user.path("agent-token")).unwrap_or_default();
+    assert_eq!(held(), "first-value-0123456789");
+    put("second-value-0123456789");
+    world.user.must_systemctl(["reload", UNIT]);
+    world.user.wait_until("it is rotated", || held() == "second-value-0123456789");
+    assert!(world.user.property(UNIT, "StatusText").starts_with("version 2 held, fetched, next at 20"));
+    let socket =
+        socket_of_watch(&world.user).with_file_name("").join("../vault-token-follow-agent/follow.sock");
+    let health = get_at(&socket, "/health");
+    assert_eq!((health.status, &health.json()["version"]), (200, &json!(2)), "{health:?}");
+    world.user.must_systemctl(["stop", UNIT]);
+    let state = world.user.properties(UNIT, ["Result", "ExecMainStatus", "ActiveState"]);
+    assert_eq!(state, ["success", "0", "inactive"], "{}", world.user.report());
+}
+
 fn socket_of_watch(user: &UserManager) -> PathBuf {
     let runtime = user.must_systemctl(["show-environment"]);
     let runtime = runtime.lines().find_map(|line| line.strip_prefix("XDG_RUNTIME_DIR=")).expect("a place");

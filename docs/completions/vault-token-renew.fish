@@ -49,6 +49,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s V -
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "status" -d 'Look, do not touch: whose token, how long, what is wrong'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "sweep" -d 'Revoke stale tokens of your name now, keep the one in the token file'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "watch" -d 'Stay: renew at half the TTL, notice a login within seconds'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "follow" -d 'Stay: keep a file equal to a field of a KV secret'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l min-ttl -d 'Fail if the token has less left than this' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l config -d 'Configuration file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
@@ -118,3 +119,38 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watc
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l json -d 'Print one JSON object instead of lines'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -s h -l help -d 'Print help'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l mount -d 'Mount of the KV store, such as secret' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l path -d 'Path of the secret below the mount' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l field -d 'Field of the secret [default: token]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l out -d 'File that is to hold the field' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l mode -d 'Mode of that file [default: 0600]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l interval -d 'Time between two fetches [default: 60s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l jitter -d 'Chance added to it [default: 5s..10s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l listen -d 'Answer /health and /metrics there (or unix:PATH)' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l audit-log -d 'Append a line to this file with each rotation' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l max-skew -d 'How old a signature may be [default: 120s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l grace -d 'How long the value before stays good [default: 120s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l config -d 'Configuration file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l namespace -d 'Namespace [default: none]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l token-file -d 'Token file [default: ~/.vault-token]' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l display-name -d 'Name of your token, without Vault\'s `token-`' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l policy -d 'Policy of your token; repeat for more' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l required-policy -d 'Makes a token yours [default: first policy]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l period -d 'Period of your token [default: 768h]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l log-file -d 'Log file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l retry-for -d 'Ride out an outage this long [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l sweep -d 'walk, remembered or off [default: walk]' -r -f -a "walk\t''
+remembered\t''
+off\t''"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l sweep-concurrency -d 'Lookups side by side [default: 16]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l once -d 'Fetch once and end, for a timer'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l listen-unprotected -d 'Let --listen be an address others can reach'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l verify -d 'Answer whether a signature is good: POST /verify'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l dry-run -d 'Change nothing anywhere, say what would happen'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l json -d 'Print one JSON object instead of lines'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -s h -l help -d 'Print help'

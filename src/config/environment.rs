@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 
 /// Every variable of this program's own: the settings, and what a deploy hook is told.
-const OWN: [&str; 15] = [
+const OWN: [&str; 17] = [
     "VTR_DISPLAY_NAME",
     "VTR_POLICIES",
     "VTR_REQUIRED_POLICY",
@@ -22,6 +22,8 @@ const OWN: [&str; 15] = [
     "VTR_EVENT",
     "VTR_TOKEN_FILE",
     "VTR_TTL",
+    "VTR_FILE",
+    "VTR_VERSION",
     "VTR_OUTER_DISPLAY_NAME",
 ];
 

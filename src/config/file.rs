@@ -28,6 +28,7 @@ pub(crate) struct FileSettings {
     pub(crate) deploy_hook: Option<String>,
     pub(crate) hook_timeout: Option<DurationText>,
     pub(crate) watch: Option<WatchTable>,
+    pub(crate) follow: Option<FollowTable>,
 }
 
 /// The table `[watch]`.
@@ -38,6 +39,25 @@ pub(crate) struct WatchTable {
     pub(crate) listen: Option<String>,
     pub(crate) listen_unprotected: Option<bool>,
     pub(crate) exit_on_failure: Option<bool>,
+}
+
+/// The table `[follow]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FollowTable {
+    pub(crate) mount: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) field: Option<String>,
+    pub(crate) out: Option<String>,
+    pub(crate) mode: Option<String>,
+    pub(crate) interval: Option<DurationText>,
+    pub(crate) jitter: Option<String>,
+    pub(crate) listen: Option<String>,
+    pub(crate) listen_unprotected: Option<bool>,
+    pub(crate) audit_log: Option<String>,
+    pub(crate) verify: Option<bool>,
+    pub(crate) max_skew: Option<DurationText>,
+    pub(crate) grace: Option<DurationText>,
 }
 
 /// A larger file is no configuration.
@@ -216,6 +236,21 @@ mod tests {
             listen = "127.0.0.1:9105"
             listen_unprotected = false
             exit_on_failure = true
+
+            [follow]
+            mount = "secret"
+            path = "agent/token"
+            field = "token"
+            out = "/run/agent/token"
+            mode = "0640"
+            interval = "60s"
+            jitter = "5s..10s"
+            listen = "127.0.0.1:9106"
+            listen_unprotected = false
+            audit_log = "/var/log/agent-audit.log"
+            verify = true
+            max_skew = 300
+            grace = "2m"
         "#;
         let settings = FileSettings::parse(text).unwrap();
         assert_eq!(settings.period.unwrap().0, "768h");
@@ -223,11 +258,12 @@ mod tests {
         assert_eq!(settings.sweep_concurrency, Some(4));
         assert_eq!(settings.watch.unwrap().exit_on_failure, Some(true));
         // Whoever adds a key sees it missing here.
-        for (table, keys) in [("xyzzy = 1", 15), ("[watch]\nxyzzy = 1", 4)] {
+        assert_eq!(settings.follow.unwrap().verify, Some(true));
+        for (table, keys) in [("xyzzy = 1", 16), ("[watch]\nxyzzy = 1", 4), ("[follow]\nxyzzy = 1", 13)] {
             let known = refusal(table);
             let known: Vec<_> = known.split_once("; known are ").unwrap().1.split(", ").collect();
             assert_eq!(known.len(), keys);
-            for key in known.iter().filter(|key| **key != "watch") {
+            for key in known.iter().filter(|key| !["watch", "follow"].contains(key)) {
                 assert!(text.contains(&format!("{key} = ")), "{key}");
             }
         }

@@ -90,5 +90,65 @@ pub(crate) struct WatchFlags {
     pub(crate) exit_on_failure: bool,
 }
 
+/// Flags of the verb `follow`, which are settings, too.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FollowFlags {
+    /// Mount of the KV store, such as secret
+    #[arg(long, value_name = "MOUNT", value_hint = ValueHint::Other)]
+    pub(crate) mount: Option<String>,
+
+    /// Path of the secret below the mount
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
+    pub(crate) path: Option<String>,
+
+    /// Field of the secret [default: token]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) field: Option<String>,
+
+    /// File that is to hold the field
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<String>,
+
+    /// Mode of that file [default: 0600]
+    #[arg(long, value_name = "MODE", value_hint = ValueHint::Other)]
+    pub(crate) mode: Option<String>,
+
+    /// Time between two fetches [default: 60s]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) interval: Option<String>,
+
+    /// Chance added to it [default: 5s..10s]
+    #[arg(long, value_name = "TIME..TIME", value_hint = ValueHint::Other)]
+    pub(crate) jitter: Option<String>,
+
+    /// Fetch once and end, for a timer
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Answer /health and /metrics there (or unix:PATH)
+    #[arg(long, value_name = "ADDR:PORT", value_hint = ValueHint::Other)]
+    pub(crate) listen: Option<String>,
+
+    /// Let --listen be an address others can reach
+    #[arg(long)]
+    pub(crate) listen_unprotected: bool,
+
+    /// Append a line to this file with each rotation
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) audit_log: Option<String>,
+
+    /// Answer whether a signature is good: POST /verify
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// How old a signature may be [default: 120s]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) max_skew: Option<String>,
+
+    /// How long the value before stays good [default: 120s]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
+    pub(crate) grace: Option<String>,
+}
+
 /// Known here for the sake of the completions, and of whoever misspells one.
 const SWEEP_MODES: [&str; 3] = ["walk", "remembered", "off"];

@@ -7,6 +7,7 @@ mod duration;
 mod environment;
 mod file;
 mod flags;
+pub(crate) mod follow;
 mod paths;
 mod watch;
 
@@ -28,7 +29,7 @@ use crate::vault::{
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
-pub(crate) use flags::{SettingsFlags, WatchFlags};
+pub(crate) use flags::{FollowFlags, SettingsFlags, WatchFlags};
 use paths::check_path;
 pub(crate) use watch::WatchSettings;
 
@@ -91,6 +92,8 @@ pub(crate) enum SweepMode {
 pub(crate) enum SettingsWarning {
     /// This variable is set, and ignored: docs/design.md, "No `VAULT_TOKEN`".
     TokenVariableIgnored(String),
+    /// The same where somebody else's agent has its token there: it has to go into a file.
+    TokenVariableOfAgent(String),
     /// This variable switched off the check of the server's certificate.
     VerificationOff(String),
     /// This file makes the official command line keep its token elsewhere.
@@ -195,14 +198,18 @@ impl Sources<'_> {
     }
 }
 
-impl Settings {
-    /// Brings flags, environment, configuration file and defaults together, for a run on `host`.
-    pub(crate) fn resolve(
-        flags: &SettingsFlags,
-        watch_flags: &WatchFlags,
-        environment: &Environment,
-        host: &str,
-    ) -> Result<(Self, ConnectionSettings)> {
+/// What has to be known before anything else, whatever the verb.
+struct Grounds<'a> {
+    home: PathBuf,
+    default_config: PathBuf,
+    /// The configuration file, if it is not the default one.
+    named_config: Option<PathBuf>,
+    sources: Sources<'a>,
+    state_home: PathBuf,
+}
+
+impl<'a> Grounds<'a> {
+    fn lay(flags: &SettingsFlags, environment: &'a Environment) -> Result<Self> {
         environment.check_own_names()?;
         let home = environment
             .get("HOME")?
@@ -231,24 +238,57 @@ impl Settings {
             environment.absolute_directory("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state"));
 
         check_path("XDG_STATE_HOME", &state_home)?;
-        let mut warnings = Vec::new();
-        for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
-            if environment.is_set(name) {
-                warnings.push(SettingsWarning::TokenVariableIgnored(name.to_owned()));
-            }
-        }
-        warnings.extend(token_helper(environment, &home)?.map(SettingsWarning::TokenHelper));
-        let connection = connection(flags, &sources, &mut warnings)?;
+        Ok(Self { home, default_config, named_config, sources, state_home })
+    }
 
-        let token_path = environment.official("TOKEN_PATH")?;
-        let token_file = sources.given(
+    /// The token file.
+    fn token_file(&self, flags: &SettingsFlags) -> Result<PathBuf> {
+        let given = self.sources.given(
             "token_file",
             flags.token_file.as_ref(),
-            token_path,
-            sources.file.token_file.as_ref(),
+            self.sources.environment.official("TOKEN_PATH")?,
+            self.sources.file.token_file.as_ref(),
         );
-        let log_file =
-            sources.vtr_setting("log_file", flags.log_file.as_ref(), sources.file.log_file.as_ref())?;
+        Ok(path(given, &self.home)?.unwrap_or_else(|| self.home.join(DEFAULT_TOKEN_FILE)))
+    }
+
+    /// The log file.
+    fn log_file(&self, flags: &SettingsFlags) -> Result<PathBuf> {
+        let in_file = self.sources.file.log_file.as_ref();
+        let given = self.sources.vtr_setting("log_file", flags.log_file.as_ref(), in_file)?;
+        Ok(path(given, &self.home)?.unwrap_or_else(|| self.state_home.join("vault-token-renew.log")))
+    }
+
+    /// Where lock and state are kept.
+    fn state_directory(&self) -> PathBuf {
+        self.state_home.join("vault-token-renew")
+    }
+
+    /// The variables of the official command lines that hold a token, as far as they are set.
+    fn token_variables(&self) -> impl Iterator<Item = &'static str> {
+        ["VAULT_TOKEN", "BAO_TOKEN"].into_iter().filter(|name| self.sources.environment.is_set(name))
+    }
+}
+
+impl Settings {
+    /// Brings flags, environment, configuration file and defaults together, for a run on `host`.
+    pub(crate) fn resolve(
+        flags: &SettingsFlags,
+        watch_flags: &WatchFlags,
+        environment: &Environment,
+        host: &str,
+    ) -> Result<(Self, ConnectionSettings)> {
+        let grounds = Grounds::lay(flags, environment)?;
+        let mut warnings: Vec<_> = grounds
+            .token_variables()
+            .map(|name| SettingsWarning::TokenVariableIgnored(name.to_owned()))
+            .collect();
+        let (token_file, log_file) = (grounds.token_file(flags)?, grounds.log_file(flags)?);
+        let state_directory = grounds.state_directory();
+        let Grounds { home, default_config, named_config, sources, .. } = grounds;
+        warnings.extend(token_helper(environment, &home)?.map(SettingsWarning::TokenHelper));
+        let connection = connection(flags, &sources, None, &mut warnings)?;
+
         let retry_for = sources.vtr_setting(
             "retry_for",
             flags.retry_for.as_ref(),
@@ -260,14 +300,11 @@ impl Settings {
             flags.metrics_file.as_ref(),
             sources.file.metrics_file.as_ref(),
         )?;
-        let token_file = path(token_file, &home)?.unwrap_or_else(|| home.join(DEFAULT_TOKEN_FILE));
-        let log_file = path(log_file, &home)?.unwrap_or_else(|| state_home.join("vault-token-renew.log"));
         let metrics_file = path(metrics_file, &home)?;
-        let state_directory = state_home.join("vault-token-renew");
         let watch =
             WatchSettings::resolve(watch_flags, sources.file.watch.as_ref(), &sources.file_path, &home)?;
         let others = [("metrics_file", metrics_file.as_ref()), ("watch.listen", watch.socket())];
-        check_files(&sources.file_path, &token_file, &log_file, others, &state_directory)?;
+        check_files(&sources.file_path, &token_file, &log_file, &others, &state_directory)?;
         // Who is in no such file, but in a directory of the network, has a name in the environment.
         let user =
             user(environment, &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default())?;
@@ -302,7 +339,7 @@ fn check_files(
     config: &PathBuf,
     token_file: &PathBuf,
     log_file: &PathBuf,
-    others: [(&'static str, Option<&PathBuf>); 2],
+    others: &[(&'static str, Option<&PathBuf>)],
     state_directory: &Path,
 ) -> Result<()> {
     let mut files = Vec::new();
@@ -311,7 +348,7 @@ fn check_files(
         files.push(("configuration file", config));
     }
     files.extend([("token_file", token_file), ("log_file", log_file)]);
-    let others = others.into_iter().filter_map(|(name, file)| Some((name, file?)));
+    let others = others.iter().filter_map(|(name, file)| Some((*name, (*file)?)));
     files.extend(others.clone());
     for (place, (one, path)) in files.iter().enumerate() {
         if let Some((other, _)) = files.iter().skip(place + 1).find(|(_, other)| same_file(path, other)) {
@@ -320,7 +357,7 @@ fn check_files(
     }
     let is_among_states =
         |file: &PathBuf| file.parent().is_some_and(|folder| same_file(folder, state_directory));
-    match others.into_iter().find(|(_, file)| is_among_states(file)) {
+    match others.clone().find(|(_, file)| is_among_states(file)) {
         Some((name, _)) => bail!("{name} lies among the state files: {}", state_directory.display()),
         None => Ok(()),
     }
@@ -678,9 +715,12 @@ fn user(environment: &Environment, accounts: &str) -> Result<String> {
 
 /// Everything about the way to the server: the part of the settings that is shared with the official
 /// command lines, by their variables and their rules.
+///
+/// `another_name` is one more variable for the address, after those of the official command lines.
 fn connection(
     flags: &SettingsFlags,
     sources: &Sources<'_>,
+    another_name: Option<&str>,
     warnings: &mut Vec<SettingsWarning>,
 ) -> Result<ConnectionSettings> {
     let environment = sources.environment;
@@ -694,7 +734,8 @@ fn connection(
     }
 
     // An agent's address beats the server's, as in the official command lines.
-    let in_environment = environment.official("AGENT_ADDR")?.or(environment.official("ADDR")?);
+    let another = another_name.map(|name| environment.get(name)).transpose()?.flatten();
+    let in_environment = environment.official("AGENT_ADDR")?.or(environment.official("ADDR")?).or(another);
     let address =
         sources.given("address", flags.address.as_ref(), in_environment, sources.file.address.as_ref());
     let in_environment = environment.official("NAMESPACE")?;
@@ -743,6 +784,12 @@ fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result
     };
     let client = match (environment.official("CLIENT_CERT")?, environment.official("CLIENT_KEY")?) {
         (Some(certificate), Some(key)) => {
+            for variable in [&certificate, &key] {
+                // Not to be repeated: one of them is a secret.
+                if variable.value.trim_start().starts_with("-----BEGIN") {
+                    bail!("{} holds PEM; write that to a file, and set {0} to its path", variable.name);
+                }
+            }
             let names = format!("{}, {}", certificate.name, key.name);
             Some(client_certificate(Path::new(&certificate.value), Path::new(&key.value)).context(names)?)
         }

@@ -65,10 +65,15 @@ impl WatchSettings {
 impl WatchSettings {
     /// The socket in the file system, if that is where it listens.
     pub(super) fn socket(&self) -> Option<&PathBuf> {
-        match &self.listen {
-            Some(Place::Unix(path)) => Some(path),
-            Some(Place::Tcp(_)) | None => None,
-        }
+        socket_of(self.listen.as_ref())
+    }
+}
+
+/// The socket in the file system, if that is the place.
+pub(super) fn socket_of(place: Option<&Place>) -> Option<&PathBuf> {
+    match place {
+        Some(Place::Unix(path)) => Some(path),
+        Some(Place::Tcp(_)) | None => None,
     }
 }
 
@@ -81,7 +86,7 @@ fn interval(text: &str) -> Result<Duration> {
 }
 
 /// Where to listen. Whoever gets there sees no secret, and still more than is everybody's business.
-fn place(text: &str, unprotected: bool, home: &Path) -> Result<Place> {
+pub(super) fn place(text: &str, unprotected: bool, home: &Path) -> Result<Place> {
     if let Some(path) = text.strip_prefix(SOCKET) {
         let path = match path.strip_prefix("~/") {
             Some(rest) => home.join(rest),

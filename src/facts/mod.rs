@@ -3,6 +3,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod failure;
+pub(crate) mod followed;
 pub(crate) mod forecast;
 pub(crate) mod outcome;
 pub(crate) mod sequel;

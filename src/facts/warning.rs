@@ -38,8 +38,10 @@ pub(crate) enum Warning {
         /// Why.
         error: io::Error,
     },
-    /// No other process can see that this one stays with the token file.
+    /// No other process can see that this one stays with its file.
     NoSeat {
+        /// Its file.
+        file: PathBuf,
         /// Why.
         error: io::Error,
     },

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// Bits of a mode that let others than the owner in.
 const OTHERS: u32 = 0o077;
 
@@ -23,7 +25,7 @@ pub(crate) struct Glance {
 
 /// By what a file is taken for the same as before, without being read. Whoever replaces or writes it changes some of
 /// it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Likeness {
     device: u64,
     inode: u64,

@@ -10,9 +10,6 @@ use std::time::Duration;
 use super::child::{self, Ended};
 use crate::stop::Stop;
 
-/// What the hook is told has happened. There is one event so far.
-const EVENT: &str = "healed";
-
 /// A command, and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hook {
@@ -30,15 +27,41 @@ pub(crate) struct Hook {
 /// Keeps the setting `VTR_DISPLAY_NAME` for this program, should a hook run it.
 pub(crate) const NAME_SETTING: &str = "VTR_OUTER_DISPLAY_NAME";
 
-/// What a hook is told, in variables. The token itself it has to read from the file, if it needs it.
+/// What a hook is told, in variables. The secret itself it has to read from the file, if it needs it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Event<'a> {
-    /// `VTR_TOKEN_FILE`: the file that holds our token now.
-    pub(crate) token_file: &'a Path,
-    /// `VTR_DISPLAY_NAME`: its name, as Vault stores it.
-    pub(crate) display_name: &'a str,
-    /// `VTR_TTL`: how many seconds it has.
-    pub(crate) ttl: u64,
+pub(crate) enum Event<'a> {
+    /// `VTR_EVENT=healed`
+    Healed {
+        /// `VTR_TOKEN_FILE`: the file that holds our token now.
+        token_file: &'a Path,
+        /// `VTR_DISPLAY_NAME`: its name, as Vault stores it.
+        display_name: &'a str,
+        /// `VTR_TTL`: how many seconds it has.
+        ttl: u64,
+    },
+    /// `VTR_EVENT=rotated`
+    Rotated {
+        /// `VTR_FILE`: the file that holds the value now.
+        file: &'a Path,
+        /// `VTR_VERSION`: which version of the secret that is; empty where there are none.
+        version: Option<u64>,
+    },
+}
+
+impl Event<'_> {
+    fn tell(&self, command: &mut Command) {
+        match self {
+            Self::Healed { token_file, display_name, ttl } => command
+                .env("VTR_EVENT", "healed")
+                .env("VTR_TOKEN_FILE", token_file)
+                .env("VTR_DISPLAY_NAME", display_name)
+                .env("VTR_TTL", ttl.to_string()),
+            Self::Rotated { file, version } => command
+                .env("VTR_EVENT", "rotated")
+                .env("VTR_FILE", file)
+                .env("VTR_VERSION", version.map(|version| version.to_string()).unwrap_or_default()),
+        };
+    }
 }
 
 /// Where a hook's standard output goes. Its standard error is always ours.
@@ -79,14 +102,8 @@ impl Hook {
             return Err(HookFailure::PutOff);
         }
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", &self.command])
-            .env("VTR_EVENT", EVENT)
-            .env("VTR_TOKEN_FILE", event.token_file)
-            .env("VTR_DISPLAY_NAME", event.display_name)
-            .env("VTR_TTL", event.ttl.to_string())
-            .env_remove(NAME_SETTING)
-            .stdin(Stdio::null());
+        command.args(["-c", &self.command]).env_remove(NAME_SETTING).stdin(Stdio::null());
+        event.tell(&mut command);
         if let Some(name) = &self.name_setting {
             command.env(NAME_SETTING, name);
         }

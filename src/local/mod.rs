@@ -1,6 +1,7 @@
 //! This machine: the token file, the state, the run lock, the log, and other programs.
 
 mod child;
+pub(crate) mod followed;
 pub(crate) mod glance;
 pub(crate) mod history;
 pub(crate) mod hook;

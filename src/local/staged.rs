@@ -25,6 +25,8 @@ pub(crate) enum Readers {
     Owner,
     /// Everybody: mode 0644, for what another program collects.
     Everybody,
+    /// Whom this mode lets in.
+    Mode(u32),
 }
 
 /// A complete, synced file beside the one it is to replace.
@@ -58,6 +60,7 @@ impl Staged {
             Readers::Owner => {}
             // Not at birth, because the mask of this process would take it away again.
             Readers::Everybody => file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?,
+            Readers::Mode(mode) => file.as_file().set_permissions(fs::Permissions::from_mode(mode))?,
         }
         file.as_file().sync_all()?;
         Ok(Self { file, target: target.to_owned() })

@@ -28,6 +28,15 @@ const LATE: u64 = 60;
 /// Seconds that no run takes: after so long its watchdog takes the process for hung (`service`).
 const NO_RUN: u64 = 30 * 60;
 
+/// What a process does that stays with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It keeps the token in it alive.
+    Watch,
+    /// It keeps it equal to a secret.
+    Follow,
+}
+
 /// What is known of a process that stays. Times are seconds since 1970, this machine's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,11 +76,11 @@ pub(crate) enum Taking {
 
 /// Takes that right, if nobody has it, for a process that is at work since `now`. An error means that nothing can be
 /// locked there.
-pub(crate) fn take(token_file: &Path, now: u64, stop: &Stop) -> io::Result<Taking> {
-    let path = beside(token_file);
+pub(crate) fn take(file: &Path, kind: Kind, now: u64, stop: &Stop) -> io::Result<Taking> {
+    let path = beside(file, kind);
     loop {
         let Locking::Held(lock) = lock::lock_briefly(&path, stop)? else {
-            return Ok(Taking::Occupied(watching(token_file).unwrap_or_default()));
+            return Ok(Taking::Occupied(found(&path).unwrap_or_default()));
         };
         // Whoever had it before may have taken the file away between our opening and our locking it.
         let inode = |data: io::Result<fs::Metadata>| data.map(|data| (data.dev(), data.ino())).ok();
@@ -102,10 +111,14 @@ impl Drop for Seat {
 
 /// The process that stays with `token_file` (the real file, links resolved), if there is one. Leaves no trace.
 pub(crate) fn watching(token_file: &Path) -> Option<Watching> {
+    found(&beside(token_file, Kind::Watch))
+}
+
+fn found(path: &Path) -> Option<Watching> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(flags.bits().cast_signed());
-    let file = options.open(beside(token_file)).ok()?;
+    let file = options.open(path).ok()?;
     Glance::check_owner(&file).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(read(file).unwrap_or_default()),
@@ -113,13 +126,16 @@ pub(crate) fn watching(token_file: &Path) -> Option<Watching> {
     }
 }
 
-/// The hidden file beside `token_file`: `.vault-token.watch`.
-fn beside(token_file: &Path) -> PathBuf {
-    let name = token_file.file_name().unwrap_or_default();
+/// The hidden file beside `file`: `.vault-token.watch`.
+fn beside(file: &Path, kind: Kind) -> PathBuf {
+    let name = file.file_name().unwrap_or_default();
     let mut hidden = OsString::from(if name.as_encoded_bytes().starts_with(b".") { "" } else { "." });
     hidden.push(name);
-    hidden.push(".watch");
-    staged::directory(token_file).join(hidden)
+    hidden.push(match kind {
+        Kind::Watch => ".watch",
+        Kind::Follow => ".follow",
+    });
+    staged::directory(file).join(hidden)
 }
 
 fn read(file: File) -> Option<Watching> {
@@ -133,7 +149,7 @@ mod tests {
     use super::*;
 
     fn taken(token_file: &Path) -> Seat {
-        match take(token_file, 1_000, &Stop::default()).unwrap() {
+        match take(token_file, Kind::Watch, 1_000, &Stop::default()).unwrap() {
             Taking::Taken(seat) => seat,
             other @ Taking::Occupied(_) => panic!("{other:?}"),
         }
@@ -148,7 +164,7 @@ mod tests {
         let seat = taken(token_file);
         let begun = Watching { pid, next_run: None, at_work_since: Some(1_000) };
         assert_eq!(watching(token_file), Some(begun), "from its first moment on");
-        let second = take(token_file, 1_001, &Stop::default()).unwrap();
+        let second = take(token_file, Kind::Watch, 1_001, &Stop::default()).unwrap();
         assert!(matches!(second, Taking::Occupied(found) if found == begun), "{second:?}");
         for next_run in [Some(1_795_309_391), None, Some(7)] {
             let noted = Watching { next_run, ..Watching::default() };
@@ -185,7 +201,7 @@ mod tests {
         let token_file = &directory.path().join(".vault-token");
         let victim = directory.path().join("victim");
         std::os::unix::fs::symlink(&victim, directory.path().join(".vault-token.watch")).unwrap();
-        assert!(take(token_file, 1_000, &Stop::default()).is_err());
+        assert!(take(token_file, Kind::Watch, 1_000, &Stop::default()).is_err());
         assert!(!victim.exists());
     }
 

@@ -16,6 +16,8 @@ fn call_text(call: Call) -> &'static str {
         Call::RevokeAccessor | Call::RevokeSelf => "revocation",
         Call::Capabilities => "capabilities",
         Call::Policy => "policy",
+        Call::Mount => "mount of the secret",
+        Call::Secret => "secret",
     }
 }
 

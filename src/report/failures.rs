@@ -158,7 +158,7 @@ pub(super) fn hook_text(failure: &HookFailure) -> String {
     }
 }
 
-fn read_error_text(error: &ReadError) -> String {
+pub(super) fn read_error_text(error: &ReadError) -> String {
     match error {
         ReadError::Missing => "no such file".to_owned(),
         ReadError::Empty => "empty".to_owned(),

@@ -20,8 +20,10 @@ pub(crate) struct Labels<'a> {
 
 /// The kind of a metric.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
+    /// It only rises.
     Counter,
+    /// It rises and falls.
     Gauge,
 }
 
@@ -110,7 +112,7 @@ pub(super) fn next_run_text(labels: Labels<'_>, at: u64) -> String {
 }
 
 /// The series of one name: its help, its type, and a line for each result (or the only one).
-fn family(
+pub(super) fn family(
     text: &mut String,
     (name, kind, help): (&str, Kind, &str),
     Labels { profile, user }: Labels<'_>,

@@ -7,6 +7,7 @@
 mod errors;
 mod escape;
 mod failures;
+pub(crate) mod follow;
 mod forecast;
 pub(crate) mod json;
 mod lines;
@@ -135,9 +136,14 @@ impl<'a> Report<'a> {
         self.warnings.borrow_mut().push(text);
     }
 
+    /// A fault of the program in a process that goes on.
+    pub(crate) fn fault(&self, outcome: &Outcome) {
+        self.event(outcome.level(), &lines::outcome_text(outcome, &self.names), "");
+    }
+
     /// Something that happens to a process that stays.
-    pub(crate) fn stage(&self, stage: &watch::Stage<'_>) {
-        self.event(stage.level(), &watch::stage_text(stage, &self.names), "");
+    pub(crate) fn stage(&self, staying: watch::Staying<'_>, stage: &watch::Stage<'_>) {
+        self.event(stage.level(), &watch::stage_text(staying, stage, &self.names), "");
     }
 
     /// The end of a run. `held` is what is in the token file now, as far as it is known; `sequel` what comes next,

@@ -77,7 +77,7 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
     }
 }
 
-fn error_remedy(error: &Error) -> Option<String> {
+pub(super) fn error_remedy(error: &Error) -> Option<String> {
     if error.redirected_by.is_some() && error.kind.is_temporary() {
         return Some(
             "the server names an address that cannot be reached from here: see its api_addr".to_owned(),
@@ -154,6 +154,9 @@ fn error_remedy(error: &Error) -> Option<String> {
             | Call::RevokeSelf
             | Call::Capabilities
             | Call::Policy => return None,
+            Call::Mount | Call::Secret => {
+                "the token needs a policy that lets it read the secret; docs/follow.md shows one"
+            }
         },
         ErrorKind::Refused { .. } => "see what the server objects to",
         ErrorKind::Throttled { .. } => "try again later; --retry-for sets how long to wait for the server",

@@ -17,6 +17,12 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
                 "{name} is set and ignored here; the vault command line uses it instead of the token file"
             )
         }
+        Warning::Settings(SettingsWarning::TokenVariableOfAgent(name)) => format!(
+            "{name} is set and ignored: follow asks with the token in {}; to put this one there: (umask 077; printf %s \
+             \"${name}\" > {})",
+            names.token_file(),
+            names.token_file()
+        ),
         Warning::Settings(SettingsWarning::VerificationOff(name)) => {
             format!("{name} is set: the server's certificate is not verified")
         }
@@ -43,9 +49,9 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::NoState { path, error } => {
             format!("{}: {}; going on without its lock and state", names.path(path), io_text(error))
         }
-        Warning::NoSeat { error } => format!(
-            "cannot lock a file beside {}: {}; neither another watch nor status will see this one",
-            names.token_file(),
+        Warning::NoSeat { file, error } => format!(
+            "cannot lock a file beside {}: {}; nobody else will see that this process stays",
+            names.path(file),
             io_text(error)
         ),
         Warning::StateSpoilt { path, error } => {

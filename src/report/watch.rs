@@ -1,6 +1,7 @@
 //! The words of the verb `watch`: what it says beyond the lines of its runs.
 
 use std::io;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -14,6 +15,18 @@ use crate::facts::outcome::{Level, Outcome};
 use crate::facts::sequel::{Prospect, Sequel};
 use crate::io_text::io_text;
 use crate::local::history::History;
+
+/// By what Prometheus knows that it can read an answer; version 3 refuses one that does not say so.
+pub(crate) const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What stays, for which file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Staying<'a> {
+    /// `watch` or `follow`.
+    pub(crate) verb: &'static str,
+    /// The file that it keeps.
+    pub(crate) file: &'a Path,
+}
 
 /// Something that happens to the process and to no run of it.
 #[derive(Debug)]
@@ -49,24 +62,23 @@ impl Stage<'_> {
 }
 
 /// What is to be told of it, on a line of its own.
-pub(super) fn stage_text(stage: &Stage<'_>, names: &Names<'_>) -> String {
-    let token_file = names.token_file();
+pub(super) fn stage_text(staying: Staying<'_>, stage: &Stage<'_>, names: &Names<'_>) -> String {
+    let Staying { verb, file } = staying;
+    let file = names.path(file);
     match stage {
-        Stage::Begun(None) => format!("watch: started for {token_file}"),
-        Stage::Begun(Some(place)) => {
-            format!("watch: started for {token_file}, listening on {}", Shown(place))
-        }
-        Stage::Stopped(signal) => format!("watch: stopped by {}", signal.unwrap_or("a signal")),
+        Stage::Begun(None) => format!("{verb}: started for {file}"),
+        Stage::Begun(Some(place)) => format!("{verb}: started for {file}, listening on {}", Shown(place)),
+        Stage::Stopped(signal) => format!("{verb}: stopped by {}", signal.unwrap_or("a signal")),
         Stage::Occupied(pid) => {
-            format!("FAIL: watch: another watch (process {pid}) already keeps {token_file}")
+            format!("FAIL: {verb}: another {verb} (process {pid}) already keeps {file}")
         }
         Stage::CannotListen { place, error } => {
-            format!("FAIL: watch: cannot listen on {}: {}", Shown(place), Shown(&io_text(error)))
+            format!("FAIL: {verb}: cannot listen on {}: {}", Shown(place), Shown(&io_text(error)))
         }
         Stage::Broken => {
-            "FAIL: watch: the thread that makes the runs has ended; this is a fault of the program".to_owned()
+            format!("FAIL: {verb}: the thread that does the work has ended; this is a fault of the program")
         }
-        Stage::CannotStay(error) => format!("FAIL: watch: cannot wait: {}", io_text(error)),
+        Stage::CannotStay(error) => format!("FAIL: {verb}: cannot wait: {}", io_text(error)),
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-pub(crate) use request::Request;
+pub(crate) use request::{Method, Request};
 use request::{Refusal, Whom};
 pub(crate) use socket::Place;
 use socket::{Socket, Stream};
@@ -53,6 +53,17 @@ pub(crate) struct Page {
     pub(crate) body: String,
 }
 
+/// What there is to see behind the door. Nothing here may wait.
+pub(crate) trait Pages {
+    /// Whether something may be brought there (`POST`).
+    fn takes_posts(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// What a caller gets to see.
+    fn page(&self, request: &Request<'_>) -> Option<Page>;
+}
+
 /// A socket that is listened on, and whoever has come.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -75,6 +86,8 @@ struct Caller {
 enum State {
     /// What has been read so far.
     Reading(Vec<u8>),
+    /// The head is there: what has been read so far, where the body begins, and where it ends.
+    ReadingBody(Vec<u8>, usize, usize),
     /// What is still to be written.
     Writing(Vec<u8>),
     /// How much has been thrown away.
@@ -104,7 +117,9 @@ impl Listener {
         let callers = self.callers.iter().map(|caller| {
             let wanted = match caller.state {
                 State::Writing(_) => PollFlags::OUT,
-                State::Reading(_) | State::Draining(_) | State::Gone => PollFlags::IN,
+                State::Reading(_) | State::ReadingBody(..) | State::Draining(_) | State::Gone => {
+                    PollFlags::IN
+                }
             };
             (caller.stream.as_fd(), wanted)
         });
@@ -117,14 +132,14 @@ impl Listener {
         ends.chain(self.closed_until).min().map(|end| end.saturating_duration_since(now))
     }
 
-    /// Does what can be done without waiting. `answer` is asked for the page of each request; where it has none, there
+    /// Does what can be done without waiting. `pages` is asked for the page of each request; where it has none, there
     /// is none.
-    pub(crate) fn serve(&mut self, answer: &dyn Fn(&Request<'_>) -> Option<Page>) {
+    pub(crate) fn serve(&mut self, pages: &dyn Pages) {
         let now = Instant::now();
         self.closed_until = self.closed_until.filter(|&until| until > now);
         let (whom, exchange) = (self.socket.whom(), self.exchange);
         self.callers.retain_mut(|caller| {
-            caller.step(whom, answer);
+            caller.step(whom, pages);
             now.duration_since(caller.came) < exchange && !matches!(caller.state, State::Gone)
         });
         for _ in 0..MOST_AT_ONCE {
@@ -132,7 +147,7 @@ impl Listener {
                 return;
             }
             match self.socket.accept() {
-                Ok(stream) => self.let_in(stream, now, answer),
+                Ok(stream) => self.let_in(stream, now, pages),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Somebody who left before being let in.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -143,16 +158,17 @@ impl Listener {
         }
     }
 
-    fn let_in(&mut self, stream: Stream, now: Instant, answer: &dyn Fn(&Request<'_>) -> Option<Page>) {
+    fn let_in(&mut self, stream: Stream, now: Instant, pages: &dyn Pages) {
         let mut caller = Caller { stream, came: now, state: State::Reading(Vec::new()) };
         // Whoever has asked already gets the answer before the next one can be in the way.
-        caller.step(self.socket.whom(), answer);
+        caller.step(self.socket.whom(), pages);
         if matches!(caller.state, State::Gone) {
             return;
         }
         if self.callers.len() >= MOST_CALLERS {
             // One who has not even asked makes room first.
-            let is_reading = |caller: &Caller| matches!(caller.state, State::Reading(_));
+            let is_reading =
+                |caller: &Caller| matches!(caller.state, State::Reading(_) | State::ReadingBody(..));
             self.callers.remove(self.callers.iter().position(is_reading).unwrap_or(0));
         }
         self.callers.push(caller);
@@ -161,17 +177,30 @@ impl Listener {
 
 impl Caller {
     /// Goes on until it would have to wait.
-    fn step(&mut self, whom: Whom, answer: &dyn Fn(&Request<'_>) -> Option<Page>) {
+    fn step(&mut self, whom: Whom, pages: &dyn Pages) {
         loop {
             let went_on = match &mut self.state {
                 State::Reading(head) => match read_head(&mut self.stream, head) {
                     Ok(Head::Unfinished) => return,
                     Ok(Head::Finished) => {
-                        self.state = State::Writing(reply(Request::parse(head, whom), answer));
+                        let head = std::mem::take(head);
+                        self.state = after_head(head, whom, pages, &mut self.stream);
                         true
                     }
                     Ok(Head::TooLong) => {
-                        self.state = State::Writing(reply(Err(Refusal::TooLong), answer));
+                        self.state = State::Writing(reply(Err(Refusal::TooLong), pages));
+                        true
+                    }
+                    Err(_) => false,
+                },
+                State::ReadingBody(read, begin, end) => match read_body(&mut self.stream, read, *end) {
+                    Ok(false) => return,
+                    Ok(true) => {
+                        let (head, body) = read.split_at_checked(*begin).unwrap_or((read, &[]));
+                        let body = body.get(..end.saturating_sub(*begin)).unwrap_or_default();
+                        let request = Request::parse(head, whom, &|path| pages.takes_posts(path));
+                        let request = request.map(|request| request.with_body(body));
+                        self.state = State::Writing(reply(request, pages));
                         true
                     }
                     Err(_) => false,
@@ -196,6 +225,46 @@ impl Caller {
             }
         }
     }
+}
+
+/// What comes after a head that is complete: the answer, or first the body.
+fn after_head(read: Vec<u8>, whom: Whom, pages: &dyn Pages, stream: &mut Stream) -> State {
+    let request = Request::parse(&read, whom, &|path| pages.takes_posts(path));
+    let length = request.as_ref().map_err(|refusal| *refusal).and_then(Request::body_length);
+    let begin = end_of_head(&read);
+    match (request, length, begin) {
+        (Ok(request), Ok(length), Some(begin)) if request.method == Method::Post => {
+            // Whoever does not take even this much at once sends the body after a moment all the same.
+            if request.waits() && read.len() == begin {
+                let _ = stream.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            State::ReadingBody(read, begin, begin + length)
+        }
+        (request, Ok(_), _) => State::Writing(reply(request, pages)),
+        (_, Err(refusal), _) => State::Writing(reply(Err(refusal), pages)),
+    }
+}
+
+/// Where the head ends, and a body begins.
+fn end_of_head(read: &[u8]) -> Option<usize> {
+    let after =
+        |end: &[u8]| read.windows(end.len()).position(|window| window == end).map(|at| at + end.len());
+    [after(b"\n\n"), after(b"\n\r\n")].into_iter().flatten().min()
+}
+
+/// Reads on up to `end`; whether that was all.
+fn read_body(stream: &mut Stream, read: &mut Vec<u8>, end: usize) -> io::Result<bool> {
+    let mut part = [0; 4096];
+    while read.len() < end {
+        match stream.read(&mut part) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => read.extend(part.iter().take(length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// How far the head of a request has come.
@@ -266,21 +335,26 @@ fn drain(stream: &mut Stream, drained: &mut usize) -> io::Result<()> {
 }
 
 /// The whole answer, as it goes over the wire.
-fn reply(request: Result<Request<'_>, Refusal>, answer: &dyn Fn(&Request<'_>) -> Option<Page>) -> Vec<u8> {
-    let with_body = !request.as_ref().is_ok_and(|request| request.is_head);
+fn reply(request: Result<Request<'_>, Refusal>, pages: &dyn Pages) -> Vec<u8> {
+    let with_body = !request.as_ref().is_ok_and(|request| request.method == Method::Head);
     let (page, allow) = match request {
-        Ok(request) => (answer(&request).unwrap_or_else(|| plain(404, "not found")), ""),
+        Ok(request) => (pages.page(&request).unwrap_or_else(|| plain(404, "not found")), ""),
         Err(refusal) => {
             let allow = if refusal == Refusal::Method { "Allow: GET, HEAD\r\n" } else { "" };
             (plain(refusal.status(), refusal.words()), allow)
         }
     };
     let Page { status, content_type, body } = page;
+    // RFC 9110, section 8.6: no length where there never is a body.
+    let kind = if status == 204 {
+        String::new()
+    } else {
+        format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len())
+    };
     let head = format!(
-        "HTTP/1.1 {status} {}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{allow}\r\n",
+        "HTTP/1.1 {status} {}\r\nConnection: close\r\n{kind}Cache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\n{allow}\r\n",
         phrase(status),
-        body.len()
     );
     if with_body { head + &body } else { head }.into_bytes()
 }
@@ -293,10 +367,14 @@ fn plain(status: u16, words: &str) -> Page {
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        411 => "Length Required",
+        413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",

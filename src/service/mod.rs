@@ -29,7 +29,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::stop::Stop;
 pub(crate) use beat::{FLOOR, Grant, after_failure, after_success, patience};
 pub(crate) use deadline::{Deadline, Moment};
-use listener::{Listener, Page, Request};
+use listener::{Listener, Pages};
 use readiness::Readiness;
 use signals::Heard;
 pub(crate) use signals::Signals;
@@ -84,6 +84,8 @@ pub(crate) struct Turn {
     pub(crate) next: Next,
     /// How it stands, in one line for whoever asks the service manager; none if that is as before.
     pub(crate) status: Option<String>,
+    /// Whether whoever waits for the service to be ready has waited long enough.
+    pub(crate) is_ready: bool,
 }
 
 /// The work, on the worker's side.
@@ -93,12 +95,9 @@ pub(crate) trait Duty: Send + 'static {
 }
 
 /// What is outside, on the doorkeeper's side. Nothing here may wait.
-pub(crate) trait Door {
+pub(crate) trait Door: Pages {
     /// Whether what is watched looks different than the last time. Asked once a second.
     fn has_changed(&mut self) -> bool;
-
-    /// What a caller gets to see.
-    fn answer(&self, request: &Request<'_>) -> Option<Page>;
 }
 
 /// How it ended.
@@ -112,16 +111,17 @@ pub(crate) enum End {
     Broken,
 }
 
-/// Stays until somebody or something ends it. `stop` is raised when a signal says that it is enough; what was heard
-/// before this call counts.
+/// Stays until somebody or something ends it. A turn that somebody asks for comes no sooner than `asked_after` the last
+/// one. `stop` is raised when a signal says that it is enough; what was heard before this call counts.
 pub(crate) fn stay(
     duty: impl Duty,
     door: &mut impl Door,
     listener: Option<Listener>,
     signals: Signals,
+    asked_after: Duration,
     stop: &Stop,
 ) -> io::Result<End> {
-    let mut keeper = Doorkeeper::new(signals, Worker::start(duty, stop.clone())?, listener);
+    let mut keeper = Doorkeeper::new(signals, Worker::start(duty, stop.clone())?, listener, asked_after);
     loop {
         if let Some(end) = keeper.attend(door, stop) {
             readiness::stopping();
@@ -209,6 +209,7 @@ struct Doorkeeper {
     worker: Worker,
     readiness: Readiness,
     listener: Option<Listener>,
+    asked_after: Duration,
     state: State,
     /// When the last turns began, by the clock that nobody sets: as many of them as a minute may have.
     begun: VecDeque<Instant>,
@@ -220,12 +221,13 @@ struct Doorkeeper {
 
 impl Doorkeeper {
     /// Before the first turn, which is due.
-    fn new(signals: Signals, worker: Worker, listener: Option<Listener>) -> Self {
+    fn new(signals: Signals, worker: Worker, listener: Option<Listener>, asked_after: Duration) -> Self {
         Self {
             signals,
             worker,
             readiness: Readiness::of_this_process(),
             listener,
+            asked_after,
             state: State::Waiting { due: Moment::now().after(Duration::ZERO) },
             begun: VecDeque::with_capacity(MOST_IN_A_MINUTE),
             wanted: Some(Cause::Start),
@@ -248,7 +250,7 @@ impl Doorkeeper {
                 Ok(None) => {}
                 Ok(Some(turn)) => {
                     if let Some(status) = turn.status {
-                        self.readiness.turned(status);
+                        self.readiness.turned(status, turn.is_ready);
                     }
                     self.state = match turn.next {
                         Next::In(length) => State::Waiting { due: began.after(length) },
@@ -283,7 +285,7 @@ impl Doorkeeper {
             }
         }
         if let Some(listener) = &mut self.listener {
-            listener.serve(&|request| door.answer(request));
+            listener.serve(door);
         }
         self.readiness.catch_up();
         if self.is_sane() {
@@ -305,17 +307,20 @@ impl Doorkeeper {
 
     /// Why a turn has to be made now, if one has.
     fn cause(&self, due: Deadline) -> Option<Cause> {
-        match self.wanted {
-            Some(Cause::Changed) if !self.patience_with_changes().is_zero() => None,
-            wanted => wanted,
-        }
-        .or_else(|| due.is_past().then_some(Cause::Due))
+        self.wanted
+            .filter(|cause| self.patience_with(*cause).is_zero())
+            .or_else(|| due.is_past().then_some(Cause::Due))
     }
 
-    /// How long a change has to wait for its turn.
-    fn patience_with_changes(&self) -> Duration {
+    /// How long what is wanted has to wait for its turn.
+    fn patience_with(&self, cause: Cause) -> Duration {
         let rest = |begun: &Instant, length: Duration| length.saturating_sub(begun.elapsed());
-        let last = self.begun.back().map_or(Duration::ZERO, |begun| rest(begun, AFTER_A_CHANGE));
+        let after_last = |length| self.begun.back().map_or(Duration::ZERO, |begun| rest(begun, length));
+        let last = match cause {
+            Cause::Due | Cause::Start => return Duration::ZERO,
+            Cause::Asked => return after_last(self.asked_after),
+            Cause::Changed => after_last(AFTER_A_CHANGE),
+        };
         let eleventh = self.begun.front().filter(|_| self.begun.len() == MOST_IN_A_MINUTE);
         last.max(eleventh.map_or(Duration::ZERO, |begun| rest(begun, MINUTE)))
     }
@@ -326,8 +331,8 @@ impl Doorkeeper {
         match self.state {
             State::Waiting { due } => {
                 length = length.min(due.left());
-                if self.wanted == Some(Cause::Changed) {
-                    length = length.min(self.patience_with_changes());
+                if let Some(cause) = self.wanted {
+                    length = length.min(self.patience_with(cause));
                 }
             }
             State::Turning { .. } => {}
@@ -362,6 +367,7 @@ impl Doorkeeper {
 mod tests {
     use std::sync::mpsc::RecvTimeoutError;
 
+    use super::listener::{Page, Request};
     use super::*;
 
     /// A duty that tells its causes, and takes what is to come of them from elsewhere.
@@ -373,7 +379,7 @@ mod tests {
     impl Duty for Told {
         fn turn(&mut self, cause: Cause, _: &Stop) -> Turn {
             self.causes.send(cause).unwrap();
-            Turn { next: self.turns.recv().unwrap(), status: None }
+            Turn { next: self.turns.recv().unwrap(), status: None, is_ready: true }
         }
     }
 
@@ -386,8 +392,10 @@ mod tests {
             self.0 = self.0.saturating_sub(1);
             is_one_left
         }
+    }
 
-        fn answer(&self, _: &Request<'_>) -> Option<Page> {
+    impl Pages for Changes {
+        fn page(&self, _: &Request<'_>) -> Option<Page> {
             None
         }
     }
@@ -406,7 +414,7 @@ mod tests {
             let (turns, taken) = mpsc::channel();
             let stop = Stop::default();
             let worker = Worker::start(Told { causes: told, turns: taken }, stop.clone()).unwrap();
-            let keeper = Doorkeeper::new(Signals::none(), worker, None);
+            let keeper = Doorkeeper::new(Signals::none(), worker, None, Duration::ZERO);
             Self { keeper, door: Changes(changes), stop, causes, turns }
         }
 
@@ -459,6 +467,19 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_again_and_again_waits_where_that_is_wanted() {
+        let mut scene = Scene::new(0);
+        scene.keeper.asked_after = Duration::from_secs(10);
+        assert_eq!(scene.cause(SOON), Ok(Cause::Start));
+        scene.keeper.want(Cause::Asked);
+        scene.turns.send(Next::In(Duration::from_secs(60))).unwrap();
+        assert!(scene.cause(SOON).is_err(), "the last turn was a moment ago");
+        let begun = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        scene.keeper.begun = [begun].into();
+        assert_eq!(scene.cause(SOON), Ok(Cause::Asked));
+    }
+
+    #[test]
     fn changes_without_end_cause_eleven_turns_a_minute_and_no_more() {
         let mut scene = Scene::new(0);
         let second = |count: u64| Instant::now().checked_sub(Duration::from_secs(count)).unwrap();
@@ -471,7 +492,7 @@ mod tests {
             ((0..11).rev().map(|number| 1 + 6 * number).collect(), 2),
         ] {
             scene.keeper.begun = begun.iter().map(|count| second(*count)).collect();
-            let found = scene.keeper.patience_with_changes().as_secs_f64().ceil();
+            let found = scene.keeper.patience_with(Cause::Changed).as_secs_f64().ceil();
             assert!((found - f64::from(wait)).abs() < 0.5, "{begun:?}: {found}");
         }
     }
@@ -482,7 +503,7 @@ mod tests {
         impl Duty for Beside {
             fn turn(&mut self, cause: Cause, _: &Stop) -> Turn {
                 self.0.send(cause).unwrap();
-                Turn { next: Next::In(Duration::from_secs(60)), status: None }
+                Turn { next: Next::In(Duration::from_secs(60)), status: None, is_ready: true }
             }
         }
         impl Drop for Beside {

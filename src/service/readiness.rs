@@ -22,8 +22,8 @@ pub(super) struct Readiness {
     interval: Option<Duration>,
     last_sign: Instant,
     is_ready: bool,
-    /// What there was no room for. It is told as soon as there is: a manager waits for it.
-    untold: Option<String>,
+    /// What there was no room for, and whether it makes ready. It is told as soon as there is: a manager waits for it.
+    untold: Option<(String, bool)>,
 }
 
 impl Readiness {
@@ -33,22 +33,25 @@ impl Readiness {
         Self { interval, last_sign: Instant::now(), is_ready: false, untold: None }
     }
 
-    /// Tells how it stands, in one line; the first time, that the service is ready.
-    pub(super) fn turned(&mut self, status: String) {
-        self.untold = Some(status);
+    /// Tells how it stands, in one line; the first time that it is so, that the service is ready.
+    pub(super) fn turned(&mut self, status: String, is_ready: bool) {
+        self.untold = Some((status, is_ready));
         self.catch_up();
     }
 
     /// Tells what there was no room for.
     pub(super) fn catch_up(&mut self) {
-        let Some(status) = self.untold.take() else { return };
+        let Some((status, is_ready)) = self.untold.take() else { return };
         let how_it_stands = NotifyState::Status(&status);
-        let told =
-            if self.is_ready { tell(&[how_it_stands]) } else { tell(&[NotifyState::Ready, how_it_stands]) };
+        let told = if self.is_ready || !is_ready {
+            tell(&[how_it_stands])
+        } else {
+            tell(&[NotifyState::Ready, how_it_stands])
+        };
         match told {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.untold = Some(status),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.untold = Some((status, is_ready)),
             // Without a manager that listens there is nobody to be told again.
-            Ok(()) | Err(_) => self.is_ready = true,
+            Ok(()) | Err(_) => self.is_ready |= is_ready,
         }
     }
 

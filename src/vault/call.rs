@@ -25,6 +25,10 @@ pub(crate) enum Call {
     Capabilities,
     /// `GET sys/policies/acl/NAME`
     Policy,
+    /// `GET sys/internal/ui/mounts/PATH`
+    Mount,
+    /// `GET MOUNT/data/PATH`, or `GET MOUNT/PATH` where there are no versions.
+    Secret,
 }
 
 impl Call {
@@ -43,6 +47,9 @@ impl Call {
             Self::Capabilities => (Method::POST, "sys/capabilities-self"),
             // The name follows, see `Client::policy_exists`.
             Self::Policy => (Method::GET, "sys/policies/acl/"),
+            // The path of a secret follows, see `kv.rs`.
+            Self::Mount => (Method::GET, "sys/internal/ui/mounts/"),
+            Self::Secret => (Method::GET, ""),
         }
     }
 
@@ -58,7 +65,9 @@ impl Call {
             | Self::RevokeAccessor
             | Self::RevokeSelf
             | Self::Capabilities
-            | Self::Policy => true,
+            | Self::Policy
+            | Self::Mount
+            | Self::Secret => true,
         }
     }
 }

@@ -5,6 +5,7 @@ mod call;
 mod classify;
 mod error;
 mod http;
+pub(crate) mod kv;
 mod proxy;
 mod retry;
 mod socket;
@@ -105,7 +106,8 @@ pub(crate) struct Patience {
     pub(crate) request: Duration,
     /// For trying again, all requests together.
     pub(crate) retry_for: Duration,
-    /// For a lookup and a renewal with all their repetitions, from the moment at which the client is made; and for a
+    /// For a lookup and a renewal, or a round of `follow`, with all repetitions, from the moment at which the client is
+    /// made; and for a
     /// mint with all that belongs to it, from its first request. None where nothing runs out meanwhile.
     pub(crate) in_all: Option<Duration>,
 }
@@ -128,7 +130,13 @@ impl Limit {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         match call {
             Call::Create => *since = Instant::now(),
-            Call::LookupSelf | Call::RenewSelf | Call::CreateOrphan | Call::Capabilities | Call::Policy => {}
+            Call::LookupSelf
+            | Call::RenewSelf
+            | Call::CreateOrphan
+            | Call::Capabilities
+            | Call::Policy
+            | Call::Mount
+            | Call::Secret => {}
             Call::Accessors | Call::LookupAccessor | Call::RevokeAccessor | Call::RevokeSelf => return None,
         }
         since.checked_add(length)
@@ -353,6 +361,10 @@ impl<'a> Client<'a> {
             let (kind, place, retry_after) = match self.http.attempt(&question) {
                 Ok(answer) if answer.is_cached => (ErrorKind::Cached, None, None),
                 Ok(answer) if matches!(answer.status, 200 | 204) => return Ok(answer),
+                // What this means for a secret is in its body.
+                Ok(answer) if answer.status == 404 && call == Call::Secret && is_vaults(&answer) => {
+                    return Ok(answer);
+                }
                 Ok(answer) => (refusal(call, &answer, &self.secrets), None, answer.retry_after),
                 // Where a redirect leads is the server's word too.
                 Err((ErrorKind::Redirect { status, reason }, place)) => {
@@ -368,7 +380,10 @@ impl<'a> Client<'a> {
                 .filter(|pause| until.is_none_or(|until| Instant::now() + *pause < until));
             match (pause, place) {
                 (Some(pause), _) if !self.stop.is_raised() => self.stop.sleep(pause),
-                (_, None) => return Err(self.error(call, kind)),
+                (_, None) => {
+                    let url = self.http.settings().address.join(path);
+                    return Err(Error { call, url, redirected_by: None, kind });
+                }
                 (_, Some(url)) => {
                     let redirected_by = Some(self.http.settings().address.to_string());
                     return Err(Error { call, url, redirected_by, kind });
@@ -434,6 +449,12 @@ impl<'a> Client<'a> {
     fn holds_no_secret(&self, accessor: &Accessor) -> bool {
         !self.secrets.are_in(accessor.as_str())
     }
+}
+
+/// Whether a body is an object as Vault's answers are: with errors, data or warnings.
+fn is_vaults(answer: &Answer) -> bool {
+    let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    body.is_some_and(|body| ["errors", "data", "warnings"].iter().any(|key| body.get(key).is_some()))
 }
 
 /// What a status other than 200 and 204 means. The words decide as much as the number: whatever is in between may

@@ -115,7 +115,13 @@ pub(super) fn is_refusal(call: Call, message: &str) -> bool {
         Call::RenewSelf => &UNRENEWABLE,
         Call::Create | Call::CreateOrphan => &UNMINTABLE,
         Call::LookupAccessor | Call::RevokeAccessor => &ABSENT,
-        Call::LookupSelf | Call::Accessors | Call::RevokeSelf | Call::Capabilities | Call::Policy => &[],
+        Call::LookupSelf
+        | Call::Accessors
+        | Call::RevokeSelf
+        | Call::Capabilities
+        | Call::Policy
+        | Call::Mount
+        | Call::Secret => &[],
     };
     is_denial(message) || (says_one_of(message, words) && !is_in_between(message))
 }

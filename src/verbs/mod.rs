@@ -1,5 +1,7 @@
 //! What a person asks for: a verb each.
 
+mod aside;
+pub(crate) mod follow;
 pub(crate) mod once;
 pub(crate) mod status;
 pub(crate) mod surroundings;

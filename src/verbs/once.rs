@@ -160,7 +160,7 @@ pub(crate) fn deploy(
     warn: &dyn Fn(Warning),
 ) {
     let Some(hook) = &settings.hook else { return };
-    let event = Event {
+    let event = Event::Healed {
         token_file: settings.token_file.path(),
         display_name: &held.display_name,
         ttl: held.ends_at.map_or(0, |end| end.saturating_sub(clock.seconds())),

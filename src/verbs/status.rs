@@ -181,7 +181,9 @@ fn problems(
         problems.push(Problem::LooseMode(glance.mode));
     }
     problems.extend(settings.warnings.iter().map(|warning| match warning {
-        SettingsWarning::TokenVariableIgnored(name) => Problem::Shadowed(name.clone()),
+        SettingsWarning::TokenVariableIgnored(name) | SettingsWarning::TokenVariableOfAgent(name) => {
+            Problem::Shadowed(name.clone())
+        }
         SettingsWarning::VerificationOff(name) => Problem::VerificationOff(name.clone()),
         SettingsWarning::TokenHelper(file) => Problem::TokenHelper(file.clone()),
     }));

@@ -7,7 +7,7 @@
 //!
 //! It decides when a run is made, and nothing that a run does: that is `once`.
 
-mod aside;
+mod hooks;
 mod live;
 mod plan;
 
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::aside::Aside;
 use super::once::{Manner, Run};
 use super::surroundings::{Pace, Surroundings};
 use crate::clock::Clock;
@@ -28,18 +29,18 @@ use crate::local::glance::Likeness;
 use crate::local::history::{History, LastRun};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
-use crate::local::watching::{self, Seat, Taking, Watching};
+use crate::local::watching::{self, Kind, Seat, Taking, Watching};
 use crate::pass::{LONGEST_WALK, Work};
 use crate::report::names::Names;
 use crate::report::streams::Unhurried;
-use crate::report::watch::{Stage, standing_text};
+use crate::report::watch::{Stage, Staying, standing_text};
 use crate::report::{Log, Repeats, Report};
 use crate::secret::Fingerprint;
-use crate::service::listener::{Listener, Page, Request};
+use crate::service::listener::{Listener, Page, Pages, Request};
 use crate::service::{self, Cause, Door, Duty, End, FLOOR, Moment, Next, Signals, Turn, patience};
 use crate::stop::Stop;
 use crate::vault::{ConnectionSettings, Patience};
-use aside::{Aside, Due, Scene};
+use hooks::DueHook;
 use live::Live;
 use plan::Plan;
 
@@ -84,25 +85,25 @@ where
     let (stop, settings) = (Stop::default(), Arc::clone(&household.settings));
     let (streams, clock, manner) = (Arc::clone(&household.streams), household.clock, household.manner);
     let log = Log::File(settings.log_file.clone());
-    let said = Arc::clone(&streams);
-    let report = Report::new(Names::of(&settings), clock, log, &*said, manner.format);
+    let report = Report::new(Names::of(&settings), clock, log, &*streams, manner.format);
+    let staying = Staying { verb: "watch", file: settings.token_file.path() };
     // Before it says that it has started: whoever reads that may send one.
     let signals = match Signals::hear() {
         Ok(signals) => signals,
         Err(error) => {
-            report.stage(&Stage::CannotStay(&error));
+            report.stage(staying, &Stage::CannotStay(&error));
             return FAILED;
         }
     };
     let token_file = settings.token_file.real();
-    let seat = match watching::take(&token_file, clock.seconds(), &stop) {
+    let seat = match watching::take(&token_file, Kind::Watch, clock.seconds(), &stop) {
         Ok(Taking::Taken(seat)) => Some(seat),
         Ok(Taking::Occupied(other)) => {
-            report.stage(&Stage::Occupied(other.pid));
+            report.stage(staying, &Stage::Occupied(other.pid));
             return if manner.detailed_exitcode { TEMPORARY } else { FAILED };
         }
         Err(error) => {
-            report.warn(&Warning::NoSeat { error });
+            report.warn(&Warning::NoSeat { file: token_file.clone(), error });
             None
         }
     };
@@ -110,17 +111,17 @@ where
         None => None,
         Some((_, Ok(listener))) => Some(listener),
         Some((place, Err(error))) => {
-            report.stage(&Stage::CannotListen { place: &place.to_string(), error: &error });
+            report.stage(staying, &Stage::CannotListen { place: &place.to_string(), error: &error });
             return FAILED;
         }
     };
-    report.stage(&Stage::Begun(listener.as_ref().map(|listener| listener.place().to_string()).as_deref()));
+    report.stage(
+        staying,
+        &Stage::Begun(listener.as_ref().map(|listener| listener.place().to_string()).as_deref()),
+    );
     let (state, _) = State::load(&settings.state_directory, &token_file);
     let history = state.history().clone();
     let live = Arc::new(Live::new(&settings, history.clone(), clock));
-    let repeats = Arc::<Repeats>::default();
-    let scene =
-        Scene { streams, repeats: Arc::clone(&repeats), clock, format: manner.format, stop: stop.clone() };
     let mut entrance = Entrance {
         token_file: settings.token_file.path(),
         // What is there now is for the first run; whatever comes after this moment is a change.
@@ -132,23 +133,23 @@ where
         live: Arc::clone(&live),
         token: None,
         plan: remembered(&settings, &history, clock),
-        repeats,
+        repeats: Arc::default(),
         history,
-        aside: Some(Aside::new(scene)),
+        aside: Some(Aside::default()),
         household,
     };
-    match service::stay(runs, &mut entrance, listener, signals, &stop) {
+    match service::stay(runs, &mut entrance, listener, signals, Duration::ZERO, &stop) {
         Ok(End::Stopped) => {
-            report.stage(&Stage::Stopped(stop.signal()));
+            report.stage(staying, &Stage::Stopped(stop.signal()));
             0
         }
         Ok(End::Over(status)) => status,
         Ok(End::Broken) => {
-            report.stage(&Stage::Broken);
+            report.stage(staying, &Stage::Broken);
             FAILED
         }
         Err(error) => {
-            report.stage(&Stage::CannotStay(&error));
+            report.stage(staying, &Stage::CannotStay(&error));
             FAILED
         }
     }
@@ -177,7 +178,7 @@ where
         let found = self.token_in_file();
         // Its own write looks like a change, and so do a chmod and a touch: the token decides, where there is one.
         if cause == Cause::Changed && found.is_some() && found == self.token {
-            return Turn { next: Next::AsPlanned, status: None };
+            return Turn { next: Next::AsPlanned, status: None, is_ready: true };
         }
         let stale = self.refresh();
         self.takes_note_of(found);
@@ -227,7 +228,16 @@ where
             && finished.hook_due
             && let Some(held) = finished.held
         {
-            aside.order(Due { settings: Arc::clone(settings), held });
+            let due = DueHook {
+                settings: Arc::clone(settings),
+                held,
+                streams: Arc::clone(&household.streams),
+                repeats: Arc::clone(repeats),
+                clock,
+                format: household.manner.format,
+                stop: stop.clone(),
+            };
+            aside.order(Box::new(move || due.run()));
         }
         if let Some(known) = finished.history {
             self.history = known;
@@ -240,7 +250,7 @@ where
             }
             Sequel::Again(length) | Sequel::Parked(length) => Next::In(length),
         };
-        Turn { next, status: Some(status) }
+        Turn { next, status: Some(status), is_ready: true }
     }
 }
 
@@ -329,8 +339,10 @@ impl Door for Entrance<'_> {
         let now = Likeness::of(self.token_file);
         now != std::mem::replace(&mut self.likeness, now)
     }
+}
 
-    fn answer(&self, request: &Request<'_>) -> Option<Page> {
+impl Pages for Entrance<'_> {
+    fn page(&self, request: &Request<'_>) -> Option<Page> {
         self.live.page(request.path)
     }
 }

@@ -28,6 +28,7 @@ pub mod campaign;
 mod cast;
 pub mod certificates;
 pub mod hang;
+pub mod kv;
 pub mod openbao;
 pub mod prometheus;
 pub mod random;

@@ -23,6 +23,7 @@ const BUSY: Duration = Duration::from_millis(300);
 /// A process that stays, in this home.
 pub struct Stay<'a> {
     home: &'a Sandbox,
+    verb: &'static str,
     child: Option<Child>,
 }
 
@@ -48,7 +49,8 @@ impl<'a> Stay<'a> {
         // A request to a server that hangs ends by the rules of a process that stays, and by no others.
         let patient = [("VAULT_CLIENT_TIMEOUT", "60s"), ("VTR_RETRY_FOR", "30s")];
         let child = home.start_of(starter, arguments, address, &[&patient[..], variables].concat());
-        Self { home, child: Some(child) }
+        let verb = if arguments.contains(&"follow") { "follow" } else { "watch" };
+        Self { home, verb, child: Some(child) }
     }
 
     /// Its number.
@@ -123,7 +125,7 @@ impl<'a> Stay<'a> {
         assert!(took < AT_ONCE + BUSY, "{name}: {took:?} {run:?}");
         assert_eq!(run.status, 0, "{run:?}");
         let last = self.home.logged().pop().unwrap_or_default();
-        assert_eq!(last, format!("watch: stopped by {name}"), "{run:?}");
+        assert_eq!(last, format!("{}: stopped by {name}", self.verb), "{run:?}");
         assert!(
             !self.home.snapshot().keys().any(|name| name.contains(".renew-")),
             "something is left behind"
@@ -178,6 +180,23 @@ pub fn get(address: SocketAddr, path: &str) -> Page {
     Page::parse(&answer)
 }
 
+/// Brings something to a port of this machine; the status of the answer, and all of it.
+#[track_caller]
+pub fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Page {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\n{}Content-Length: {length}\r\n\r\n",
+        headers.concat()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Page::parse(&answer)
+}
+
 /// Asks at a socket in the file system.
 #[track_caller]
 pub fn get_at(socket: &Path, path: &str) -> Page {
@@ -192,7 +211,7 @@ pub fn get_at(socket: &Path, path: &str) -> Page {
 /// Where a process listens that was told to take any port: its first line says so.
 #[track_caller]
 pub fn place(stay: &Stay<'_>) -> SocketAddr {
-    let line = stay.wait_for("watch: started", 1).remove(0);
+    let line = stay.wait_for(&format!("{}: started", stay.verb), 1).remove(0);
     let place = line.rsplit("listening on http://").next().unwrap();
     place.parse().unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }

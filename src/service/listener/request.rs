@@ -7,13 +7,30 @@ use httparse::{EMPTY_HEADER, Header, Status};
 /// More headers than any monitor sends.
 const MOST_HEADERS: usize = 64;
 
+/// The longest body that is read, in bytes.
+const LONGEST_BODY: usize = 1024 * 1024;
+
 /// What somebody asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request<'a> {
-    /// Only the head of the answer is wanted.
-    pub(super) is_head: bool,
+    /// How it is asked.
+    pub(crate) method: Method,
     /// Without a query.
     pub(crate) path: &'a str,
+    /// What comes after the head, of a `POST` alone.
+    pub(crate) body: &'a [u8],
+    headers: Vec<(&'a str, &'a [u8])>,
+}
+
+/// How something is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// To look.
+    Get,
+    /// To look at the head of the answer only.
+    Head,
+    /// To have something looked at.
+    Post,
 }
 
 /// Whom a request may be meant for.
@@ -37,6 +54,10 @@ pub(super) enum Refusal {
     Version,
     /// It wants more than to look.
     Method,
+    /// It does not say how long its body is.
+    Length,
+    /// Its body is longer than any that is looked at.
+    BodyTooLong,
     /// It is meant for somebody else.
     Host,
     /// It comes from a page in a browser.
@@ -51,6 +72,8 @@ impl Refusal {
             Self::TooLong => 431,
             Self::Version => 505,
             Self::Method => 405,
+            Self::Length => 411,
+            Self::BodyTooLong => 413,
             Self::Host | Self::Origin => 403,
         }
     }
@@ -62,6 +85,8 @@ impl Refusal {
             Self::TooLong => "the head of the request is too long",
             Self::Version => "HTTP/1.0 and HTTP/1.1 only",
             Self::Method => "GET and HEAD only",
+            Self::Length => "a body needs a Content-Length",
+            Self::BodyTooLong => "the body of the request is too long",
             Self::Host => "the Host header has to be 127.0.0.1, [::1], localhost or the address itself",
             Self::Origin => "not for browsers",
         }
@@ -69,8 +94,12 @@ impl Refusal {
 }
 
 impl<'a> Request<'a> {
-    /// Reads the head of a request.
-    pub(super) fn parse(head: &'a [u8], whom: Whom) -> Result<Self, Refusal> {
+    /// Reads the head of a request. Only where `takes_posts` says so may it bring something.
+    pub(super) fn parse(
+        head: &'a [u8],
+        whom: Whom,
+        takes_posts: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, Refusal> {
         let mut headers = [EMPTY_HEADER; MOST_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(head) {
@@ -97,11 +126,45 @@ impl<'a> Request<'a> {
         if named(parsed.headers, "origin").next().is_some() {
             return Err(Refusal::Origin);
         }
-        match method {
-            "GET" => Ok(Self { is_head: false, path }),
-            "HEAD" => Ok(Self { is_head: true, path }),
-            _ => Err(Refusal::Method),
+        let method = match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" if takes_posts(path) => Method::Post,
+            _ => return Err(Refusal::Method),
+        };
+        let headers = parsed.headers.iter().map(|header| (header.name, header.value)).collect();
+        Ok(Self { method, path, body: &[], headers })
+    }
+
+    /// The same with what came after its head.
+    pub(super) fn with_body(self, body: &'a [u8]) -> Self {
+        Self { body, ..self }
+    }
+
+    /// The value of a header; none if there are several of that name.
+    pub(crate) fn header(&self, name: &str) -> Option<&'a [u8]> {
+        let mut values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        values.next().map(|(_, value)| *value).filter(|_| values.next().is_none())
+    }
+
+    /// How long its body is, in bytes.
+    pub(super) fn body_length(&self) -> Result<usize, Refusal> {
+        if self.method != Method::Post {
+            return Ok(0);
         }
+        let text = self.header("content-length").and_then(|value| str::from_utf8(value).ok());
+        let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let text = text.map(str::trim).filter(is_number).ok_or(Refusal::Length)?;
+        // Two ways to say where it ends are a way to be misunderstood.
+        if self.header("transfer-encoding").is_some() {
+            return Err(Refusal::Length);
+        }
+        text.parse().ok().filter(|length| *length <= LONGEST_BODY).ok_or(Refusal::BodyTooLong)
+    }
+
+    /// Whether its sender waits to be told that the body is wanted (RFC 9110, section 10.1.1).
+    pub(super) fn waits(&self) -> bool {
+        self.header("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
     }
 }
 
@@ -151,7 +214,7 @@ mod tests {
     const HERE: Whom = Whom::ThisMachine(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn parsed(head: &str) -> Result<Request<'_>, Refusal> {
-        Request::parse(head.as_bytes(), HERE)
+        Request::parse(head.as_bytes(), HERE, &|path| path == "/verify")
     }
 
     fn with_host(host: &str) -> Result<(), Refusal> {
@@ -169,7 +232,9 @@ mod tests {
             ("GET *", false, "*"),
             ("GET /a://b", false, "/a://b"),
         ] {
-            assert_eq!(parsed(&head(line)), Ok(Request { is_head, path }), "{line}");
+            let head = head(line);
+            let found = parsed(&head).map(|request| (request.method == Method::Head, request.path));
+            assert_eq!(found, Ok((is_head, path)), "{line}");
         }
         assert!(parsed("GET / HTTP/1.0\r\n\r\n").is_ok(), "there was no Host yet");
         assert!(parsed("GET / HTTP/1.1\nHost: localhost\n\n").is_ok());
@@ -184,6 +249,21 @@ mod tests {
             ("GET /a b", Refusal::Version),
         ] {
             assert_eq!(parsed(&head(line)), Err(refusal), "{line}");
+        }
+        assert_eq!(parsed(&head("POST /health")), Err(Refusal::Method));
+        for (headers, length) in [
+            ("Content-Length: 5", Ok(5)),
+            ("Content-Length: 0", Ok(0)),
+            ("Content-Length: 1048576", Ok(LONGEST_BODY)),
+            ("Content-Length: 1048577", Err(Refusal::BodyTooLong)),
+            ("Content-Length: 99999999999999999999999", Err(Refusal::BodyTooLong)),
+            ("X: y", Err(Refusal::Length)),
+            ("Content-Length: -1", Err(Refusal::Length)),
+            ("Content-Length: 5\r\nContent-Length: 6", Err(Refusal::Length)),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked", Err(Refusal::Length)),
+        ] {
+            let head = format!("POST /verify HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
+            assert_eq!(parsed(&head).and_then(|request| request.body_length()), length, "{headers}");
         }
         for (head, refusal) in [
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refusal::Version),
@@ -228,9 +308,10 @@ mod tests {
         assert!(at("127.0.0.2", "127.0.0.2:9105") && at("127.0.0.2", "localhost") && at("::1", "[::1]"));
         assert!(!at("127.0.0.2", "127.0.0.3:9105") && !at("127.0.0.2", "127.0.0.2.evil.example.org"));
         let elsewhere = b"GET / HTTP/1.1\r\nHost: devvm.example.org\r\n\r\n";
-        assert!(Request::parse(elsewhere, Whom::Anybody).is_ok());
+        let none = |_: &str| false;
+        assert!(Request::parse(elsewhere, Whom::Anybody, &none).is_ok());
         let from_a_page = b"GET / HTTP/1.1\r\nHost: devvm\r\nOrigin: https://evil.example.org\r\n\r\n";
-        assert_eq!(Request::parse(from_a_page, Whom::Anybody), Err(Refusal::Origin));
+        assert_eq!(Request::parse(from_a_page, Whom::Anybody, &none), Err(Refusal::Origin));
     }
 
     proptest! {
@@ -239,7 +320,7 @@ mod tests {
             "GET /health HTTP/1.1\r\nHost: 127.0.0.1:9105\r\nAccept: */*\r\n\r\n",
             "HEAD http://[::1]:80/metrics?x=y HTTP/1.0\r\nHost: [::1]\r\nOrigin: null\r\n\r\n",
         ])) {
-            if let Ok(request) = Request::parse(&head, HERE) {
+            if let Ok(request) = Request::parse(&head, HERE, &|_| true) {
                 prop_assert!(!request.path.contains(['?', '#', ' ', '\r', '\n']));
             }
         }

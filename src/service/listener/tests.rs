@@ -24,8 +24,26 @@ struct Served {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Two pages, and one place to which something may be brought.
+struct House;
+
+impl Pages for House {
+    fn takes_posts(&self, path: &str) -> bool {
+        path == "/count"
+    }
+
+    fn page(&self, request: &Request<'_>) -> Option<Page> {
+        page(request)
+    }
+}
+
 fn page(request: &Request<'_>) -> Option<Page> {
     match request.path {
+        "/count" => {
+            let sum = request.body.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+            let body = format!("{} {sum}\n", request.body.len());
+            Some(Page { status: 200, content_type: "text/plain", body })
+        }
         "/health" => Some(Page { status: 503, content_type: "application/json", body: "{}\n".to_owned() }),
         "/large" => Some(Page { status: 200, content_type: "text/plain", body: "x".repeat(8 << 20) }),
         _ => None,
@@ -49,7 +67,7 @@ impl Served {
                 let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(length.subsec_nanos()) };
                 poll(&mut listener.poll_fds(), Some(&limit)).unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
-                listener.serve(&page);
+                listener.serve(&House);
                 assert!(listener.callers.len() <= MOST_CALLERS);
             }
         });
@@ -195,6 +213,54 @@ fn nobody_stays_longer_than_an_exchange_may_take() {
 }
 
 #[test]
+fn a_body_is_taken_where_it_is_wanted_and_as_long_as_it_says() {
+    let served = Served::on_loopback();
+    let post = |path: &str, headers: &str, body: &str| {
+        served
+            .answer(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n{body}").as_bytes())
+    };
+    let body = |answer: &str| answer.rsplit_once("\r\n\r\n").unwrap().1.to_owned();
+    assert_eq!(body(&post("/count", "Content-Length: 3", "abc")), "3 294\n");
+    assert_eq!(
+        body(&post("/count", "Content-Length: 3", "abcd")),
+        "3 294\n",
+        "what comes after it is not in it"
+    );
+    assert_eq!(body(&post("/count", "Content-Length: 0", "")), "0 0\n");
+    let long = "x".repeat(1 << 20);
+    assert_eq!(body(&post("/count", "Content-Length: 1048576", &long)), format!("1048576 {}\n", 120 << 20));
+    for (path, headers, refused) in [
+        ("/count", "Content-Length: 1048577", 413),
+        ("/count", "X: y", 411),
+        ("/count", "Content-Length: 3\r\nTransfer-Encoding: chunked", 411),
+        ("/health", "Content-Length: 3", 405),
+        ("/count", "Content-Length: 3\r\nOrigin: null", 403),
+    ] {
+        assert_eq!(status(&post(path, headers, "abc")), refused, "{path} {headers}");
+    }
+}
+
+#[test]
+fn whoever_waits_to_be_asked_for_the_body_is_asked() {
+    let served = Served::on_loopback();
+    let mut stream = served.connect();
+    let head =
+        b"POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head).unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    // And then it takes its time.
+    for byte in b"abc" {
+        thread::sleep(Duration::from_millis(30));
+        stream.write_all(&[*byte]).unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("3 294\n"), "{answer:?}");
+}
+
+#[test]
 fn a_large_answer_arrives_piece_by_piece() {
     let served = Served::on_loopback();
     let answer = served.answer(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -288,7 +354,7 @@ proptest! {
         let reader = thread::spawn(move || rest_of_bytes(&mut stream));
         while !reader.is_finished() {
             poll(&mut listener.poll_fds(), Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 })).unwrap();
-            listener.serve(&page);
+            listener.serve(&House);
         }
         let answer = reader.join().unwrap();
         prop_assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "), "{answer:?}");

@@ -8,12 +8,9 @@ use crate::config::Settings;
 use crate::local::history::History;
 use crate::pass::Finished;
 use crate::report::metrics::Labels;
-use crate::report::watch::{Standing, Verdict, health_page, metrics_page};
+use crate::report::watch::{METRICS, Standing, Verdict, health_page, metrics_page};
 use crate::service::Deadline;
 use crate::service::listener::Page;
-
-/// By what Prometheus knows that it can read an answer; version 3 refuses one that does not say so.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const JSON: &str = "application/json";
 

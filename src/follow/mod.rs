@@ -1,0 +1,194 @@
+//! One round of `follow`: fetch the field, compare, replace the file.
+//!
+//! [`round`] is a straight line:
+//! 1. read the token to ask with, which somebody else keeps alive;
+//! 2. find out in which store the secret is, once, and again after it was not there;
+//! 3. fetch the field;
+//! 4. judge its version (`versions`);
+//! 5. replace the file, if it holds something else.
+
+mod verify;
+mod versions;
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::config::follow::FollowSettings;
+use crate::facts::followed::{Kept, Replacement, Round, Why};
+use crate::local::followed::{Record, record_of, remember};
+use crate::local::staged::{Committed, Readers, Staged};
+use crate::local::token_file::{Looseness, TokenFile};
+use crate::secret::Followed;
+use crate::stop::Stop;
+use crate::vault::Client;
+use crate::vault::kv::{KvAnswer, KvPlace};
+use crate::version::Version;
+pub(crate) use verify::{Judgement, Signed, judge};
+use versions::{Age, Stale, age};
+
+/// A larger file holds no value of a KV store.
+const LARGEST: u64 = 1024 * 1024;
+
+/// What a round works with.
+pub(crate) struct Context<'a> {
+    /// What was asked for.
+    pub(crate) settings: &'a FollowSettings,
+    /// The server.
+    pub(crate) client: &'a Client<'a>,
+    /// This machine's clock.
+    pub(crate) clock: Clock,
+    /// Whether somebody wants it to end.
+    pub(crate) stop: &'a Stop,
+    /// Where it goes that the rename may not survive a power cut, or that nothing could be remembered.
+    pub(crate) warn: &'a dyn Fn(io::Error),
+}
+
+/// What is kept from round to round.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    place: Option<KvPlace>,
+    /// What is held.
+    pub(crate) held: Option<Followed>,
+    /// Which version that is, if there are versions and it is known.
+    pub(crate) version: Option<Version>,
+    /// Since when it is the current one, in seconds since 1970.
+    pub(crate) since: Option<u64>,
+    stale: Stale,
+}
+
+impl Memory {
+    /// What the file holds when the process begins, and what is remembered of it.
+    pub(crate) fn at_start(settings: &FollowSettings) -> Self {
+        let out = real(&settings.out);
+        let Ok((held, changed)) = read(&out) else { return Self::default() };
+        let Record { version } = record_of(&settings.state_directory, &out).unwrap_or_default();
+        let since = version.map_or(changed, |version| Some(version.created_at()));
+        let is_empty = held.is(b"");
+        Self {
+            held: Some(held).filter(|_| !is_empty),
+            version,
+            since: since.filter(|_| !is_empty),
+            ..Self::default()
+        }
+    }
+}
+
+/// One round.
+pub(crate) fn round(context: &Context<'_>, memory: &mut Memory) -> Round {
+    match fetched(context, memory) {
+        Ok((value, version, age)) => replaced(context, memory, value, version, age),
+        Err(_) if context.stop.is_raised() => Round::Kept(Kept::Stopped(context.stop.signal())),
+        Err(kept) => Round::Kept(kept),
+    }
+}
+
+/// The value of the field, and how its version stands to the one that is held.
+fn fetched(context: &Context<'_>, memory: &mut Memory) -> Result<(Followed, Option<Version>, Age), Kept> {
+    let settings = context.settings;
+    let token = settings.token_file.read(Looseness::Tell).map_err(Kept::NoToken)?.token;
+    let asked = &settings.asked;
+    let place = match &memory.place {
+        Some(place) => place.clone(),
+        None => context
+            .client
+            .kv_place(&token, &asked.path, asked.may_hold_data)
+            .map_err(Kept::Vault)?
+            .ok_or(Kept::NoStore)?,
+    };
+    let answer = context.client.kv_read(&token, &place, &asked.field).map_err(Kept::Vault)?;
+    memory.place = Some(place);
+    let (value, version) = match answer {
+        KvAnswer::Found(value, version) => (value, version),
+        KvAnswer::Absent => {
+            // It may have been moved, and the store with it.
+            memory.place = None;
+            return Err(Kept::Absent);
+        }
+        KvAnswer::NoMount => {
+            memory.place = None;
+            return Err(Kept::NoStore);
+        }
+        KvAnswer::Deleted { destroyed } => return Err(Kept::Deleted { destroyed }),
+        KvAnswer::Field(trouble) => return Err(Kept::Field(trouble)),
+    };
+    let age = age(memory.version, version, &mut memory.stale);
+    match (age, memory.version, version) {
+        (Age::Stale, Some(held), Some(seen)) => Err(Kept::Stale { held, seen }),
+        (Age::Stale | Age::Current | Age::Restored, _, _) => Ok((value, version, age)),
+    }
+}
+
+/// Replaces the file, unless it holds that value.
+fn replaced(
+    context: &Context<'_>,
+    memory: &mut Memory,
+    value: Followed,
+    version: Option<Version>,
+    age: Age,
+) -> Round {
+    let settings = context.settings;
+    let out = real(&settings.out);
+    let on_disk = read(&out);
+    let is_there = matches!(&on_disk, Ok((held, _)) if *held == value);
+    if !is_there && let Err(error) = write(context, &out, &value) {
+        return Round::Kept(Kept::Unwritten(error));
+    }
+    let now = context.clock.seconds();
+    let is_held = memory.held.as_ref() == Some(&value);
+    let why = match (&memory.held, is_held, age) {
+        _ if is_there && is_held => None,
+        (None, _, _) => (!is_there).then_some(Why::First),
+        (Some(_), true, _) => Some(Why::PutBack),
+        (Some(_), false, Age::Restored) => Some(Why::Restored),
+        (Some(_), false, Age::Current | Age::Stale) => Some(Why::Rotated),
+    };
+    let (old, since) = (memory.version, memory.since);
+    if memory.version != version {
+        if let Err(error) = remember(&settings.state_directory, &out, Record { version }) {
+            (context.warn)(error);
+        }
+    } else if !is_there {
+        // It is about another inode now.
+        let _ = remember(&settings.state_directory, &out, Record { version });
+    }
+    memory.version = version;
+    if !is_held {
+        memory.since = version.map_or(Some(now), |version| Some(version.created_at()));
+    }
+    memory.held = Some(value);
+    let age = since.map(|since| now.saturating_sub(since));
+    why.map_or(Round::Unchanged, |why| Round::Replaced(Replacement { why, old, new: version, age }))
+}
+
+/// The only place where the value is written to a disk.
+fn write(context: &Context<'_>, out: &Path, value: &Followed) -> io::Result<()> {
+    let staged = Staged::write(out, value.expose(), Readers::Mode(context.settings.mode))?;
+    if let Committed::Unsynced(error) = staged.commit()? {
+        (context.warn)(error);
+    }
+    Ok(())
+}
+
+/// The file behind the name: links stay, and their target is replaced.
+pub(crate) fn real(out: &Path) -> PathBuf {
+    TokenFile::new(out.to_owned()).real()
+}
+
+/// What the file holds, and when it was written, in seconds since 1970.
+fn read(out: &Path) -> io::Result<(Followed, Option<u64>)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(out)?;
+    let data = file.metadata()?;
+    if !data.is_file() || data.len() > LARGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(data.len()).unwrap_or(0) + 1));
+    (&file).take(LARGEST).read_to_end(&mut bytes)?;
+    Ok((Followed::new(&bytes), u64::try_from(data.mtime()).ok()))
+}

@@ -1,0 +1,173 @@
+//! What `follow` knows at this moment, for whoever asks: how it stands, and whether a signature is good. The worker
+//! tells it after each round; all that depends on the time is worked out when somebody asks.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::follow::{FollowSettings, Verification};
+use crate::facts::followed::{Refresh, Replacement, Round, Why};
+use crate::follow::{Judgement, Memory, Signed, judge};
+use crate::report::follow::{Counts, Held, health_page, metrics_page};
+use crate::report::metrics::Labels;
+use crate::report::watch::METRICS;
+use crate::secret::Followed;
+use crate::service::listener::{Method, Page, Request};
+use crate::service::{Deadline, Moment};
+use crate::version::Version;
+
+const JSON: &str = "application/json";
+
+/// So many values before the current one are kept at most: of a secret that is rotated faster than anybody can read it,
+/// the last ones.
+const MOST_BEFORE: usize = 16;
+
+/// Where signatures are brought.
+const VERIFY: &str = "/verify";
+
+/// All there is to know.
+#[derive(Debug)]
+pub(super) struct Live {
+    clock: Clock,
+    profile: String,
+    user: String,
+    verification: Option<Verification>,
+    /// How long a good fetch counts.
+    good_for: Duration,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    /// Whether a value is held.
+    is_there: bool,
+    /// The value, where signatures are checked.
+    held: Option<Followed>,
+    /// The values before it, the last one first, while their signatures are good: in memory only.
+    before: VecDeque<(Followed, Deadline)>,
+    version: Option<Version>,
+    since: Option<u64>,
+    last_ok: Option<bool>,
+    refreshed: Option<u64>,
+    good_until: Deadline,
+    counts: Counts,
+}
+
+impl Live {
+    /// Before the first round.
+    pub(super) fn new(settings: &FollowSettings, memory: &Memory, good_for: Duration, clock: Clock) -> Self {
+        let signatures = Judgement::ALL.map(|judgement| (judgement.id(), 0));
+        let now = Now {
+            // Without signatures nobody needs another copy.
+            is_there: memory.held.is_some(),
+            held: memory.held.clone().filter(|_| settings.verification.is_some()),
+            before: VecDeque::new(),
+            version: memory.version,
+            since: memory.since,
+            last_ok: None,
+            refreshed: None,
+            good_until: Moment::now().after(good_for),
+            counts: Counts { signatures, ..Counts::default() },
+        };
+        Self {
+            clock,
+            profile: settings.profile.clone(),
+            user: settings.user.clone(),
+            verification: settings.verification,
+            good_for,
+            now: Mutex::new(now),
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what a round left.
+    pub(super) fn update(&self, round: &Round, memory: &Memory) {
+        let mut now = self.now();
+        if let Some(refresh) = round.refresh() {
+            let is_ok = refresh == Refresh::Ok;
+            now.last_ok = Some(is_ok);
+            for (how, count) in Refresh::ALL.iter().zip(&mut now.counts.refreshes) {
+                *count += u64::from(*how == refresh);
+            }
+            if is_ok {
+                now.refreshed = Some(self.clock.seconds());
+                now.good_until = Moment::now().after(self.good_for);
+            }
+        }
+        if let Round::Replaced(Replacement { why: Why::Rotated | Why::Restored, .. }) = round {
+            now.counts.rotations += 1;
+            if let Some(Verification { grace, .. }) = self.verification {
+                let until = Moment::now().after(grace);
+                now.before.truncate(MOST_BEFORE - 1);
+                if let Some(held) = now.held.take() {
+                    now.before.push_front((held, until));
+                }
+            }
+        }
+        if self.verification.is_some() {
+            now.held.clone_from(&memory.held);
+        }
+        (now.is_there, now.version, now.since) = (memory.held.is_some(), memory.version, memory.since);
+    }
+
+    /// Wipes the values before the current one whose signatures are not good any more.
+    pub(super) fn forget(&self) {
+        self.now().before.retain(|(_, until)| !until.is_past());
+    }
+
+    /// Whether signatures may be brought there.
+    pub(super) fn verifies(&self, path: &str) -> bool {
+        self.verification.is_some() && path == VERIFY
+    }
+
+    /// What there is for this request, and why a signature was refused, if it was.
+    pub(super) fn page(&self, request: &Request<'_>) -> Option<(Page, Option<&'static str>)> {
+        let seconds = self.clock.seconds();
+        let mut now = self.now();
+        let held = Held {
+            is_there: now.is_there,
+            version: now.version,
+            since: now.since,
+            last_ok: now.last_ok,
+            refreshed: now.refreshed,
+            is_stale: now.good_until.is_past(),
+            counts: &now.counts,
+        };
+        match (request.path, request.method) {
+            ("/health", _) => {
+                let (is_well, body) = health_page(held, seconds);
+                let status = if is_well { 200 } else { 503 };
+                Some((Page { status, content_type: JSON, body }, None))
+            }
+            ("/metrics", _) => {
+                let labels = Labels { profile: &self.profile, user: &self.user };
+                let body = metrics_page(held, labels, seconds);
+                Some((Page { status: 200, content_type: METRICS, body }, None))
+            }
+            (VERIFY, Method::Post) => {
+                let max_skew = self.verification?.max_skew;
+                let signed = Signed {
+                    body: request.body,
+                    timestamp: request.header("x-timestamp"),
+                    signature: request.header("x-agent-signature"),
+                };
+                let before = now.before.iter().filter(|(_, until)| !until.is_past());
+                let values = now.held.iter().chain(before.map(|(value, _)| value));
+                let judgement = judge(signed, values, seconds, max_skew);
+                for (id, count) in &mut now.counts.signatures {
+                    *count += u64::from(*id == judgement.id());
+                }
+                let is_good = judgement == Judgement::Ok;
+                // Whatever is wrong, the answer is the same.
+                let status = if is_good { 204 } else { 401 };
+                let page = Page { status, content_type: "text/plain; charset=utf-8", body: String::new() };
+                Some((page, Some(judgement.id()).filter(|_| !is_good)))
+            }
+            _ => None,
+        }
+    }
+}

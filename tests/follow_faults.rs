@@ -1,0 +1,208 @@
+//! A round of `follow`, with every request broken in every way, killed at every system call, and with a disk that says
+//! no. Whatever happens, the file holds the old value or the new one, whole, with its mode; and the next round is right.
+
+#![cfg(test)]
+
+mod support;
+
+use std::fs;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::kv::World;
+use support::sandbox::land;
+use support::scripted::{Reply, Scripted};
+use support::strace::Strace;
+
+const OLD: &str = "the-old-value-0123456789-0123456789";
+const NEW: &str = "the-new-value-0123456789-0123456789";
+
+/// What a server, or something in front of it, answers instead of what it should.
+fn faults() -> Vec<(&'static str, Reply)> {
+    let status = |status: u16| Reply::Json(status, json!({ "errors": ["1 error occurred: no"] }).to_string());
+    let html = |status: u16| {
+        let header = vec![("Content-Type".to_owned(), "text/html".to_owned())];
+        Reply::Full(status, header, "<html>log in</html>".to_owned())
+    };
+    let ok = |body: &str| Reply::Json(200, body.to_owned());
+    let redirect = vec![("Location".to_owned(), "/v1/secret/data/agent/token".to_owned())];
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{\"data\":{\"data\":{\"token\":\"the-n";
+    vec![
+        ("reset", Reply::Reset),
+        ("close", Reply::Close),
+        ("silence", Reply::Hang),
+        ("half a body", Reply::Raw(half.into())),
+        ("drip", Reply::Drip(half.into(), Duration::from_millis(200))),
+        ("400", status(400)),
+        ("403", status(403)),
+        ("404", status(404)),
+        ("404 without a word", Reply::Json(404, "{\"errors\":[]}".to_owned())),
+        ("405", status(405)),
+        ("412", status(412)),
+        ("429", status(429)),
+        ("500", status(500)),
+        ("503", status(503)),
+        ("a page of a gateway", html(502)),
+        ("a page instead of an answer", html(200)),
+        ("204", Reply::Full(204, Vec::new(), String::new())),
+        ("nothing", ok("")),
+        ("null", ok("null")),
+        ("no data", ok("{}")),
+        ("wrong types", ok("{\"data\":5}")),
+        (
+            "wrong types deeper",
+            ok("{\"data\":{\"data\":{\"token\":{\"x\":1}},\"metadata\":{\"version\":\"x\"}}}"),
+        ),
+        ("no version", ok("{\"data\":{\"data\":{\"token\":\"forged\"},\"metadata\":{}}}")),
+        ("an empty value", ok("{\"data\":{\"data\":{\"token\":\"\"},\"metadata\":{\"version\":3}}}")),
+        ("deeply nested", ok(&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)))),
+        ("megabytes", ok(&format!("{{\"data\":{{\"x\":\"{}\"}}}}", "x".repeat(5 << 20)))),
+        ("a redirect to itself", Reply::Full(307, redirect, String::new())),
+    ]
+}
+
+/// What has to be true after anything.
+#[track_caller]
+fn check_whole(world: &World, what: &str) {
+    let held = world.held();
+    assert!(held == OLD || held == NEW, "{what}: {} bytes", held.len());
+    assert_eq!(world.home.mode("agent-token"), 0o640, "{what}");
+}
+
+/// The next round, with nothing in its way.
+#[track_caller]
+fn check_next(world: &World, what: &str) {
+    world.once(&["--mode", "0640"]).expect(0);
+    assert_eq!(world.held(), NEW, "{what}");
+    assert_eq!(world.home.mode("agent-token"), 0o640, "{what}");
+    let names = world.home.names();
+    assert!(
+        !names.iter().any(|name| name.contains(".renew-") || name.contains(".follow")),
+        "{what}: {names:?}"
+    );
+}
+
+/// The old value is in the file, and the new one on the server.
+fn begin(world: &World) {
+    land(&world.out(), OLD);
+    fs::set_permissions(world.out(), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+}
+
+fn world() -> World {
+    let world = World::new();
+    world.home.guard(OLD);
+    world.put(NEW);
+    world
+}
+
+#[test]
+fn every_request_broken_in_every_way_leaves_the_file_whole() {
+    let mut cases = Vec::new();
+    for request in ["internal/ui/mounts", "data/agent/token"] {
+        cases.extend(faults().into_iter().map(|(name, reply)| (request, name, reply)));
+    }
+    let count = cases.len();
+    let cases = Mutex::new(cases);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let world = world();
+                loop {
+                    let Some((request, name, reply)) = cases.lock().unwrap().pop() else { return };
+                    let what = format!("{name} in answer to {request}");
+                    begin(&world);
+                    let is_it = move |path: &str| {
+                        path.contains(request)
+                            && (request != "data/agent/token" || !path.contains("internal"))
+                    };
+                    let answer = reply.clone();
+                    let front = Scripted::in_front_of(&world.server, move |request, _| {
+                        is_it(&request.path).then(|| answer.clone())
+                    });
+                    let arguments = world.arguments();
+                    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                    arguments.extend(["--once", "--mode", "0640", "--interval", "2s", "--detailed-exitcode"]);
+                    let start = Instant::now();
+                    let run = world.home.run(front.address(), &arguments);
+                    assert!(start.elapsed() < Duration::from_secs(8), "{what}: {:?}", start.elapsed());
+                    assert!(run.status == 1 || run.status == 75, "{what}: {run:?}");
+                    assert!(
+                        run.complaint().starts_with("FAIL: Failed to fetch token from Vault: "),
+                        "{what}: {run:?}"
+                    );
+                    assert_eq!(world.held(), OLD, "{what}");
+                    check_whole(&world, &what);
+                    check_next(&world, &what);
+                }
+            });
+        }
+    });
+    support::count(&format!("{count} broken answers to a round of follow"));
+}
+
+/// The calls that leave a trace outside the program's own memory, or wait for one.
+const TELLING: [&str; 12] = [
+    "openat", "read", "write", "close", "fsync", "renameat", "unlink", "unlinkat", "flock", "connect",
+    "sendto", "fchmod",
+];
+
+#[test]
+fn killed_at_any_system_call_of_a_rotation_the_file_is_whole() {
+    let world = world();
+    let run = |injections: &[String]| {
+        let strace = Strace::new();
+        let mut command = strace.command(&world.home, world.server.address(), injections);
+        let output =
+            command.args(world.arguments()).args(["--once", "--mode", "0640"]).output().expect("strace runs");
+        (output, strace.trace())
+    };
+    begin(&world);
+    let (output, trace) = run(&[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.held(), NEW);
+    let points: Vec<_> = trace.calls.iter().filter(|call| TELLING.contains(&call.name.as_str())).collect();
+    let step = if support::is_thorough() { 1 } else { 4 };
+    let mut count = 0;
+    for call in points.iter().step_by(step).chain(points.iter().filter(|call| {
+        // Around the replacement itself none is left out.
+        call.touches(".renew-") || call.name == "renameat" || call.name == "fsync"
+    })) {
+        let what = format!("killed at {} number {}", call.name, call.nth);
+        begin(&world);
+        let (output, _) = run(&[format!("{}:signal=KILL:when={}", call.name, call.nth)]);
+        assert!(!output.status.success(), "{what}");
+        check_whole(&world, &what);
+        check_next(&world, &what);
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+    support::count(&format!("{count} kills of a rotation"));
+}
+
+#[test]
+fn a_disk_that_says_no_leaves_the_file_whole_and_is_told() {
+    let world = world();
+    for (injection, says) in [
+        ("fsync:error=EIO:when=1", "cannot be written: "),
+        ("fsync:error=ENOSPC:when=1", "no space left on device"),
+        ("renameat:error=EROFS:when=1", "read-only file system"),
+        ("fchmod:error=EPERM:when=1", "operation not permitted"),
+    ] {
+        begin(&world);
+        let strace = Strace::new();
+        let mut command = strace.command(&world.home, world.server.address(), &[injection.to_owned()]);
+        let run = world.home.finish(command.args(world.arguments()).args(["--once", "--mode", "0640"]));
+        let run = run.expect(1);
+        let line = run.complaint();
+        assert!(
+            line.starts_with("FAIL: ~/agent-token cannot be written: ") && line.contains(says),
+            "{injection}: {line}"
+        );
+        assert!(line.ends_with("; ~/agent-token keeps what it holds"), "{line}");
+        assert_eq!(world.held(), OLD, "{injection}");
+        check_whole(&world, injection);
+        check_next(&world, injection);
+    }
+}
