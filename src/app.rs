@@ -115,6 +115,9 @@ fn following(
     if manner.dry_run {
         bail!("follow has no dry run");
     }
+    if command.settings.metrics_file.is_some() {
+        bail!("follow writes no metrics file; --listen answers with them at /metrics");
+    }
     if manner.format == Format::Json {
         bail!("follow prints no JSON; --listen answers with it at /health");
     }

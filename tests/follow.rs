@@ -61,7 +61,7 @@ fn a_rotation_is_seen_by_the_next_beat_and_told_without_the_value() {
     let landed = Instant::now();
     let lines = stay.wait_for("Token rotated: ~/agent-token holds version 2 of secret/agent/token now", 1);
     assert!(landed.elapsed() < Duration::from_secs(3), "{:?}", landed.elapsed());
-    let rotated = "event=token_rotated secret=\"secret/agent/token\" deployment_hash=\"a1b2\" old_version=1 \
+    let rotated = "event=token_rotated mount=\"secret\" path=\"agent/token\" deployment_hash=\"a1b2\" old_version=1 \
                    new_version=2";
     assert!(lines[0].contains(rotated) && lines[0].contains(" age_seconds="), "{lines:?}");
     assert_eq!(world.held(), "the-second-value-0123456789");
@@ -380,6 +380,7 @@ fn settings_stand_in_the_configuration_file_too() {
     for (arguments, words) in [
         (&["follow", "--dry-run"][..], "follow has no dry run"),
         (&["follow", "--json"], "follow prints no JSON"),
+        (&["follow", "--metrics-file", "x"], "follow writes no metrics file"),
         (&["follow"], "--mount is missing"),
     ] {
         let run = world.home.run(NOWHERE, arguments).expect(2);

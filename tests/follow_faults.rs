@@ -1,5 +1,6 @@
 //! A round of `follow`, with every request broken in every way, killed at every system call, and with a disk that says
-//! no. Whatever happens, the file holds the old value or the new one, whole, with its mode; and the next round is right.
+//! no. Whatever happens, the file holds the old value or the new one, whole, with its mode; and the next round is
+//! right.
 
 #![cfg(test)]
 

@@ -129,7 +129,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand foll
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l listen -d 'Answer /health and /metrics there (or unix:PATH)' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l audit-log -d 'Append a line to this file with each rotation' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l max-skew -d 'How old a signature may be [default: 120s]' -r -f
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l grace -d 'How long the value before stays good [default: 120s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l grace -d 'How long the last value stays good [default: 120s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l config -d 'Configuration file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l namespace -d 'Namespace [default: none]' -r -f

@@ -145,7 +145,7 @@ pub(crate) struct FollowFlags {
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) max_skew: Option<String>,
 
-    /// How long the value before stays good [default: 120s]
+    /// How long the last value stays good [default: 120s]
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) grace: Option<String>,
 }

@@ -415,7 +415,7 @@ mod tests {
             refusal(&[("SIGNATURE_MAX_SKEW_SECS", "x")], &flags()).starts_with("SIGNATURE_MAX_SKEW_SECS: ")
         );
         let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
-        let said = refusal(&[("VAULT_CLIENT_CERT", pem), ("VAULT_CLIENT_KEY", "/k")], &flags());
+        let said = refusal(&[("VAULT_CLIENT_CERT", pem)], &flags());
         assert_eq!(
             said,
             "VAULT_CLIENT_CERT holds PEM; write that to a file, and set VAULT_CLIENT_CERT to its path"

@@ -782,14 +782,15 @@ fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result
     } else {
         None
     };
-    let client = match (environment.official("CLIENT_CERT")?, environment.official("CLIENT_KEY")?) {
+    let pair = (environment.official("CLIENT_CERT")?, environment.official("CLIENT_KEY")?);
+    for variable in [&pair.0, &pair.1].into_iter().flatten() {
+        // Not to be repeated: one of them is a secret.
+        if variable.value.trim_start().starts_with("-----BEGIN") {
+            bail!("{} holds PEM; write that to a file, and set {0} to its path", variable.name);
+        }
+    }
+    let client = match pair {
         (Some(certificate), Some(key)) => {
-            for variable in [&certificate, &key] {
-                // Not to be repeated: one of them is a secret.
-                if variable.value.trim_start().starts_with("-----BEGIN") {
-                    bail!("{} holds PEM; write that to a file, and set {0} to its path", variable.name);
-                }
-            }
             let names = format!("{}, {}", certificate.name, key.name);
             Some(client_certificate(Path::new(&certificate.value), Path::new(&key.value)).context(names)?)
         }

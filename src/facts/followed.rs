@@ -21,8 +21,12 @@ pub(crate) enum Round {
 }
 
 /// A file that was replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replacement {
+    /// The mount of the secret.
+    pub(crate) mount: String,
+    /// Its path below the mount.
+    pub(crate) path: String,
     /// Why.
     pub(crate) why: Why,
     /// The version that was held before, as far as it is known.

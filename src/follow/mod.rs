@@ -163,7 +163,9 @@ fn replaced(
     }
     memory.held = Some(value);
     let age = since.map(|since| now.saturating_sub(since));
-    why.map_or(Round::Unchanged, |why| Round::Replaced(Replacement { why, old, new: version, age }))
+    let Some(why) = why else { return Round::Unchanged };
+    let (mount, path) = memory.place.clone().map(|place| (place.mount, place.path)).unwrap_or_default();
+    Round::Replaced(Replacement { mount, path, why, old, new: version, age })
 }
 
 /// The only place where the value is written to a disk.

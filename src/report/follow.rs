@@ -108,8 +108,9 @@ fn rotation_text(following: Following<'_>, replacement: &Replacement) -> String 
         |version: Option<Version>| version.map_or("-".to_owned(), |version| version.number.to_string());
     let hash = following.deployment_hash.map(|hash| format!(" deployment_hash={}", Quoted(hash)));
     format!(
-        "event=token_rotated secret={}{} old_version={} new_version={} age_seconds={}",
-        Quoted(following.secret),
+        "event=token_rotated mount={} path={}{} old_version={} new_version={} age_seconds={}",
+        Quoted(&replacement.mount),
+        Quoted(&replacement.path),
         hash.unwrap_or_default(),
         number(replacement.old),
         number(replacement.new),

@@ -16,7 +16,7 @@ use super::once::Manner;
 use super::survived::survived;
 use crate::clock::Clock;
 use crate::config::follow::FollowSettings;
-use crate::facts::followed::{Kept, Refresh, Replacement, Round, Why};
+use crate::facts::followed::{Kept, Refresh, Replacement, Round};
 use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
 use crate::follow::{self, Context, Memory};
@@ -294,10 +294,9 @@ where
         if !matches!(round, Round::Kept(Kept::Stopped(_))) {
             *was_ok = Some(is_ok);
         }
-        if let Round::Replaced(
-            replacement @ Replacement { why: Why::First | Why::Rotated | Why::Restored, .. },
-        ) = round
-        {
+        let next_at = began.saturating_add(beat.as_secs());
+        let status = Some(standing_text(&round, memory.version, next_at, clock));
+        if let Round::Replaced(replacement) = round {
             let (settings, streams, repeats) =
                 (Arc::clone(settings), Arc::clone(&household.streams), Arc::clone(repeats));
             let stop = stop.clone();
@@ -306,12 +305,7 @@ where
                 run_hook(&settings, &replacement, &stop, &report);
             }));
         }
-        let next_at = began.saturating_add(beat.as_secs());
-        Turn {
-            next,
-            status: Some(standing_text(&round, memory.version, next_at, clock)),
-            is_ready: memory.held.is_some(),
-        }
+        Turn { next, status, is_ready: memory.held.is_some() }
     }
 }
 
