@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -131,6 +131,8 @@ fn readiness_waits_for_a_value_and_says_why() {
     let (status, page) = health(place(&stay));
     assert_eq!((status, &page["status"], &page["last_refresh_ok"]), (503, &json!("failed"), &json!(false)));
     assert_eq!(page["token_age_seconds"], Value::Null);
+    let never = "vault_token_last_refresh_age_seconds{profile=\"default\",user=\"wizard\"} +Inf";
+    assert!(get(place(&stay), "/metrics").body.contains(never), "an alert has to see it");
     world.put("late-but-there-0123456789");
     wait_until("it is ready", || told().starts_with("READY=1\n"));
     assert_eq!(world.held(), "late-but-there-0123456789");
@@ -152,6 +154,25 @@ fn who_changes_the_file_finds_it_put_back() {
     fs::remove_file(world.out()).unwrap();
     wait_until("it is there again", || world.held() == "the-true-value-0123456789");
     stay.stop();
+}
+
+#[test]
+fn the_mode_is_that_of_the_settings_and_a_device_stays_a_device() {
+    let world = World::new();
+    world.put("too-loose-a-file-0123456789");
+    land(&world.out(), "too-loose-a-file-0123456789");
+    fs::set_permissions(world.out(), fs::Permissions::from_mode(0o644)).unwrap();
+    let inode = fs::metadata(world.out()).unwrap().ino();
+    world.once(&["--detailed-exitcode"]).expect(0);
+    assert_eq!(world.home.mode("agent-token"), 0o600);
+    assert_eq!(fs::metadata(world.out()).unwrap().ino(), inode);
+    fs::remove_file(world.out()).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, world.out(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let run = world.once(&[]).expect(1);
+    let line = "FAIL: ~/agent-token cannot be written: not a regular file; ~/agent-token holds nothing yet";
+    assert_eq!(run.complaint(), line);
+    assert!(!fs::metadata(world.out()).unwrap().is_file());
 }
 
 #[test]

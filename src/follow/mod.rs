@@ -10,9 +10,9 @@
 mod verify;
 mod versions;
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -45,7 +45,7 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: Clock,
     /// Whether somebody wants it to end.
     pub(crate) stop: &'a Stop,
-    /// Where it goes that the rename may not survive a power cut, or that nothing could be remembered.
+    /// Where it goes that the rename may not survive a power cut.
     pub(crate) warn: &'a dyn Fn(io::Error),
 }
 
@@ -136,9 +136,12 @@ fn replaced(
     let out = real(&settings.out);
     let on_disk = read(&out);
     let is_there = matches!(&on_disk, Ok((held, _)) if *held == value);
-    if !is_there && let Err(error) = write(context, &out, &value) {
-        return Round::Kept(Kept::Unwritten(error));
-    }
+    let written =
+        if is_there { set_mode(&out, settings.mode) } else { write(context, &out, &value).map(|()| true) };
+    let is_changed = match written {
+        Ok(is_changed) => is_changed,
+        Err(error) => return Round::Kept(Kept::Unwritten(error)),
+    };
     let now = context.clock.seconds();
     let is_held = memory.held.as_ref() == Some(&value);
     let why = match (&memory.held, is_held, age) {
@@ -149,12 +152,8 @@ fn replaced(
         (Some(_), false, Age::Current | Age::Stale) => Some(Why::Rotated),
     };
     let (old, since) = (memory.version, memory.since);
-    if memory.version != version {
-        if let Err(error) = remember(&settings.state_directory, &out, Record { version }) {
-            (context.warn)(error);
-        }
-    } else if !is_there {
-        // It is about another inode now.
+    // What cannot be remembered costs a restart an age, and nothing else.
+    if memory.version != version || is_changed {
         let _ = remember(&settings.state_directory, &out, Record { version });
     }
     memory.version = version;
@@ -168,8 +167,21 @@ fn replaced(
     Round::Replaced(Replacement { mount, path, why, old, new: version, age })
 }
 
-/// The only place where the value is written to a disk.
+/// Gives a file that holds the right value the right mode; whether it had another one.
+fn set_mode(out: &Path, mode: u32) -> io::Result<bool> {
+    let has_another = out.metadata()?.mode() & 0o7777 != mode;
+    if has_another {
+        fs::set_permissions(out, Permissions::from_mode(mode))?;
+    }
+    Ok(has_another)
+}
+
+/// The only place where the value is written to a disk. What is no regular file is not replaced: a rename would take a
+/// device away.
 fn write(context: &Context<'_>, out: &Path, value: &Followed) -> io::Result<()> {
+    if out.metadata().is_ok_and(|data| !data.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
     let staged = Staged::write(out, value.expose(), Readers::Mode(context.settings.mode))?;
     if let Committed::Unsynced(error) = staged.commit()? {
         (context.warn)(error);

@@ -230,17 +230,19 @@ pub(crate) fn metrics_page(held: Held<'_>, labels: Labels<'_>, now: u64) -> Stri
         counts.signatures.iter().map(|(how, count)| (Some(*how), count.to_string())).collect();
     let about = "Signatures that were checked, by result.";
     family(&mut text, ("vault_token_signatures_total", Kind::Counter, about), labels, &signatures);
-    let age = |at: Option<u64>| at.map_or("NaN".to_owned(), |at| now.saturating_sub(at).to_string());
+    let age =
+        |at: Option<u64>, none: &str| at.map_or(none.to_owned(), |at| now.saturating_sub(at).to_string());
     for (name, help, value) in [
         (
             "vault_token_age_seconds",
             "How long ago the value that is held was written; NaN if none is.",
-            age(held.since),
+            age(held.since, "NaN"),
         ),
         (
             "vault_token_last_refresh_age_seconds",
-            "How long ago a fetch last ended well; NaN if none ever did.",
-            age(held.refreshed),
+            "How long ago a fetch last ended well; +Inf if none ever did.",
+            // Whoever waits for a first fetch in vain has to be told by the same alert.
+            age(held.refreshed, "+Inf"),
         ),
         (
             "vault_token_last_refresh_timestamp_seconds",

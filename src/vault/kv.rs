@@ -82,7 +82,7 @@ impl Client<'_> {
             (Some("kv" | "generic"), _) => KvKind::One,
             (_, _) => return Ok(None),
         };
-        let below = path.strip_prefix(mount).map(|below| below.trim_start_matches('/'));
+        let below = path.strip_prefix(mount).and_then(|below| below.strip_prefix('/'));
         let below = below.filter(|below| !below.is_empty());
         let below = below.ok_or_else(|| self.shape(call, &answer, "another mount than that of the path"))?;
         let below = match below.strip_prefix("data/") {
