@@ -1463,8 +1463,7 @@ fn a_follow_is_ready_when_its_file_holds_a_value_and_fetches_when_it_is_reloaded
     world.user.must_systemctl(["reload", UNIT]);
     world.user.wait_until("it is rotated", || held() == "second-value-0123456789");
     assert!(world.user.property(UNIT, "StatusText").starts_with("version 2 held, fetched, next at 20"));
-    let socket =
-        socket_of_watch(&world.user).with_file_name("").join("../vault-token-follow-agent/follow.sock");
+    let socket = runtime_of(&world.user).join("vault-token-follow-agent/follow.sock");
     let health = get_at(&socket, "/health");
     assert_eq!((health.status, &health.json()["version"]), (200, &json!(2)), "{health:?}");
     world.user.must_systemctl(["stop", UNIT]);
@@ -1473,9 +1472,12 @@ fn a_follow_is_ready_when_its_file_holds_a_value_and_fetches_when_it_is_reloaded
 }
 
 fn socket_of_watch(user: &UserManager) -> PathBuf {
-    let runtime = user.must_systemctl(["show-environment"]);
-    let runtime = runtime.lines().find_map(|line| line.strip_prefix("XDG_RUNTIME_DIR=")).expect("a place");
-    Path::new(runtime).join("vault-token-renew/watch.sock")
+    runtime_of(user).join("vault-token-renew/watch.sock")
+}
+
+fn runtime_of(user: &UserManager) -> PathBuf {
+    let shown = user.must_systemctl(["show-environment"]);
+    shown.lines().find_map(|line| line.strip_prefix("XDG_RUNTIME_DIR=")).expect("a place").into()
 }
 
 #[test]
