@@ -168,7 +168,7 @@ fn killed_at_any_system_call_of_a_rotation_the_file_is_whole() {
     let mut count = 0;
     for call in points.iter().step_by(step).chain(points.iter().filter(|call| {
         // Around the replacement itself none is left out.
-        call.touches(".renew-") || call.name == "renameat" || call.name == "fsync"
+        call.touches("agent-token") || call.name == "renameat" || call.name == "fsync"
     })) {
         let what = format!("killed at {} number {}", call.name, call.nth);
         begin(&world);
