@@ -40,7 +40,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A change starts no turn sooner after the last one began, and is still noticed within five seconds.
 const AFTER_A_CHANGE: Duration = Duration::from_secs(3);
 
-/// So many turns in a minute, and a change has to wait: whoever writes again and again causes no hot loop.
+/// So many turns in vain in a minute, one after the other, and a change has to wait: whoever writes again and again
+/// what is of no use causes no hot loop.
 const MOST_IN_A_MINUTE: usize = 11;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -86,6 +87,20 @@ pub(crate) struct Turn {
     pub(crate) status: Option<String>,
     /// Whether whoever waits for the service to be ready has waited long enough.
     pub(crate) is_ready: bool,
+    /// Whether it was of use. Those in vain are limited in number.
+    is_good: bool,
+}
+
+impl Turn {
+    /// One that was of use.
+    pub(crate) fn good(next: Next, status: Option<String>, is_ready: bool) -> Self {
+        Self { next, status, is_ready, is_good: true }
+    }
+
+    /// One in vain, though what comes next is as planned.
+    pub(crate) fn in_vain(self) -> Self {
+        Self { is_good: false, ..self }
+    }
 }
 
 /// The work, on the worker's side.
@@ -211,7 +226,8 @@ struct Doorkeeper {
     listener: Option<Listener>,
     asked_after: Duration,
     state: State,
-    /// When the last turns began, by the clock that nobody sets: as many of them as a minute may have.
+    /// When the last turns began, by the clock that nobody sets: as many of them as a minute may have, since the last
+    /// one that was of use.
     begun: VecDeque<Instant>,
     /// A turn that is to be made as soon as it may.
     wanted: Option<Cause>,
@@ -253,7 +269,13 @@ impl Doorkeeper {
                         self.readiness.turned(status, turn.is_ready);
                     }
                     self.state = match turn.next {
-                        Next::In(length) => State::Waiting { due: began.after(length) },
+                        Next::In(length) => {
+                            if turn.is_good {
+                                // Only those in vain add up; when the last one began counts for any.
+                                self.begun.drain(..self.begun.len().saturating_sub(1));
+                            }
+                            State::Waiting { due: began.after(length) }
+                        }
                         Next::AsPlanned => {
                             // It was none.
                             self.begun.pop_back();
@@ -379,7 +401,7 @@ mod tests {
     impl Duty for Told {
         fn turn(&mut self, cause: Cause, _: &Stop) -> Turn {
             self.causes.send(cause).unwrap();
-            Turn { next: self.turns.recv().unwrap(), status: None, is_ready: true }
+            Turn::good(self.turns.recv().unwrap(), None, true)
         }
     }
 
@@ -467,6 +489,18 @@ mod tests {
     }
 
     #[test]
+    fn only_turns_in_vain_add_up() {
+        let mut scene = Scene::new(0);
+        assert_eq!(scene.cause(SOON), Ok(Cause::Start));
+        let began = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        scene.keeper.begun = (0..11).rev().map(|number| began(3 * number)).collect();
+        assert!(scene.keeper.patience_with(Cause::Changed) > Duration::from_secs(20));
+        scene.turns.send(Next::In(Duration::from_secs(60))).unwrap();
+        assert!(scene.cause(SOON).is_err());
+        assert!(scene.keeper.patience_with(Cause::Changed) <= AFTER_A_CHANGE, "that one was of use");
+    }
+
+    #[test]
     fn who_asks_again_and_again_waits_where_that_is_wanted() {
         let mut scene = Scene::new(0);
         scene.keeper.asked_after = Duration::from_secs(10);
@@ -503,7 +537,7 @@ mod tests {
         impl Duty for Beside {
             fn turn(&mut self, cause: Cause, _: &Stop) -> Turn {
                 self.0.send(cause).unwrap();
-                Turn { next: Next::In(Duration::from_secs(60)), status: None, is_ready: true }
+                Turn::good(Next::In(Duration::from_secs(60)), None, true)
             }
         }
         impl Drop for Beside {

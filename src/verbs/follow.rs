@@ -282,7 +282,7 @@ where
             Ok(round) => round,
             Err(fault) => {
                 report.fault(&Outcome::Failed(fault));
-                return Turn { next, status: None, is_ready: false };
+                return Turn::good(next, None, false).in_vain();
             }
         };
         let is_ok = round.refresh() == Some(Refresh::Ok);
@@ -305,7 +305,7 @@ where
                 run_hook(&settings, &replacement, &stop, &report);
             }));
         }
-        Turn { next, status, is_ready: memory.held.is_some() }
+        Turn::good(next, status, memory.held.is_some())
     }
 }
 

@@ -178,7 +178,7 @@ where
         let found = self.token_in_file();
         // Its own write looks like a change, and so do a chmod and a touch: the token decides, where there is one.
         if cause == Cause::Changed && found.is_some() && found == self.token {
-            return Turn { next: Next::AsPlanned, status: None, is_ready: true };
+            return Turn::good(Next::AsPlanned, None, true);
         }
         let stale = self.refresh();
         self.takes_note_of(found);
@@ -213,6 +213,7 @@ where
         if let Some(lease) = finished.lease().filter(|lease| *lease < BRIEF.as_secs()) {
             run.warn(&Warning::BriefLease { lease });
         }
+        let is_granted = finished.lease().is_some();
         let next_run = began_at.saturating_add(sequel.length().as_secs());
         // Whoever reads the line may ask at once.
         live.update(&finished, plan.deadline(), next_run);
@@ -250,7 +251,8 @@ where
             }
             Sequel::Again(length) | Sequel::Parked(length) => Next::In(length),
         };
-        Turn { next, status: Some(status), is_ready: true }
+        let turn = Turn::good(next, Some(status), true);
+        if is_granted { turn } else { turn.in_vain() }
     }
 }
 
