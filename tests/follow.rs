@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use support::kv::{QUICK, World};
 use support::sandbox::{LOG, land};
 use support::scripted::{Reply, Scripted};
-use support::stay::{Page, get, place, post};
+use support::stay::{Holdings, Page, get, place, post, woken};
 use support::{NOWHERE, now, wait_until};
 
 /// A figure of a page of metrics.
@@ -565,5 +565,44 @@ fn rotation_each_second_costs_no_reader_and_no_signature_anything() {
     support::count(&format!(
         "{seconds} s with a rotation each: {rotations} seen, {reads} whole reads, {signed} good signatures"
     ));
+    stay.stop();
+}
+
+// --- that it stays small
+
+#[test]
+fn rounds_leave_memory_descriptors_and_threads_flat_and_idle_it_hardly_wakes() {
+    let rounds = if support::is_thorough() { 40 } else { 12 };
+    let world = World::new();
+    world.put("what-is-held-0123456789");
+    let arguments = [&QUICK[..], &["--listen", "127.0.0.1:0", "--verify"]].concat();
+    let stay = world.start(&[], &arguments);
+    stay.wait_for("Token fetched", 1);
+    let address = place(&stay);
+    let run_until = |number: u64| {
+        wait_until("so many rounds", || {
+            figure(&get(address, "/metrics"), "vault_token_refresh_total=ok") >= number
+        });
+        thread::sleep(Duration::from_millis(100));
+        Holdings::of(stay.pid())
+    };
+    let before = run_until(4);
+    let after = run_until(4 + rounds);
+    assert_eq!(
+        (after.descriptors, after.threads),
+        (before.descriptors, before.threads),
+        "{before:?} {after:?}"
+    );
+    assert!(after.memory < before.memory + 512, "{before:?} {after:?}");
+    support::count(&format!("{rounds} rounds of follow: {} KiB, then {} KiB", before.memory, after.memory));
+    stay.stop();
+    fs::remove_file(world.home.path().join(LOG)).unwrap();
+    let stay = world.start(&[], &["--listen", "127.0.0.1:0"]);
+    stay.wait_for("OK unchanged", 1);
+    thread::sleep(Duration::from_millis(500));
+    let before = woken(stay.pid());
+    thread::sleep(Duration::from_secs(6));
+    let times = woken(stay.pid()) - before;
+    assert!((1..=8).contains(&times), "woken {times} times in 6 s");
     stay.stop();
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::hang::{UNKNOWN, dripping, is_called, silent, with_a_deaf_resolver};
 use support::sandbox::{PROGRAM, Sandbox};
 use support::scripted::{Reply, Scripted};
-use support::stay::{Stay, get, get_at, granted, granting, no, place, socket};
+use support::stay::{Holdings, Stay, get, get_at, granted, granting, no, place, socket, woken};
 use support::vault_mock::{NEW_TOKEN, healing};
 use support::{FILE_TOKEN, NOWHERE, OUR_NAME, PERIOD, healthy, now, ours, server, told_of, wait_until, with};
 
@@ -808,29 +808,6 @@ fn status_and_a_run_by_hand_know_when_a_watch_makes_its_next_run() {
 
 // --- that it stays small
 
-/// What a process holds at this moment.
-#[derive(Debug, PartialEq, Eq)]
-struct Holdings {
-    descriptors: usize,
-    threads: usize,
-    /// KiB.
-    memory: u64,
-}
-
-impl Holdings {
-    fn of(pid: u32) -> Self {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let count = |place: &str| fs::read_dir(format!("/proc/{pid}/{place}")).unwrap().count();
-        Self { descriptors: count("fd"), threads: count("task"), memory: field(&status, "VmRSS:") }
-    }
-}
-
-/// The number after a name in a file of /proc.
-fn field(status: &str, name: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn hundreds_of_runs_leave_memory_descriptors_and_threads_flat() {
     let (first, runs) = (50, if support::is_thorough() { 10_000 } else { 400 });
@@ -904,14 +881,9 @@ fn nobody_is_woken_more_often_than_once_a_second_while_nothing_happens() {
     let stay = Stay::start(&home, &server, &[], &["--listen", "127.0.0.1:0"]);
     stay.next_run();
     thread::sleep(Duration::from_millis(500));
-    let woken = || -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", stay.pid())).unwrap();
-        let status = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
-        status.map(|status| field(&status, "voluntary_ctxt_switches:")).sum()
-    };
-    let before = woken();
+    let before = woken(stay.pid());
     thread::sleep(Duration::from_secs(6));
-    let times = woken() - before;
+    let times = woken(stay.pid()) - before;
     assert!((1..=8).contains(&times), "woken {times} times in 6 s");
     stay.stop();
 }

@@ -240,3 +240,36 @@ pub fn granting(lease: u64) -> Scripted {
 pub fn no(status: u16, words: &str) -> Reply {
     Reply::Json(status, json!({ "errors": [words] }).to_string())
 }
+
+/// What a process holds at this moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Open files.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+    /// KiB.
+    pub memory: u64,
+}
+
+impl Holdings {
+    /// That of a process.
+    pub fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let count = |place: &str| std::fs::read_dir(format!("/proc/{pid}/{place}")).unwrap().count();
+        Self { descriptors: count("fd"), threads: count("task"), memory: field(&status, "VmRSS:") }
+    }
+}
+
+/// The number after a name in a file of /proc.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// How often a process has been woken so far.
+pub fn woken(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    status.map(|status| field(&status, "voluntary_ctxt_switches:")).sum()
+}
