@@ -35,7 +35,7 @@ _vault__token__renew() {
 
     case "${cmd}" in
         vault__token__renew)
-            opts="-h -V --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --help --version status sweep watch follow"
+            opts="-h -V --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help --version status sweep watch follow"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -169,6 +169,10 @@ _vault__token__renew() {
                     fi
                     return 0
                     ;;
+                --login-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -177,7 +181,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__follow)
-            opts="-h --mount --path --field --out --mode --interval --jitter --once --listen --listen-unprotected --audit-log --verify --max-skew --grace --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --help"
+            opts="-h --mount --path --field --out --mode --interval --jitter --once --listen --listen-unprotected --audit-log --verify --max-skew --grace --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,6 +408,10 @@ _vault__token__renew() {
                     fi
                     return 0
                     ;;
+                --login-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -412,7 +420,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__status)
-            opts="-h --min-ttl --offline --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --help"
+            opts="-h --min-ttl --offline --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -553,6 +561,10 @@ _vault__token__renew() {
                     fi
                     return 0
                     ;;
+                --login-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -561,7 +573,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__sweep)
-            opts="-h --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --help"
+            opts="-h --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -695,6 +707,10 @@ _vault__token__renew() {
                     fi
                     return 0
                     ;;
+                --login-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -703,7 +719,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__watch)
-            opts="-h --max-interval --listen --listen-unprotected --exit-on-failure --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --help"
+            opts="-h --max-interval --listen --listen-unprotected --exit-on-failure --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -849,6 +865,10 @@ _vault__token__renew() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --login-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_vault_token_renew_global_optspecs
-    string join \n dry-run json detailed-exitcode config= address= namespace= token-file= display-name= policy= required-policy= period= log-file= retry-for= sweep= sweep-concurrency= metrics-file= deploy-hook= hook-timeout= h/help V/version
+    string join \n dry-run json detailed-exitcode config= address= namespace= token-file= display-name= policy= required-policy= period= log-file= retry-for= sweep= sweep-concurrency= metrics-file= deploy-hook= hook-timeout= login-command= h/help V/version
 end
 
 function __fish_vault_token_renew_needs_command
@@ -41,6 +41,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l swe
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l dry-run -d 'Change nothing anywhere, say what would happen'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l json -d 'Print one JSON object instead of lines'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
@@ -68,6 +69,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand stat
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l offline -d 'Send nothing: tell what the last pass left behind'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l dry-run -d 'Change nothing anywhere, say what would happen'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l json -d 'Print one JSON object instead of lines'
@@ -90,6 +92,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand swee
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l dry-run -d 'Change nothing anywhere, say what would happen'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l json -d 'Print one JSON object instead of lines'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l detailed-exitcode -d 'Tell outcomes apart by the exit status'
@@ -113,6 +116,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watc
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l listen-unprotected -d 'Let --listen be an address others can reach'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l exit-on-failure -d 'End where only another token would help'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l dry-run -d 'Change nothing anywhere, say what would happen'
@@ -147,6 +151,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand foll
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l deploy-hook -d 'Run this after the token file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l once -d 'Fetch once and end, for a timer'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l listen-unprotected -d 'Let --listen be an address others can reach'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l verify -d 'Answer whether a signature is good: POST /verify'

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
 /// Every variable of this program's own: the settings, and what a deploy hook is told.
-const OWN: [&str; 17] = [
+const OWN: [&str; 18] = [
     "VTR_DISPLAY_NAME",
     "VTR_POLICIES",
     "VTR_REQUIRED_POLICY",
@@ -19,6 +20,7 @@ const OWN: [&str; 17] = [
     "VTR_METRICS_FILE",
     "VTR_DEPLOY_HOOK",
     "VTR_HOOK_TIMEOUT",
+    "VTR_LOGIN_COMMAND",
     "VTR_EVENT",
     "VTR_TOKEN_FILE",
     "VTR_TTL",
@@ -89,6 +91,27 @@ impl Environment {
     /// The first of several variables that is set.
     pub(crate) fn first(&self, names: &[&str]) -> Result<Option<Variable>> {
         names.iter().find_map(|name| self.get(name).transpose()).transpose()
+    }
+
+    /// Whether the service manager itself started this process, and so nobody typed its command in a shell.
+    ///
+    /// Source: systemd.exec(5), `$SYSTEMD_EXEC_PID`, from version 248 on: children of a service inherit it, too, but it
+    /// is not their number.
+    pub(crate) fn is_of_service(&self) -> bool {
+        self.get("SYSTEMD_EXEC_PID")
+            .ok()
+            .flatten()
+            .is_some_and(|pid| pid.value == std::process::id().to_string())
+    }
+
+    /// Whether a shell would find a program of this name. A service does not look below the home; its reader does.
+    pub(crate) fn finds_program(&self, name: &str) -> bool {
+        let is_program = |path: &Path| {
+            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
+        let path = self.0.get(OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
+        let homes = self.absolute_directory("HOME").map(|home| home.join(".local/bin"));
+        std::env::split_paths(path).chain(homes).any(|directory| is_program(&directory.join(name)))
     }
 
     /// Where a user's services listen; where logind leaves it if no variable says so, as in a shell of `su`.

@@ -27,6 +27,7 @@ pub(crate) struct FileSettings {
     pub(crate) metrics_file: Option<String>,
     pub(crate) deploy_hook: Option<String>,
     pub(crate) hook_timeout: Option<DurationText>,
+    pub(crate) login_command: Option<String>,
     pub(crate) watch: Option<WatchTable>,
     pub(crate) follow: Option<FollowTable>,
 }
@@ -230,6 +231,7 @@ mod tests {
             metrics_file = "/var/lib/prometheus/node-exporter/emo.prom"
             deploy_hook = "systemctl --user restart sops-agent"
             hook_timeout = "1m"
+            login_command = "vault login -method=ldap username=emo"
 
             [watch]
             max_interval = "1h"
@@ -259,7 +261,7 @@ mod tests {
         assert_eq!(settings.watch.unwrap().exit_on_failure, Some(true));
         // Whoever adds a key sees it missing here.
         assert_eq!(settings.follow.unwrap().verify, Some(true));
-        for (table, keys) in [("xyzzy = 1", 16), ("[watch]\nxyzzy = 1", 4), ("[follow]\nxyzzy = 1", 13)] {
+        for (table, keys) in [("xyzzy = 1", 17), ("[watch]\nxyzzy = 1", 4), ("[follow]\nxyzzy = 1", 13)] {
             let known = refusal(table);
             let known: Vec<_> = known.split_once("; known are ").unwrap().1.split(", ").collect();
             assert_eq!(known.len(), keys);

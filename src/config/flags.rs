@@ -68,6 +68,10 @@ pub(crate) struct SettingsFlags {
     /// Time limit of the hook [default: 30s]
     #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) hook_timeout: Option<String>,
+
+    /// How you log in, for the commands it prints
+    #[arg(long, global = true, value_name = "CMD", value_hint = ValueHint::CommandString)]
+    pub(crate) login_command: Option<String>,
 }
 
 /// Flags of the verb `watch`, which are settings, too.

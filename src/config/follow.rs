@@ -12,8 +12,8 @@ use super::file::{DurationText, FollowTable};
 use super::flags::{FollowFlags, SettingsFlags};
 use super::watch::{place, socket_of};
 use super::{
-    ACCOUNTS, Environment, Given, Grounds, MOST_ACCOUNTS, SettingsWarning, check_files, connection, duration,
-    hook, path, profile, text, user, wait,
+    ACCOUNTS, Environment, Given, Grounds, Login, MOST_ACCOUNTS, SettingsWarning, check_files, connection,
+    duration, hook, login_command, path, profile, text, user, wait,
 };
 use crate::bounded;
 use crate::local::hook::Hook;
@@ -114,6 +114,8 @@ pub(crate) struct FollowSettings {
     pub(crate) named_config: Option<PathBuf>,
     /// The token file, if the command line named it.
     pub(crate) named_token_file: Option<PathBuf>,
+    /// How a person logs in again.
+    pub(crate) login: Login,
     /// The home directory, to shorten paths for people.
     pub(crate) home: PathBuf,
     /// The user's name.
@@ -203,6 +205,7 @@ impl FollowSettings {
             hook: hook(flags, &sources)?,
             profile: profile(named_config.as_deref()),
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
+            login: Login::resolve(login_command(flags, &sources)?, environment, &connection),
             user: user(
                 environment,
                 &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default(),

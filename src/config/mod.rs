@@ -8,6 +8,7 @@ mod environment;
 mod file;
 mod flags;
 pub(crate) mod follow;
+mod login;
 mod paths;
 mod watch;
 
@@ -24,17 +25,16 @@ use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
 use crate::vault::{
-    Address, ConnectionSettings, NoProxy, ProxyRules, TlsSettings, client_certificate, roots_from_directory,
-    roots_from_file, roots_from_pem,
+    Address, ConnectionSettings, DEFAULT_ADDRESS, NoProxy, ProxyRules, TlsSettings, client_certificate,
+    roots_from_directory, roots_from_file, roots_from_pem,
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
 pub(crate) use flags::{FollowFlags, SettingsFlags, WatchFlags};
+pub(crate) use login::{Hint, Login};
 use paths::check_path;
 pub(crate) use watch::WatchSettings;
 
-/// The server the official command line talks to when nothing is set.
-const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
 /// Where every login writes, in the home directory.
 pub(crate) const DEFAULT_TOKEN_FILE: &str = ".vault-token";
 /// The user and the host this tool was made for, the only ones who need not say who they are.
@@ -128,6 +128,8 @@ pub(crate) struct Settings {
     pub(crate) named_config: Option<PathBuf>,
     /// The token file, if the command line named it; recovery commands have to name it too.
     pub(crate) named_token_file: Option<PathBuf>,
+    /// How a person logs in again.
+    pub(crate) login: Login,
     /// The units that run this configuration file, if it lies where those look for it.
     pub(crate) units: Option<Units>,
     /// The home directory, to shorten paths for people.
@@ -311,7 +313,8 @@ impl Settings {
         let settings = Self {
             identity: identity(flags, &sources, &user, host)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
-            named_flags: named_flags(flags),
+            named_flags: named_flags(flags, environment, &connection),
+            login: Login::resolve(login_command(flags, &sources)?, environment, &connection),
             token_file: TokenFile::new(token_file),
             log_file,
             state_directory,
@@ -384,18 +387,32 @@ fn token_helper(environment: &Environment, home: &Path) -> Result<Option<PathBuf
 }
 
 /// The flags that were given to say where the server is and whose the token. Without them a copied command would mean
-/// another one.
-fn named_flags(flags: &SettingsFlags) -> Vec<(&'static str, String)> {
+/// another one. What a service says is read in some shell, whose variables may lead elsewhere.
+fn named_flags(
+    flags: &SettingsFlags,
+    environment: &Environment,
+    connection: &ConnectionSettings,
+) -> Vec<(&'static str, String)> {
     let given = |flag, value: Option<&String>| value.map(|value| (flag, value.trim().to_owned()));
     let policies = flags.policies.iter().map(|policy| ("--policy", policy.trim().to_owned()));
-    given("--address", flags.address.as_ref())
+    let is_service = environment.is_of_service();
+    let address = (is_service && !connection.is_unaddressed).then(|| connection.address.to_string());
+    let namespace = connection.namespace.clone().filter(|_| is_service);
+    given("--address", address.as_ref().or(flags.address.as_ref()))
         .into_iter()
-        .chain(given("--namespace", flags.namespace.as_ref()))
+        .chain(given("--namespace", namespace.as_ref().or(flags.namespace.as_ref())))
         .chain(given("--display-name", flags.display_name.as_ref()))
         .chain(policies)
         .chain(given("--required-policy", flags.required_policy.as_ref()))
         .chain(given("--period", flags.period.as_ref()))
         .collect()
+}
+
+/// How a person logs in, where some source says so.
+fn login_command(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<String>> {
+    let in_file = sources.file.login_command.as_ref();
+    let given = sources.vtr_setting("login_command", flags.login_command.as_ref(), in_file)?;
+    given.map(|given| given.check(login::login_command)).transpose()
 }
 
 /// What to run after the token file was replaced.
@@ -749,6 +766,7 @@ fn connection(
     let concurrent = concurrent.map_or(Ok(DEFAULT_CONCURRENCY), |given| given.check(concurrency))?;
 
     Ok(ConnectionSettings {
+        is_unaddressed: address.is_none(),
         address: match address {
             Some(given) => given.check(Address::parse)?,
             None => Address::parse(DEFAULT_ADDRESS)?,

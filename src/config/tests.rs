@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use clap::Parser;
 
@@ -589,4 +590,88 @@ fn what_a_hook_is_told_is_no_setting() {
     assert_eq!(home.settings(&[], &outer).identity.display_name, "token-y");
     let hook = home.settings(&["--deploy-hook", "a"], &[("VTR_DISPLAY_NAME", "y")]).hook;
     assert_eq!(hook.unwrap().name_setting.as_deref(), Some("y"));
+}
+
+/// A configuration file, arguments, variables, and what a login is told then.
+type Told<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+#[test]
+fn a_login_is_told_what_the_shell_does_not_know() {
+    let pid = std::process::id().to_string();
+    let service = ("SYSTEMD_EXEC_PID", pid.as_str());
+    let configured = "address = \"https://prod:8200\"\n";
+    let spaced = "address = \"https://prod:8200/\"\nnamespace = \"team1\"\n";
+    let bao = ("VTR_LOGIN_COMMAND", "bao login");
+    let path = ("PATH", "/nowhere:");
+    let table: &[Told<'_>] = &[
+        // Nothing is said anywhere: all have the same default.
+        ("", &[], &[path], &[]),
+        ("", &[], &[("VAULT_ADDR", "https://prod:8200")], &[]),
+        ("", &["--address", "https://prod:8200"], &[], &["VAULT_ADDR=https://prod:8200"]),
+        (configured, &[], &[], &["VAULT_ADDR=https://prod:8200"]),
+        (configured, &[], &[("VAULT_ADDR", "https://prod:8200/")], &[]),
+        // The shell is believed by both: who types there wants that server.
+        (configured, &[], &[("VAULT_ADDR", "https://staging:8200")], &[]),
+        (spaced, &[], &[], &["VAULT_ADDR=https://prod:8200", "VAULT_NAMESPACE=team1"]),
+        (spaced, &[], &[("VAULT_NAMESPACE", "team1/")], &["VAULT_ADDR=https://prod:8200"]),
+        // Only OpenBao's reads both kinds of variables.
+        ("", &[], &[("BAO_ADDR", "https://prod:8200")], &["VAULT_ADDR=https://prod:8200"]),
+        ("", &[], &[("BAO_ADDR", "https://prod:8200"), bao], &[]),
+        ("", &[], &[("VAULT_ADDR", "https://prod:8200"), bao], &[]),
+        (
+            "",
+            &["--address", "https://x"],
+            &[("BAO_AGENT_ADDR", "https://a"), bao],
+            &["BAO_AGENT_ADDR=https://x"],
+        ),
+        ("", &[], &[("BAO_NAMESPACE", ""), ("VAULT_NAMESPACE", "other")], &["VAULT_NAMESPACE="]),
+        ("", &[], &[("BAO_TLS_SERVER_NAME", "v")], &["VAULT_TLS_SERVER_NAME=v"]),
+        // What a service says is read in some other shell.
+        ("", &[], &[service], &[]),
+        (configured, &[], &[service], &["VAULT_ADDR=https://prod:8200"]),
+        ("", &[], &[service, ("VAULT_ADDR", "https://prod:8200")], &["VAULT_ADDR=https://prod:8200"]),
+        ("", &[], &[("SYSTEMD_EXEC_PID", "1"), ("VAULT_ADDR", "https://prod:8200")], &[]),
+        ("", &[], &[service, ("VAULT_TLS_SERVER_NAME", "v")], &["VAULT_TLS_SERVER_NAME=v"]),
+    ];
+    for (file, arguments, variables, expected) in table {
+        let home = if file.is_empty() { Home::new() } else { Home::configured(file) };
+        let hints = home.settings(arguments, variables).login.hints;
+        let said: Vec<String> =
+            hints.iter().map(|hint| format!("{}={}", hint.variable, hint.value)).collect();
+        assert_eq!(said, *expected, "{file:?} {arguments:?} {variables:?}");
+    }
+}
+
+#[test]
+fn a_command_of_a_service_repeats_what_only_the_service_was_told() {
+    let pid = std::process::id().to_string();
+    let service = ("SYSTEMD_EXEC_PID", pid.as_str());
+    let identity = [("VTR_DISPLAY_NAME", "x"), ("VTR_POLICIES", "p")];
+    let home = Home::new();
+    let settings =
+        home.settings(&[], &[service, identity[0], identity[1], ("VAULT_ADDR", "https://prod:8200")]);
+    assert_eq!(settings.named_flags, [("--address", "https://prod:8200".to_owned())]);
+    let own = identity.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(settings.login.own_variables, own);
+    let by_hand = home.settings(&[], &[identity[0], identity[1], ("VAULT_ADDR", "https://prod:8200")]);
+    assert_eq!((by_hand.named_flags, by_hand.login.own_variables), (vec![], vec![]));
+}
+
+#[test]
+fn the_login_is_that_of_the_program_that_is_there() {
+    let home = Home::new();
+    let program = |name: &str| {
+        let path = home.write(&format!("bin/{name}"), "");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let path = home.path().join("bin").to_str().unwrap().to_owned();
+    let command = || home.settings(&[], &[("PATH", &path)]).login.command;
+    assert_eq!(command(), "vault login -method=oidc");
+    home.write("bin/vault", "not a program");
+    program("bao");
+    assert_eq!(command(), "bao login -method=oidc");
+    program("vault");
+    assert_eq!(command(), "vault login -method=oidc");
+    let given = home.settings(&["--login-command", "corp-login"], &[("PATH", &path)]).login;
+    assert_eq!((given.command.as_str(), given.is_official), ("corp-login", false));
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::escape::{Shown, harmless_text};
-use crate::config::{DEFAULT_TOKEN_FILE, Settings};
+use crate::config::{DEFAULT_TOKEN_FILE, Hint, Login, Settings};
 
 /// The names of things on this machine, as people write them.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub(crate) struct Names<'a> {
     pub(crate) named_token_file: Option<&'a Path>,
     /// The flags that said where the server is and whose the token, which commands have to repeat.
     pub(crate) named_flags: &'a [(&'static str, String)],
+    /// How a person logs in again.
+    pub(crate) login: &'a Login,
 }
 
 impl<'a> Names<'a> {
@@ -30,6 +32,7 @@ impl<'a> Names<'a> {
             named_config: settings.named_config.as_deref(),
             named_token_file: settings.named_token_file.as_deref(),
             named_flags: &settings.named_flags,
+            login: &settings.login,
         }
     }
 }
@@ -68,19 +71,55 @@ impl Names<'_> {
             // Writing to a string does not fail.
             let _ = write!(command, " {flag} {}", word_for_shell(value));
         }
-        command
+        with_variables(&self.login.own_variables, &command)
     }
 
     pub(super) fn recovery_command(&self) -> String {
-        let login = if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) {
-            "vault login -method=oidc".to_owned()
+        let Login { command, is_official, hints, .. } = self.login;
+        let login = if *is_official {
+            let flag = |Hint { flag, value, .. }: &Hint| format!("{flag}={}", word_for_shell(value));
+            let flags: Vec<String> = hints.iter().map(flag).collect();
+            if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) {
+                with_flags(command, &flags)
+            } else {
+                // A login writes to the default file. The shell must not empty the other one before there is
+                // something to put into it.
+                let login = with_flags(command, &[flags, vec!["-token-only".to_owned()]].concat());
+                let file = for_shell(self.token_file);
+                format!("(umask 077; t=$({login}) && printf %s \"$t\" > {file})")
+            }
         } else {
-            // A login writes to the default file. The shell must not empty the other one before there is
-            // something to put into it.
-            let file = for_shell(self.token_file);
-            format!("(umask 077; t=$(vault login -method=oidc -token-only) && printf %s \"$t\" > {file})")
+            // One of the site's own has to know itself where the token belongs.
+            let variables = hints.iter().map(|hint| (hint.variable.clone(), hint.value.clone()));
+            with_variables(&variables.collect::<Vec<_>>(), command)
         };
         format!("{login} && {}", self.command(""))
+    }
+}
+
+/// One of the official command lines with more flags, which it wants in front of what is none, as in `username=emo`.
+fn with_flags(command: &str, flags: &[String]) -> String {
+    let is_argument = |word: &&str| !word.starts_with('-') && word.contains('=');
+    let words: Vec<&str> = command.split(' ').collect();
+    // In front of the program, `NAME=value` is a variable.
+    let program = words.iter().position(|word| !word.contains('=')).unwrap_or(0);
+    let place = words.iter().skip(program).position(is_argument).map_or(words.len(), |place| program + place);
+    let (front, back) = words.split_at(place);
+    let words = front.iter().copied().chain(flags.iter().map(String::as_str)).chain(back.iter().copied());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A command with variables that are set for it alone.
+fn with_variables(variables: &[(String, String)], command: &str) -> String {
+    let set: Vec<String> =
+        variables.iter().map(|(name, value)| format!("{name}={}", word_for_shell(value))).collect();
+    let is_simple = !command.contains(|c: char| ";|&<>(){}`\n".contains(c));
+    match (set.is_empty(), is_simple) {
+        (true, true) => command.to_owned(),
+        // The next command belongs to all of it.
+        (true, false) => format!("({command})"),
+        (false, true) => format!("{} {command}", set.join(" ")),
+        (false, false) => format!("(export {}; {command})", set.join(" ")),
     }
 }
 

@@ -1,11 +1,13 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::escape::harmless_json;
 use super::lines::outcome_text;
 use super::warnings::warning_text;
 use super::*;
+use crate::config::{Hint, Login};
 use crate::facts::failure::{Failure, Refusal, RefusedMint};
 use crate::facts::outcome::HealedFrom;
 use crate::facts::swept::{CutCause, SweepEnd, Swept};
@@ -17,6 +19,13 @@ use crate::vault::{
     Call, Error, ErrorKind, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
 };
 
+static LOGIN: LazyLock<Login> = LazyLock::new(|| Login {
+    command: "vault login -method=oidc".to_owned(),
+    is_official: true,
+    hints: Vec::new(),
+    own_variables: Vec::new(),
+});
+
 fn names() -> Names<'static> {
     Names {
         home: Path::new("/home/wizard"),
@@ -24,6 +33,7 @@ fn names() -> Names<'static> {
         named_config: None,
         named_token_file: None,
         named_flags: &[],
+        login: &LOGIN,
     }
 }
 
@@ -198,6 +208,45 @@ fn the_recovery_names_a_configuration_file_that_is_not_the_default() {
     ));
     assert!(with("/etc/work.toml").ends_with("&& vault-token-renew --config /etc/work.toml"));
     assert!(with("/a b/it's.toml").ends_with(r"&& vault-token-renew --config '/a b/it'\''s.toml'"));
+}
+
+#[test]
+fn a_login_tells_the_shell_what_it_lacks() {
+    let hint =
+        |flag, name: &str, value: &str| Hint { flag, variable: name.to_owned(), value: value.to_owned() };
+    let login = Login {
+        hints: vec![
+            hint("-address", "VAULT_ADDR", "https://v:8200"),
+            hint("-namespace", "VAULT_NAMESPACE", "a b"),
+        ],
+        own_variables: vec![("VAULT_CACERT".to_owned(), "/ca.pem".to_owned())],
+        ..LOGIN.clone()
+    };
+    let simple = Names { login: &login, ..names() };
+    assert_eq!(
+        simple.recovery_command(),
+        "vault login -method=oidc -address=https://v:8200 -namespace='a b' && VAULT_CACERT=/ca.pem \
+         vault-token-renew"
+    );
+    let elsewhere = Names { token_file: Path::new("/t"), ..simple };
+    assert!(elsewhere.recovery_command().starts_with(
+        "(umask 077; t=$(vault login -method=oidc -address=https://v:8200 -namespace='a b' -token-only) && "
+    ));
+    let password = Login { command: "A=b vault login -method=ldap username=emo".to_owned(), ..login.clone() };
+    assert!(Names { login: &password, ..elsewhere }.recovery_command().starts_with(
+        "(umask 077; t=$(A=b vault login -method=ldap -address=https://v:8200 -namespace='a b' -token-only \
+         username=emo) && "
+    ));
+    let own = |command: &str, login: &Login| {
+        let login = Login { command: command.to_owned(), is_official: false, ..login.clone() };
+        Names { login: &login, ..elsewhere }.recovery_command()
+    };
+    assert_eq!(own("kinit; corp-login", &LOGIN), "(kinit; corp-login) && vault-token-renew");
+    assert_eq!(own("corp-login", &LOGIN), "corp-login && vault-token-renew");
+    assert!(
+        own("kinit; corp-login", &login)
+            .starts_with("(export VAULT_ADDR=https://v:8200 VAULT_NAMESPACE='a b'; kinit; corp-login) && ")
+    );
 }
 
 #[test]

@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use anyhow::{Result, anyhow, bail};
 use ureq::http::Uri;
 
+/// The server that the official command lines talk to when nothing is set.
+pub(crate) const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
+
 /// Where the server is: scheme, host, port and an optional path prefix, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address(String);

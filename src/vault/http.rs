@@ -58,6 +58,8 @@ const IDLE_AGE: Duration = Duration::from_secs(10);
 pub(crate) struct ConnectionSettings {
     /// The server.
     pub(crate) address: Address,
+    /// Whether nobody said where that is, so that the default counts.
+    pub(crate) is_unaddressed: bool,
     /// The namespace to work in, without slashes around it.
     pub(crate) namespace: Option<String>,
     /// The time a single request may take, its body included.

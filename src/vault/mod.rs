@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, DEFAULT_ADDRESS};
 pub(crate) use call::{CREATE_ORPHAN_PATH, CREATE_PATH, Call, RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 pub(crate) use error::{
     Error, ErrorKind, Interrupted, No, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
@@ -554,6 +554,7 @@ mod tests {
     #[test]
     fn a_client_knows_the_secrets_of_its_own_run_only() {
         let settings = ConnectionSettings {
+            is_unaddressed: false,
             address: Address::parse("http://127.0.0.1:1").unwrap(),
             namespace: None,
             timeout: Duration::from_secs(1),

@@ -166,6 +166,7 @@ fn report_of<'a>(
         named_config: settings.named_config.as_deref(),
         named_token_file: settings.named_token_file.as_deref(),
         named_flags: &[],
+        login: &settings.login,
     };
     Report::new(names, clock, Log::File(settings.log_file.clone()), streams, manner.format)
         .in_mind_of(repeats)

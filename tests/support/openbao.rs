@@ -427,7 +427,7 @@ fn free_port() -> u16 {
 }
 
 /// 128 bits for a token or a password.
-fn random_hex() -> String {
+pub fn random_hex() -> String {
     let mut bytes = [0_u8; 16];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).expect("/dev/urandom");
     format!("{:032x}", u128::from_ne_bytes(bytes))
