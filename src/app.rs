@@ -13,7 +13,7 @@ use crate::identity::Minter;
 use crate::local::machine::{MACHINE_ID, machine};
 use crate::pass::Work;
 use crate::report::streams::{OfProcess, Unhurried};
-use crate::report::{self, Format, Paint};
+use crate::report::{self, Format, Paint, Volume};
 use crate::stop::Stop;
 use crate::verbs::follow::{self, follow, follow_once};
 use crate::verbs::once::{Manner, once};
@@ -28,7 +28,7 @@ const USAGE: u8 = 2;
 pub(crate) fn run(command: &CommandLine, environment: &Environment, clock: Clock, host: &str) -> u8 {
     // A value that is not UTF-8 cannot be the device and inode it would have to be.
     let journal = environment.get("JOURNAL_STREAM").ok().flatten().map(|variable| variable.value);
-    let streams = OfProcess { journal };
+    let streams = OfProcess { journal, is_dumb: environment.is_dumb() };
     match act(command, environment, &streams, clock, host) {
         Ok(status) => status,
         Err(error) => {
@@ -133,14 +133,19 @@ fn following(
 }
 
 fn unhurried(streams: &OfProcess) -> Result<Arc<Unhurried>> {
-    let streams = OfProcess { journal: streams.journal.clone() };
+    let streams = OfProcess { journal: streams.journal.clone(), is_dumb: streams.is_dumb };
     Ok(Arc::new(Unhurried::start(streams).context("cannot start a thread")?))
 }
 
 fn manner(command: &CommandLine) -> Manner {
     let mode = command.mode;
     let format = if mode.json { Format::Json } else { Format::Lines };
-    Manner { dry_run: mode.dry_run, format, detailed_exitcode: mode.detailed_exitcode }
+    let volume = match (mode.quiet, mode.verbose) {
+        (true, _) => Volume::Failures,
+        (false, true) => Volume::EachRequest,
+        (false, false) => Volume::Usual,
+    };
+    Manner { dry_run: mode.dry_run, format, detailed_exitcode: mode.detailed_exitcode, volume }
 }
 
 fn wishes(flags: &StatusFlags, environment: &Environment) -> Result<Wishes> {

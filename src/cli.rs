@@ -7,10 +7,12 @@
 #[cfg(test)]
 mod documents;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
 
-use crate::config::{FollowFlags, SettingsFlags, WatchFlags};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
+
+use crate::config::{FollowFlags, SETTINGS_HEADING, SettingsFlags, WatchFlags};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -20,11 +22,10 @@ use crate::config::{FollowFlags, SettingsFlags, WatchFlags};
     about = ABOUT,
     long_about = None,
     after_help = AFTER_HELP,
-    max_term_width = 80,
-    disable_help_subcommand = true
+    max_term_width = 80
 )]
 pub(crate) struct CommandLine {
-    /// What to do; without it, one pass: renew, or heal
+    /// What to do; without it, one run: renew, or heal
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
 
@@ -40,8 +41,27 @@ pub(crate) struct CommandLine {
 impl CommandLine {
     /// The command line of this process; else what to print, and the exit status.
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
-        Self::try_parse().map_err(|error| misplaced(&error).unwrap_or(error))
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let wants_little = arguments.iter().any(|argument| argument == "-h");
+        let command = if wants_little { in_short(Self::command()) } else { Self::command() };
+        let matches = command.try_get_matches_from(arguments);
+        let parsed = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.map_err(|error| misplaced(&error).unwrap_or(error))
     }
+}
+
+/// The same command line with a help that says what is needed every day. clap's own distinction between `-h` and
+/// `--help` would give each flag of the latter two lines and an empty one.
+fn in_short(command: clap::Command) -> clap::Command {
+    let is_rare = |flag: &clap::Arg| {
+        flag.get_help_heading() == Some(SETTINGS_HEADING) && flag.get_long() != Some("config")
+    };
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    command
+        .about(about.lines().next().unwrap_or_default().to_owned())
+        .after_help(MORE)
+        .mut_args(|flag| if is_rare(&flag) { flag.hide(true) } else { flag })
+        .mut_subcommands(in_short)
 }
 
 /// A flag that belongs to a verb which was not asked for is not misspelt: the most similar one is none to suggest.
@@ -55,14 +75,14 @@ fn misplaced(error: &clap::Error) -> Option<clap::Error> {
     Some(command.error(ErrorKind::UnknownArgument, message))
 }
 
-/// What a person asks for besides the pass itself.
+/// What a person asks for besides a run.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Verb {
-    /// Look, do not touch: whose token, how long, what is wrong
+    /// Show whose token it is, how long it lives and what is wrong
     #[command(after_help = STATUS_AFTER_HELP)]
     Status(StatusFlags),
 
-    /// Revoke stale tokens of your name now, keep the one in the token file
+    /// Revoke stale tokens of your name now; keep the one in the token file
     #[command(after_help = SWEEP_AFTER_HELP)]
     Sweep,
 
@@ -82,7 +102,7 @@ pub(crate) struct StatusFlags {
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) min_ttl: Option<String>,
 
-    /// Send nothing: tell what the last pass left behind
+    /// Make no requests; report what the last run recorded
     #[arg(long)]
     pub(crate) offline: bool,
 }
@@ -90,7 +110,7 @@ pub(crate) struct StatusFlags {
 /// Flags that change how a verb works.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct ModeFlags {
-    /// Change nothing anywhere, say what would happen
+    /// Change nothing; show what would happen
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
 
@@ -98,7 +118,15 @@ pub(crate) struct ModeFlags {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Tell outcomes apart by the exit status
+    /// Print failures only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Print a line for each request, too
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
+    /// Report the outcome in the exit status
     #[arg(long, global = true)]
     pub(crate) detailed_exitcode: bool,
 }
@@ -106,20 +134,22 @@ pub(crate) struct ModeFlags {
 const ABOUT: &str = "\
 Keep the Vault or OpenBao token in ~/.vault-token alive
 
-A token of yours is renewed. A foreign one, left there by a login, is turned
-back into yours with its own authority: a periodic token is minted, checked,
-put into the file atomically, and the stale ones are revoked. If the foreign
-token is too weak for that, the run fails.";
+Your token is renewed. If a login has replaced it, the login's own authority is
+used to mint a new token of yours, which is checked and put into the file
+atomically; your stale tokens are revoked. If the login may not mint, the run
+fails, because somebody should look at it.";
+
+const MORE: &str = "All options, settings and exit statuses: --help";
 
 const AFTER_HELP: &str = "\
 Settings also come from the environment (VTR_PERIOD for --period, VAULT_ADDR for
 --address) and from the configuration file; see vault-token-renew(1).
-VAULT_TOKEN and BAO_TOKEN are ignored: the token file is the subject.
+VAULT_TOKEN and BAO_TOKEN are ignored; only the token file counts.
 
 Exit status:
   0  renewed or healed
-  1  DRIFT (the token is foreign and too weak to mint yours) or FAIL
-  2  usage or settings
+  1  DRIFT (a login has replaced your token and may not mint it again) or FAIL
+  2  wrong arguments or settings
   With --detailed-exitcode: 0 nothing to do, 10 renewed, 11 healed, 3 drift,
   4 token dead or missing, 5 not renewable, 75 temporary (unreachable, sealed,
   lock busy), 1 anything else.
@@ -128,35 +158,35 @@ Example:
   vault login -method=oidc && vault-token-renew";
 
 const STATUS_AFTER_HELP: &str = "\
-Nothing is changed anywhere. What is wrong comes with its remedy.
+It changes nothing. For each thing that is wrong it prints what to do.
 
 Exit status:
   0  healthy
-  1  not
-  2  usage or settings
+  1  not healthy
+  2  wrong arguments or settings
   With --detailed-exitcode: 3 foreign, 4 dead or missing, 5 not renewable,
-  75 the server cannot be asked now, 1 anything else that is wrong.
+  75 the server is unavailable, 1 anything else that is wrong.
 
 Example:
   vault-token-renew status --min-ttl 7d";
 
 const SWEEP_AFTER_HELP: &str = "\
-The token in the token file must be yours; it is the one that is kept.
+The token in the token file must be yours. It is kept.
 
 Example:
   vault-token-renew sweep --dry-run";
 
 const FOLLOW_AFTER_HELP: &str = "\
-It asks with the token in the token file, which the rest of this program keeps
-alive. The file is replaced at once and whole, and only with another value; what
-cannot be fetched leaves it as it is. See docs/follow.md.
+It uses the token in the token file, which the timer or watch keeps alive. The
+file is replaced atomically, and only if the value has changed. If the secret
+cannot be fetched, the file stays as it is. See docs/follow.md.
 
 Exit status:
   0  stopped by SIGTERM or SIGINT; with --once, fetched
-  1  another follow keeps this file, or its address is taken; with --once, not
+  1  another follow keeps this file, or its address is in use; with --once, not
      fetched
-  2  usage or settings
-  With --detailed-exitcode: 75 for 1 if it may be over the next time; with --once
+  2  wrong arguments or settings
+  With --detailed-exitcode: 75 instead of 1 if trying again may help; with --once
   10 if the file was replaced, 0 if not.
 
 Example:
@@ -164,18 +194,18 @@ Example:
 ";
 
 const WATCH_AFTER_HELP: &str = "\
-Each run is the one that the timer makes: at once, when half of the TTL is over,
-within 5 s after the token file holds another token, and on SIGHUP. With a
-systemd --user, the timer is the simpler choice; see docs/watch.md.
+It makes the same run as the timer: at the start, after half of the TTL, within
+5 s after the token file has changed, and on SIGHUP. If you have systemd --user,
+the timer is the simpler choice; see docs/watch.md.
 
 Exit status:
   0  stopped by SIGTERM or SIGINT
-  1  another watch keeps this token file, or its address is taken
-  2  usage or settings
-  With --exit-on-failure: 3 drift, 4 token dead or missing, 5 not renewable, 1 no
-  token in the file but something else.
-  With --detailed-exitcode: 75 for 1 if another watch keeps this token file.
-There is no dry run of it: see vault-token-renew --dry-run.
+  1  another watch keeps this token file, or its address is in use
+  2  wrong arguments or settings
+  With --exit-on-failure: 3 drift, 4 token dead or missing, 5 not renewable, 1
+  the file holds something that is not a token.
+  With --detailed-exitcode: 75 if another watch keeps this token file.
+It has no dry run; use vault-token-renew --dry-run.
 
 Example:
   vault-token-renew watch --listen 127.0.0.1:9105

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     // A file that may not grow is an error of that write, and no reason to end before the renewal. Where this
     // cannot be had, the program is again no worse off than any other.
     let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, Arc::default());
-    let streams = OfProcess { journal: None };
+    let streams = OfProcess { journal: None, is_dumb: true };
     let command = match cli::CommandLine::of_process() {
         Ok(command) => command,
         Err(answer) => {

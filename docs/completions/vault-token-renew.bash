@@ -19,6 +19,9 @@ _vault__token__renew() {
             vault__token__renew,follow)
                 cmd="vault__token__renew__subcmd__follow"
                 ;;
+            vault__token__renew,help)
+                cmd="vault__token__renew__subcmd__help"
+                ;;
             vault__token__renew,status)
                 cmd="vault__token__renew__subcmd__status"
                 ;;
@@ -28,6 +31,21 @@ _vault__token__renew() {
             vault__token__renew,watch)
                 cmd="vault__token__renew__subcmd__watch"
                 ;;
+            vault__token__renew__subcmd__help,follow)
+                cmd="vault__token__renew__subcmd__help__subcmd__follow"
+                ;;
+            vault__token__renew__subcmd__help,help)
+                cmd="vault__token__renew__subcmd__help__subcmd__help"
+                ;;
+            vault__token__renew__subcmd__help,status)
+                cmd="vault__token__renew__subcmd__help__subcmd__status"
+                ;;
+            vault__token__renew__subcmd__help,sweep)
+                cmd="vault__token__renew__subcmd__help__subcmd__sweep"
+                ;;
+            vault__token__renew__subcmd__help,watch)
+                cmd="vault__token__renew__subcmd__help__subcmd__watch"
+                ;;
             *)
                 ;;
         esac
@@ -35,7 +53,7 @@ _vault__token__renew() {
 
     case "${cmd}" in
         vault__token__renew)
-            opts="-h -V --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help --version status sweep watch follow"
+            opts="-q -v -h -V --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help --version status sweep watch follow help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -181,7 +199,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__follow)
-            opts="-h --mount --path --field --out --mode --interval --jitter --once --listen --listen-unprotected --audit-log --verify --max-skew --grace --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
+            opts="-q -v -h --mount --path --field --out --mode --interval --jitter --once --listen --listen-unprotected --audit-log --verify --max-skew --grace --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -419,8 +437,92 @@ _vault__token__renew() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vault__token__renew__subcmd__help)
+            opts="status sweep watch follow help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vault__token__renew__subcmd__help__subcmd__follow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vault__token__renew__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vault__token__renew__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vault__token__renew__subcmd__help__subcmd__sweep)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vault__token__renew__subcmd__help__subcmd__watch)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vault__token__renew__subcmd__status)
-            opts="-h --min-ttl --offline --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
+            opts="-q -v -h --min-ttl --offline --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -573,7 +675,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__sweep)
-            opts="-h --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
+            opts="-q -v -h --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -719,7 +821,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__watch)
-            opts="-h --max-interval --listen --listen-unprotected --exit-on-failure --dry-run --json --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
+            opts="-q -v -h --max-interval --listen --listen-unprotected --exit-on-failure --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

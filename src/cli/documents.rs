@@ -55,7 +55,7 @@ fn man_page() -> String {
     man.render_options_section(&mut page).unwrap();
     let mut roff = Roff::new();
     roff.control("SH", ["COMMANDS"]);
-    for verb in command.get_subcommands() {
+    for verb in verbs(&command) {
         roff.control("SS", [verb.get_name()]);
         roff.text([roman(about(verb).0)]);
         for flag in
@@ -72,10 +72,15 @@ fn man_page() -> String {
     String::from_utf8(page).unwrap() + SECTIONS
 }
 
+/// The verbs. What `help` does need not be said.
+fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|verb| verb.get_name() != "help")
+}
+
 /// How the program is called: by itself, and with each of its verbs.
 fn usages(command: &Command) -> Vec<String> {
     let name = command.get_name();
-    let verbs = command.get_subcommands().map(|verb| format!("{name} {}", verb.get_name()));
+    let verbs = verbs(command).map(|verb| format!("{name} {}", verb.get_name()));
     [name.to_owned()].into_iter().chain(verbs).collect()
 }
 
@@ -113,14 +118,13 @@ fn man_page_and_completions_are_those_of_the_command_line() {
 fn helps() -> Vec<(String, String)> {
     use clap::Parser as _;
     let command = command();
-    let verbs =
-        [String::new()].into_iter().chain(command.get_subcommands().map(|verb| verb.get_name().to_owned()));
+    let names = [String::new()].into_iter().chain(verbs(&command).map(|verb| verb.get_name().to_owned()));
     let help = |verb: String| {
         let words = ["vault-token-renew", &verb, "--help"].into_iter().filter(|word| !word.is_empty());
         let help = CommandLine::try_parse_from(words).unwrap_err().to_string();
         (verb, help)
     };
-    verbs.map(help).collect()
+    names.map(help).collect()
 }
 
 #[test]
@@ -139,7 +143,9 @@ fn help_has_one_line_for_each_flag_and_fits_into_80_columns() {
             flags.iter().flat_map(|part| part.lines()).filter(|line| line.starts_with(' ')).collect();
         assert!(flags.len() > 18, "{verb}: {flags:?}");
         for line in flags {
-            let flag = line.trim_start().trim_start_matches("-h, ").trim_start_matches("-V, ");
+            let flag = line.trim_start();
+            let flag =
+                flag.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(flag, |(_, long)| long);
             let words = flag.split_once("  ").map(|(_, words)| words.trim());
             assert!(
                 flag.starts_with("--") && words.is_some_and(|words| !words.is_empty()),

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+/// What stands above them in the help.
+pub(crate) const SETTINGS_HEADING: &str = "Settings";
+
 /// Flags that beat environment, configuration file and defaults.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Settings")]
+#[command(next_help_heading = SETTINGS_HEADING)]
 pub(crate) struct SettingsFlags {
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -33,7 +36,7 @@ pub(crate) struct SettingsFlags {
     #[arg(long = "policy", global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     pub(crate) policies: Vec<String>,
 
-    /// Makes a token yours [default: first policy]
+    /// Policy that marks yours [default: first policy]
     #[arg(long, global = true, value_name = "NAME", value_hint = ValueHint::Other)]
     pub(crate) required_policy: Option<String>,
 
@@ -45,7 +48,7 @@ pub(crate) struct SettingsFlags {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) log_file: Option<String>,
 
-    /// Ride out an outage this long [default: 30s]
+    /// How long to retry requests [default: 30s]
     #[arg(long, global = true, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) retry_for: Option<String>,
 
@@ -53,7 +56,7 @@ pub(crate) struct SettingsFlags {
     #[arg(long, global = true, value_name = "MODE", value_parser = SWEEP_MODES, hide_possible_values = true)]
     pub(crate) sweep: Option<String>,
 
-    /// Lookups side by side [default: 16]
+    /// Parallel lookups, at most [default: 16]
     #[arg(long, global = true, value_name = "N", value_hint = ValueHint::Other)]
     pub(crate) sweep_concurrency: Option<String>,
 
@@ -61,7 +64,7 @@ pub(crate) struct SettingsFlags {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) metrics_file: Option<String>,
 
-    /// Run this after the token file was replaced
+    /// Command to run after the token file was replaced
     #[arg(long, global = true, value_name = "CMD", value_hint = ValueHint::CommandString)]
     pub(crate) deploy_hook: Option<String>,
 
@@ -81,15 +84,15 @@ pub(crate) struct WatchFlags {
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) max_interval: Option<String>,
 
-    /// Answer /health and /metrics there (or unix:PATH)
+    /// Serve /health and /metrics there (or unix:PATH)
     #[arg(long, value_name = "ADDR:PORT", value_hint = ValueHint::Other)]
     pub(crate) listen: Option<String>,
 
-    /// Let --listen be an address others can reach
+    /// Allow --listen on an address that others can reach
     #[arg(long)]
     pub(crate) listen_unprotected: bool,
 
-    /// End where only another token would help
+    /// Exit if only a new token would help
     #[arg(long)]
     pub(crate) exit_on_failure: bool,
 }
@@ -109,7 +112,7 @@ pub(crate) struct FollowFlags {
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     pub(crate) field: Option<String>,
 
-    /// File that is to hold the field
+    /// File to keep equal to the field
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<String>,
 
@@ -121,27 +124,27 @@ pub(crate) struct FollowFlags {
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) interval: Option<String>,
 
-    /// Chance added to it [default: 5s..10s]
+    /// Random time added to it [default: 5s..10s]
     #[arg(long, value_name = "TIME..TIME", value_hint = ValueHint::Other)]
     pub(crate) jitter: Option<String>,
 
-    /// Fetch once and end, for a timer
+    /// Fetch once and exit, for a timer
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// Answer /health and /metrics there (or unix:PATH)
+    /// Serve /health and /metrics there (or unix:PATH)
     #[arg(long, value_name = "ADDR:PORT", value_hint = ValueHint::Other)]
     pub(crate) listen: Option<String>,
 
-    /// Let --listen be an address others can reach
+    /// Allow --listen on an address that others can reach
     #[arg(long)]
     pub(crate) listen_unprotected: bool,
 
-    /// Append a line to this file with each rotation
+    /// Append a line to this file at each rotation
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) audit_log: Option<String>,
 
-    /// Answer whether a signature is good: POST /verify
+    /// Check signatures: POST /verify
     #[arg(long)]
     pub(crate) verify: bool,
 
@@ -149,7 +152,7 @@ pub(crate) struct FollowFlags {
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) max_skew: Option<String>,
 
-    /// How long the last value stays good [default: 120s]
+    /// How long the last value stays valid [default: 120s]
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other)]
     pub(crate) grace: Option<String>,
 }

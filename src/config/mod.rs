@@ -30,7 +30,7 @@ use crate::vault::{
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
-pub(crate) use flags::{FollowFlags, SettingsFlags, WatchFlags};
+pub(crate) use flags::{FollowFlags, SETTINGS_HEADING, SettingsFlags, WatchFlags};
 pub(crate) use login::{Hint, Login};
 use paths::check_path;
 pub(crate) use watch::WatchSettings;

@@ -13,6 +13,11 @@ use crate::vault::Error;
 /// A warning, in the order in which it arose.
 #[derive(Debug)]
 pub(crate) enum Warning {
+    /// The server cannot be reached, and nobody said where it is: this is only the default.
+    Unaddressed {
+        /// The default.
+        address: String,
+    },
     /// About the settings.
     Settings(SettingsWarning),
     /// The settings cannot be used as they are now; those of the run before count.

@@ -26,6 +26,8 @@ pub(crate) struct Context<'a> {
     pub(crate) warn: &'a dyn Fn(Warning),
     /// Where the figures go when a run is over, while it still has its lock.
     pub(crate) publish: &'a dyn Fn(&History),
+    /// Who hears how far a walk over the accessors is, and of how many.
+    pub(crate) progress: &'a (dyn Fn(usize, usize) + Sync),
     /// Whether somebody wants the run to end.
     pub(crate) stop: &'a Stop,
     /// In how many seconds the next run comes, where that can be known.

@@ -82,6 +82,7 @@ pub(super) fn search(
         doubtful: state.doubtful(),
         action,
         longest: context.longest_walk,
+        progress: context.progress,
     };
     match scope {
         Scope::Full => walk.run(context.settings.sweep),

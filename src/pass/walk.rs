@@ -77,6 +77,8 @@ pub(super) struct Walk<'a> {
     pub(super) action: Action,
     /// How long it may take, if that is less than such an action may take at all.
     pub(super) longest: Duration,
+    /// Whom to tell how far it is, and of how many.
+    pub(super) progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
 /// Where an accessor comes from, which decides how a denial is understood.
@@ -220,7 +222,10 @@ impl Walk<'_> {
                 {
                     locked(&findings, |findings| findings.doubt(accessor, doubt));
                 }
-                if !locked(&findings, |findings| findings.add(accessor, fate)) {
+                let (examined, goes_on) =
+                    locked(&findings, |findings| (findings.examined + 1, findings.add(accessor, fate)));
+                (self.progress)(examined, total);
+                if !goes_on {
                     return;
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::escape::{Quoted, Shown, harmless_text};
 use crate::vault::{
-    Call, Error, ErrorKind, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+    Call, Error, ErrorKind, Exchange, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
 };
 
 /// What was asked of the server.
@@ -47,6 +47,16 @@ pub(super) fn error_text(error: &Error) -> String {
         None => String::new(),
     };
     format!("{}: {}{redirected}: {}", call_text(error.call), Shown(place), kind_text(&error.kind))
+}
+
+/// A request and what came of it.
+pub(super) fn exchange_text(exchange: &Exchange<'_>) -> String {
+    let outcome = match exchange.outcome {
+        Ok(status) => status.to_string(),
+        Err(kind) => kind_text(kind),
+    };
+    let (url, took) = (Shown(exchange.url), exchange.took.as_millis());
+    format!("{} {url}: {outcome}, {took} ms", exchange.method)
 }
 
 fn kind_text(kind: &ErrorKind) -> String {

@@ -11,6 +11,7 @@ pub(crate) mod follow;
 mod forecast;
 pub(crate) mod json;
 mod lines;
+mod meanwhile;
 pub(crate) mod metrics;
 pub(crate) mod names;
 mod paint;
@@ -24,10 +25,12 @@ mod times;
 mod warnings;
 pub(crate) mod watch;
 
-use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -43,8 +46,11 @@ use crate::local::history::{HeldToken, History};
 use crate::local::log_file;
 use crate::local::staged::{self, Readers, Staged};
 use crate::secret::without_tokens;
+use crate::vault::{Call, Error, Exchange, Observer};
+use escape::Shown;
 use forecast::forecast_lines;
 use json::{Subject, one_line};
+use meanwhile::Meanwhile;
 use metrics::Labels;
 use names::Names;
 pub(crate) use paint::Paint;
@@ -71,21 +77,38 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How much is told to whoever reads along. The log has all of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Volume {
+    /// Failures only.
+    Failures,
+    /// What a run came to, and its warnings.
+    #[default]
+    Usual,
+    /// Each request besides.
+    EachRequest,
+}
+
 /// The place where all lines go through.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     names: Names<'a>,
     clock: Clock,
     log: Log,
-    log_failed: Cell<bool>,
+    log_failed: AtomicBool,
     streams: &'a dyn Streams,
     format: Format,
+    volume: Volume,
     /// All warnings so far, for the JSON object.
-    warnings: RefCell<Vec<String>>,
+    warnings: Mutex<Vec<String>>,
     /// Whether somebody asked for an answer on standard output and did not get it.
-    unanswered: Cell<bool>,
+    unanswered: AtomicBool,
+    /// Whether it was told that no address is configured.
+    has_no_address: AtomicBool,
     /// What the process said in earlier runs, if it stays.
     repeats: Option<&'a Repeats>,
+    /// Who waits at a terminal.
+    meanwhile: Option<Meanwhile>,
 }
 
 impl<'a> Report<'a> {
@@ -97,8 +120,31 @@ impl<'a> Report<'a> {
         streams: &'a dyn Streams,
         format: Format,
     ) -> Self {
-        let (log_failed, warnings, unanswered) = (Cell::new(false), RefCell::default(), Cell::new(false));
-        Self { names, clock, log, log_failed, streams, format, warnings, unanswered, repeats: None }
+        Self {
+            names,
+            clock,
+            log,
+            log_failed: AtomicBool::new(false),
+            streams,
+            format,
+            volume: Volume::Usual,
+            warnings: Mutex::default(),
+            unanswered: AtomicBool::new(false),
+            has_no_address: AtomicBool::new(false),
+            repeats: None,
+            meanwhile: None,
+        }
+    }
+
+    /// The same for somebody who wants to be told so much, and at a terminal what the run waits for, too.
+    pub(crate) fn at(self, volume: Volume) -> Self {
+        let meanwhile = match volume {
+            Volume::Failures => None,
+            Volume::Usual | Volume::EachRequest => {
+                self.streams.terminal().and_then(|terminal| Meanwhile::start(terminal.draws))
+            }
+        };
+        Self { volume, meanwhile, ..self }
     }
 
     /// The same in a process that stays, where the same trouble is not told again with every run.
@@ -106,17 +152,25 @@ impl<'a> Report<'a> {
         Self { repeats, ..self }
     }
 
+    /// The same where what there is to warn of is among the problems that are told.
+    pub(crate) fn of_problems(self) -> Self {
+        Self { has_no_address: AtomicBool::new(true), ..self }
+    }
+
     /// The exit status of a run that would have had `status`: not 0 if the answer that was asked for could not be
     /// written, on a full disk for instance.
     pub(crate) fn answered(&self, status: u8) -> u8 {
-        if self.unanswered.get() { status.max(1) } else { status }
+        if self.unanswered.load(Ordering::Relaxed) { status.max(1) } else { status }
     }
 
     /// A line of the answer that was asked for, which is the purpose of the run. Whoever closed the stream has read
     /// enough.
     fn answer(&self, line: &str) {
         match self.streams.write(Stream::Out, &without_tokens(line)) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !self.unanswered.replace(true) => {
+            Err(error)
+                if error.kind() != io::ErrorKind::BrokenPipe
+                    && !self.unanswered.swap(true, Ordering::Relaxed) =>
+            {
                 let text = format!("vault-token-renew: error: standard output: {}", io_text(&error));
                 let _ = self.streams.write(Stream::Err, &text);
             }
@@ -133,7 +187,7 @@ impl<'a> Report<'a> {
     pub(crate) fn warn(&self, warning: &Warning) {
         let text = warnings::warning_text(warning, &self.names);
         self.event(Level::Warning, &format!("WARN: {text}"), "");
-        self.warnings.borrow_mut().push(text);
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
     /// A fault of the program in a process that goes on.
@@ -165,7 +219,7 @@ impl<'a> Report<'a> {
             self.hint(remedy);
         }
         if self.format == Format::Json {
-            let warnings = self.warnings.take();
+            let warnings = self.take_warnings();
             self.answer_json(&json::RunObject::over(
                 subject,
                 outcome,
@@ -187,7 +241,7 @@ impl<'a> Report<'a> {
     ) {
         let lines = forecast_lines(forecast, &self.names, subject.identity, mode, has_hook);
         let stream = if forecast.is_good() { Stream::Out } else { Stream::Err };
-        for line in &lines {
+        for line in lines.iter().filter(|_| !forecast.is_good() || self.volume != Volume::Failures) {
             self.print(stream, line);
         }
         let remedy = remedies::forecast_remedy(forecast, &self.names);
@@ -195,7 +249,7 @@ impl<'a> Report<'a> {
             self.hint(remedy);
         }
         if self.format == Format::Json {
-            let (message, warnings) = (lines.join("\n"), self.warnings.take());
+            let (message, warnings) = (lines.join("\n"), self.take_warnings());
             self.answer_json(&json::RunObject::foreseen(
                 subject,
                 forecast,
@@ -213,7 +267,13 @@ impl<'a> Report<'a> {
                 self.answer_json(&status.document(&self.names, identity, exit_status, self.clock));
             }
             Format::Lines => {
-                for line in status.lines(&self.names, identity, self.clock, paint) {
+                let lines = match self.volume {
+                    Volume::Failures => status.wrongs(&self.names, self.clock, paint),
+                    Volume::Usual | Volume::EachRequest => {
+                        status.lines(&self.names, identity, self.clock, paint)
+                    }
+                };
+                for line in lines {
                     self.answer(&line);
                 }
             }
@@ -257,6 +317,9 @@ impl<'a> Report<'a> {
             Level::Info => Stream::Out,
             Level::Warning | Level::Error => Stream::Err,
         };
+        if self.volume == Volume::Failures && level != Level::Error {
+            return true;
+        }
         match self.log {
             _ if self.streams.is_journal(stream) => {
                 self.print(stream, &format!("<{}>{text}", priority(level)));
@@ -285,8 +348,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A line for people. Where standard output is for a program, it is not for them.
     fn print(&self, stream: Stream, line: &str) {
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile.make_room();
+        }
         match (stream, self.format) {
             (Stream::Out, Format::Json) => {}
             (Stream::Out, Format::Lines) if matches!(self.log, Log::None) => self.answer(line),
@@ -299,12 +369,58 @@ impl<'a> Report<'a> {
 
     fn append_to_log(&self, stamp: &str, text: &str) {
         let Log::File(path) = &self.log else { return };
-        if self.log_failed.get() {
+        if self.log_failed.load(Ordering::Relaxed) {
             return;
         }
         if let Err(error) = log_file::append(path, &format!("{stamp} {text}\n")) {
-            self.log_failed.set(true);
+            self.log_failed.store(true, Ordering::Relaxed);
             self.warn(&Warning::LogUnwritable { path: path.clone(), error });
+        }
+    }
+}
+
+impl Observer for Report<'_> {
+    fn asks(&self, call: Call, server: &str) {
+        if let Some(meanwhile) = self.meanwhile.as_ref().filter(|_| !call.is_of_walk()) {
+            meanwhile.waits(format!("waiting for {}: no answer yet", Shown(server)));
+        }
+    }
+
+    fn exchanged(&self, exchange: &Exchange<'_>) {
+        if self.volume != Volume::EachRequest {
+            return;
+        }
+        let text = errors::exchange_text(exchange);
+        let prefix = if self.streams.is_journal(Stream::Err) { "<7>" } else { "" };
+        self.print(Stream::Err, &format!("{prefix}request: {text}"));
+    }
+
+    fn tries_again(&self, error: &Error, left: Duration) {
+        if let Some(meanwhile) = &self.meanwhile {
+            let until = times::local_text(self.clock, self.clock.seconds().saturating_add(left.as_secs()));
+            let text = without_tokens(&errors::error_text(error));
+            meanwhile.waits_on(format!("{text}; trying again until {until}"));
+        }
+    }
+
+    fn has_no_address(&self, address: &str) {
+        if !self.has_no_address.swap(true, Ordering::Relaxed) {
+            self.warn(&Warning::Unaddressed { address: address.to_owned() });
+        }
+    }
+
+    fn has_asked(&self, _: Call) {
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile.waits_no_more();
+        }
+    }
+}
+
+impl Report<'_> {
+    /// How far a walk over the accessors is.
+    pub(crate) fn has_examined(&self, examined: usize, total: usize) {
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile.has_examined(examined, total);
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::vault::{Error, ErrorKind};
 pub(crate) enum Problem {
     /// The token could not be looked at: no file, no living token, no server.
     Failed(Failure),
+    /// The server cannot be reached, and nobody said where it is.
+    Unaddressed,
     /// The token in the file is somebody else's.
     Foreign {
         /// Its name.
@@ -191,6 +193,7 @@ impl Problem {
                 let status = failure.detailed_exit_status();
                 (failure.id(), Wrong, Some(status).filter(|status| *status != 1))
             }
+            Self::Unaddressed => ("no_address", Wrong, Some(75)),
             Self::Foreign { .. } => ("foreign", Wrong, Some(3)),
             Self::Dying { .. } => ("dying", Wrong, Some(5)),
             Self::NoneSeen => ("no_token_seen", Wrong, Some(4)),
@@ -235,6 +238,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is that the server cannot be reached.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Failed(Failure::Vault(Error { kind: ErrorKind::Unreachable(_), .. })))
+    }
+
     /// Its stable name.
     pub(super) fn id(&self) -> &'static str {
         self.facts().0
@@ -254,6 +262,7 @@ impl Problem {
     pub(super) fn text(&self, names: &Names<'_>, clock: Clock) -> String {
         match self {
             Self::Failed(failure) => failures::failure_text(failure, names),
+            Self::Unaddressed => "no address is configured, so the default was tried".to_owned(),
             Self::Foreign { display_name, lacks, able } => {
                 let lacks = lacks.as_ref().map(|policy| format!(" (it lacks the policy {})", Quoted(policy)));
                 let lacks = lacks.unwrap_or_default();
@@ -425,6 +434,7 @@ impl Problem {
             | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
             Self::Failed(failure) => return remedies::failure_remedy(failure, names),
+            Self::Unaddressed => "set `address` in the configuration file, or VAULT_ADDR".to_owned(),
             Self::StateUnread(_) => {
                 "see whose it is and what is in it; a run overwrites one that is garbled".to_owned()
             }

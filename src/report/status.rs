@@ -114,20 +114,17 @@ impl Status {
             .map(|(label, text)| format!("{} {text}", paint.dim(&format!("{label:<9}"))))
             .collect();
         lines.push(String::new());
-        for problem in &self.problems {
-            let mark = match problem.severity() {
-                Severity::Wrong => paint.red("wrong:"),
-                Severity::Note => paint.yellow("note: "),
-            };
-            lines.push(format!("{mark} {}", problem.text(names, clock)));
-            if let Some(remedy) = problem.remedy(names) {
-                lines.push(format!("   fix: {remedy}"));
-            }
-        }
+        lines.extend(self.problems.iter().flat_map(|problem| problem_lines(problem, names, clock, paint)));
         if self.is_healthy() {
             lines.push(paint.green("healthy"));
         }
         lines
+    }
+
+    /// Only what is wrong.
+    pub(super) fn wrongs(&self, names: &Names<'_>, clock: Clock, paint: Paint) -> Vec<String> {
+        let wrong = self.problems.iter().filter(|problem| problem.severity() == Severity::Wrong);
+        wrong.flat_map(|problem| problem_lines(problem, names, clock, paint)).collect()
     }
 
     fn whose(&self, names: &Names<'_>, identity: &Identity) -> String {
@@ -223,6 +220,16 @@ impl Status {
             (TimerState::Unknown, _) => "unknown".to_owned(),
         }
     }
+}
+
+/// A problem, and what to do about it.
+fn problem_lines(problem: &Problem, names: &Names<'_>, clock: Clock, paint: Paint) -> Vec<String> {
+    let mark = match problem.severity() {
+        Severity::Wrong => paint.red("wrong:"),
+        Severity::Note => paint.yellow("note: "),
+    };
+    let remedy = problem.remedy(names).map(|remedy| format!("   fix: {remedy}"));
+    [format!("{mark} {}", problem.text(names, clock))].into_iter().chain(remedy).collect()
 }
 
 fn listed(policies: &[String]) -> String {

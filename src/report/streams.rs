@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -20,12 +20,24 @@ pub(crate) enum Stream {
 }
 
 /// Where lines go. Handed in, so that a test can read what several runs in one process said.
-pub(crate) trait Streams: fmt::Debug {
+pub(crate) trait Streams: fmt::Debug + Sync {
     /// Writes a line, whole: lines of runs side by side do not mix.
     fn write(&self, stream: Stream, line: &str) -> io::Result<()>;
 
     /// Whether what is written there is a line of the journal.
     fn is_journal(&self, stream: Stream) -> bool;
+
+    /// The terminal at which somebody waits for the end of the run, if there is one.
+    fn terminal(&self) -> Option<Terminal> {
+        None
+    }
+}
+
+/// A terminal behind standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    /// Whether a line that stands there can be replaced.
+    pub(crate) draws: bool,
 }
 
 /// The streams of this process.
@@ -33,6 +45,8 @@ pub(crate) trait Streams: fmt::Debug {
 pub(crate) struct OfProcess {
     /// The value of `JOURNAL_STREAM`: device and inode, by which a service recognises its streams.
     pub(crate) journal: Option<String>,
+    /// Whether a terminal, if there is one, is too simple to replace a line.
+    pub(crate) is_dumb: bool,
 }
 
 /// The same for a process that stays: whoever does not read what it says holds up no renewal. While a line waits for
@@ -135,6 +149,16 @@ impl Streams for OfProcess {
         journal
             .is_some_and(|journal| descriptor(stream).is_ok_and(|descriptor| is_stream(descriptor, journal)))
     }
+
+    fn terminal(&self) -> Option<Terminal> {
+        io::stderr().is_terminal().then_some(Terminal { draws: !self.is_dumb })
+    }
+}
+
+/// Writes to the terminal behind standard error as it is, without the end of a line.
+pub(super) fn to_terminal(text: &str) {
+    // Nothing depends on it.
+    let _ = write_all(Stream::Err, text.as_bytes());
 }
 
 fn is_stream(descriptor: OwnedFd, journal: &str) -> bool {

@@ -42,6 +42,9 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::BriefLease { lease } => format!(
             "the token is renewed for {lease}s at a time: too short to survive a failed run; give it a longer period"
         ),
+        Warning::Unaddressed { address } => format!(
+            "no address is configured, so {address} is tried; set `address` in the configuration file, or VAULT_ADDR"
+        ),
         Warning::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
         Warning::PlaceBusy => {
             format!("the directory of {} stays locked by another program; going on", names.token_file())

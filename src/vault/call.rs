@@ -53,6 +53,11 @@ impl Call {
         }
     }
 
+    /// Whether it is one of the many of a walk over the accessors.
+    pub(crate) fn is_of_walk(self) -> bool {
+        matches!(self, Self::LookupAccessor | Self::RevokeAccessor)
+    }
+
     /// Whether sending it twice does no more than sending it once. A second mint makes a second token. See
     /// docs/design.md, "A mint is never repeated blindly".
     pub(super) fn is_repeatable(self) -> bool {

@@ -7,8 +7,8 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use super::address::{Address, ip, is_loopback};
 use super::classify::{after_sending, before_sending, by_route, classify};
 use super::error::{ErrorKind, Oddity, RedirectRefusal, Unreachable};
+use super::observer::{Exchange, Observer};
 use super::proxy::{ProxyRules, Route};
 use super::socket::Dialer;
 use super::tls::TlsSettings;
@@ -113,6 +114,7 @@ pub(super) struct Http<'a> {
     /// The time a single request may take.
     timeout: Duration,
     stop: &'a Stop,
+    observer: Arc<dyn Observer + 'a>,
     agents: Agents,
 }
 
@@ -127,8 +129,18 @@ struct Agents {
 
 impl<'a> Http<'a> {
     /// Prepares connections; none is opened yet. No request takes longer than `patience`.
-    pub(super) fn new(settings: &'a ConnectionSettings, patience: Duration, stop: &'a Stop) -> Self {
-        Self { settings, timeout: settings.timeout.min(patience), stop, agents: Agents::default() }
+    pub(super) fn new(
+        settings: &'a ConnectionSettings,
+        patience: Duration,
+        stop: &'a Stop,
+        observer: Arc<dyn Observer + 'a>,
+    ) -> Self {
+        Self { settings, timeout: settings.timeout.min(patience), stop, observer, agents: Agents::default() }
+    }
+
+    /// Who hears of it.
+    pub(super) fn observer(&self) -> &dyn Observer {
+        &*self.observer
     }
 
     /// What it was made of.
@@ -166,10 +178,20 @@ impl<'a> Http<'a> {
     }
 
     fn exchange(&self, question: &Question<'_>, uri: &Uri) -> Result<(Answer, HeaderMap), ErrorKind> {
-        match &question.body {
+        let started = Instant::now();
+        let answer = match &question.body {
             Some(body) => self.send(question, uri, body.as_slice()),
             None => self.send(question, uri, SendBody::none()),
-        }
+        };
+        // Where a redirect leads is the server's word, which may repeat what it was sent.
+        let url = uri.to_string().replace(question.token.expose(), "…");
+        self.observer.exchanged(&Exchange {
+            method: &question.method,
+            url: &url,
+            outcome: answer.as_ref().map(|(answer, _)| answer.status),
+            took: started.elapsed(),
+        });
+        answer
     }
 
     fn send(

@@ -6,6 +6,7 @@ mod classify;
 mod error;
 mod http;
 pub(crate) mod kv;
+mod observer;
 mod proxy;
 mod retry;
 mod socket;
@@ -14,7 +15,7 @@ mod wire;
 mod words;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -26,6 +27,7 @@ pub(crate) use error::{
     Error, ErrorKind, Interrupted, No, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
 };
 pub(crate) use http::ConnectionSettings;
+pub(crate) use observer::{Exchange, Observer};
 pub(crate) use proxy::{NoProxy, ProxyRules};
 pub(crate) use tls::{
     TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
@@ -157,9 +159,14 @@ pub(crate) struct Client<'a> {
 
 impl<'a> Client<'a> {
     /// A client that has opened no connection yet.
-    pub(crate) fn new(settings: &'a ConnectionSettings, patience: Patience, stop: &'a Stop) -> Self {
+    pub(crate) fn new(
+        settings: &'a ConnectionSettings,
+        patience: Patience,
+        stop: &'a Stop,
+        observer: Arc<dyn Observer + 'a>,
+    ) -> Self {
         Self {
-            http: Http::new(settings, patience.request, stop),
+            http: Http::new(settings, patience.request, stop, observer),
             budget: RetryBudget::new(patience.retry_for),
             limit: Limit::new(patience.in_all),
             secrets: Secrets::default(),
@@ -338,6 +345,20 @@ impl<'a> Client<'a> {
         token: &Token,
         body: Option<&impl Serialize>,
     ) -> Result<Answer, Error> {
+        let observer = self.http.observer();
+        observer.asks(call, &self.address());
+        let answer = self.ask_until_told(call, path, token, body);
+        observer.has_asked(call);
+        answer
+    }
+
+    fn ask_until_told(
+        &self,
+        call: Call,
+        path: &str,
+        token: &Token,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answer, Error> {
         let (method, _) = call.route();
         let body = match body.map(serde_json::to_vec).transpose() {
             Ok(body) => body,
@@ -378,16 +399,21 @@ impl<'a> Client<'a> {
                 .then(|| self.budget.pause(started, attempt, retry_after))
                 .flatten()
                 .filter(|pause| until.is_none_or(|until| Instant::now() + *pause < until));
-            match (pause, place) {
-                (Some(pause), _) if !self.stop.is_raised() => self.stop.sleep(pause),
-                (_, None) => {
-                    let url = self.http.settings().address.join(path);
-                    return Err(Error { call, url, redirected_by: None, kind });
+            let settings = self.http.settings();
+            if settings.is_unaddressed && matches!(kind, ErrorKind::Unreachable(_)) {
+                self.http.observer().has_no_address(&settings.address.to_string());
+            }
+            let redirected_by = place.is_some().then(|| settings.address.to_string());
+            let url = place.unwrap_or_else(|| settings.address.join(path));
+            let error = Error { call, url, redirected_by, kind };
+            match pause {
+                Some(pause) if !self.stop.is_raised() => {
+                    let until = until.map(|until| until.saturating_duration_since(Instant::now()));
+                    let left = self.budget.left().min(until.unwrap_or(Duration::MAX));
+                    self.http.observer().tries_again(&error, left);
+                    self.stop.sleep(pause);
                 }
-                (_, Some(url)) => {
-                    let redirected_by = Some(self.http.settings().address.to_string());
-                    return Err(Error { call, url, redirected_by, kind });
-                }
+                Some(_) | None => return Err(error),
             }
             attempt = attempt.saturating_add(1);
         }
@@ -538,6 +564,7 @@ fn not_json(answer: &Answer, secrets: &Secrets) -> Oddity {
 
 #[cfg(test)]
 mod tests {
+    use super::observer::Nobody;
     use super::*;
     use proptest::prelude::*;
 
@@ -566,10 +593,12 @@ mod tests {
         let patience = Patience { request: Duration::from_secs(1), retry_for: Duration::ZERO, in_all: None };
         let stop = Stop::default();
         let token = Token::parse(b"s.secret-0123456").unwrap();
-        let first = Client::new(&settings, patience, &stop);
+        let first = Client::new(&settings, patience, &stop, Arc::new(Nobody));
         assert!(first.lookup_self(&token).is_err());
         assert!(first.secrets.are_in("x s.secret-0123456 y"));
-        assert!(!Client::new(&settings, patience, &stop).secrets.are_in("x s.secret-0123456 y"));
+        assert!(
+            !Client::new(&settings, patience, &stop, Arc::new(Nobody)).secrets.are_in("x s.secret-0123456 y")
+        );
     }
 
     fn answer(status: u16, body: &str) -> Answer {

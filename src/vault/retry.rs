@@ -26,6 +26,13 @@ impl RetryBudget {
         Self { allowed, deadline: OnceLock::new() }
     }
 
+    /// For how long it is tried again.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline
+            .get()
+            .map_or(self.allowed, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// How long to wait before repetition number `attempt` (from 0) of a request that was first sent at
     /// `started`, or `None` when the budget does not reach that far. What the server asked for in
     /// `Retry-After` is the least to wait.

@@ -31,7 +31,7 @@ use crate::report::{Log, Repeats, Report};
 use crate::service::listener::{Listener, Page, Pages, Request};
 use crate::service::{self, Cause, Door, Duty, End, Next, Signals, Turn};
 use crate::stop::Stop;
-use crate::vault::{Client, ConnectionSettings, Patience};
+use crate::vault::{Client, ConnectionSettings, Observer, Patience};
 use live::Live;
 
 /// A round takes no longer than this, whatever the interval.
@@ -159,7 +159,7 @@ fn report_of<'a>(
     streams: &'a dyn Streams,
     manner: Manner,
     repeats: Option<&'a Repeats>,
-) -> Report<'a> {
+) -> Arc<Report<'a>> {
     let names = Names {
         home: &settings.home,
         token_file: settings.token_file.path(),
@@ -168,8 +168,8 @@ fn report_of<'a>(
         named_flags: &[],
         login: &settings.login,
     };
-    Report::new(names, clock, Log::File(settings.log_file.clone()), streams, manner.format)
-        .in_mind_of(repeats)
+    let report = Report::new(names, clock, Log::File(settings.log_file.clone()), streams, manner.format);
+    Arc::new(report.in_mind_of(repeats).at(manner.volume))
 }
 
 /// The right to be the only one that keeps the file; none where it cannot be had. An error, which was told, where
@@ -215,12 +215,12 @@ fn make(
     connection: &ConnectionSettings,
     clock: Clock,
     stop: &Stop,
-    report: &Report<'_>,
+    report: &Arc<Report<'_>>,
     memory: &mut Memory,
 ) -> Round {
     let limit = LONGEST_ROUND.min(settings.interval / 2);
     let patience = Patience { request: connection.timeout.min(limit), retry_for: limit, in_all: Some(limit) };
-    let client = Client::new(connection, patience, stop);
+    let client = Client::new(connection, patience, stop, Arc::clone(report) as Arc<dyn Observer + '_>);
     let warn = |error| report.warn(&Warning::DirectoryUnsynced { error });
     let context = Context { settings, client: &client, clock, stop, warn: &warn };
     follow::round(&context, memory)

@@ -9,6 +9,7 @@
 //! run in the same process begins like the first.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::surroundings::Surroundings;
 use super::survived::survived;
@@ -24,9 +25,9 @@ use crate::pass::{self, Context, Finished, Work};
 use crate::report::json::Subject;
 use crate::report::metrics::Labels;
 use crate::report::names::Names;
-use crate::report::{Format, Log, Report};
+use crate::report::{Format, Log, Report, Volume};
 use crate::stop::Stop;
-use crate::vault::Client;
+use crate::vault::{Client, Observer};
 
 /// How a run is made and told.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,8 @@ pub(crate) struct Manner {
     pub(crate) format: Format,
     /// Whether the exit status tells outcomes apart.
     pub(crate) detailed_exitcode: bool,
+    /// How much is told to whoever reads along.
+    pub(crate) volume: Volume,
 }
 
 /// Makes one run, and returns its exit status.
@@ -63,7 +66,7 @@ pub(crate) struct Run<'a> {
     work: Work,
     manner: Manner,
     client: Client<'a>,
-    report: Report<'a>,
+    report: Arc<Report<'a>>,
     /// The token file behind its name, by which a `watch` of it is found.
     token_file: PathBuf,
 }
@@ -74,11 +77,16 @@ impl<'a> Run<'a> {
         let settings = around.settings;
         let log = if manner.dry_run { Log::None } else { Log::File(settings.log_file.clone()) };
         let report = Report::new(Names::of(settings), around.clock, log, around.streams, manner.format)
-            .in_mind_of(around.repeats);
+            .in_mind_of(around.repeats)
+            .at(manner.volume);
+        let report = Arc::new(report);
         for warning in &settings.warnings {
             report.warn(&Warning::Settings(warning.clone()));
         }
-        let client = Client::new(around.connection, around.pace.patience, around.stop);
+        let client = {
+            let observer = Arc::clone(&report) as Arc<dyn Observer>;
+            Client::new(around.connection, around.pace.patience, around.stop, observer)
+        };
         Self { around, work, manner, client, report, token_file: settings.token_file.real() }
     }
 
@@ -108,6 +116,7 @@ impl<'a> Run<'a> {
             clock: around.clock,
             warn: &|warning| self.report.warn(&warning),
             publish: &|history| self.publish(history),
+            progress: &|examined, total| self.report.has_examined(examined, total),
             stop: around.stop,
             next_run: &|| next_run(around, &self.token_file),
             longest_walk: around.pace.walk,

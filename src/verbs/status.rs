@@ -1,6 +1,7 @@
 //! `status`: look, do not touch. The facts are gathered here, and held against what they should be.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::once::Manner;
@@ -23,7 +24,7 @@ use crate::report::names::Names;
 use crate::report::problem::Problem;
 use crate::report::status::Status;
 use crate::report::{Log, Paint, Report};
-use crate::vault::{Client, Patience};
+use crate::vault::{Client, Observer, Patience};
 
 /// A nightly run and its delay, and half a day to make good for one that failed.
 const OLDEST_SUCCESS: u64 = 36 * 60 * 60;
@@ -52,11 +53,13 @@ pub(crate) struct Wishes {
 pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner) -> u8 {
     let settings = around.settings;
     let report = Report::new(Names::of(settings), around.clock, Log::None, around.streams, manner.format);
+    let report = Arc::new(report.at(manner.volume).of_problems());
     let request = around.connection.timeout.min(PATIENCE);
     let client = Client::new(
         around.connection,
         Patience { request, retry_for: settings.retry_for.min(RETRY), in_all: None },
         around.stop,
+        Arc::clone(&report) as Arc<dyn Observer>,
     );
     let context = Context {
         settings,
@@ -66,6 +69,7 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
         // What a pass would warn of is among the problems.
         warn: &|_| (),
         publish: &|_| (),
+        progress: &|examined, total| report.has_examined(examined, total),
         stop: around.stop,
         next_run: &|| None,
         longest_walk: pass::LONGEST_WALK,
@@ -73,7 +77,10 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
         earlier: None,
     };
     let status = match survived(|| gather(&context, wishes, around.runtime)) {
-        Ok(found) => {
+        Ok(mut found) => {
+            if around.connection.is_unaddressed && found.problems.iter().any(Problem::is_unreachable) {
+                found.problems.insert(0, Problem::Unaddressed);
+            }
             let status =
                 if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
             report.status(&found, &settings.identity, status, wishes.paint);

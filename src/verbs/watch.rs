@@ -85,7 +85,7 @@ where
     let (stop, settings) = (Stop::default(), Arc::clone(&household.settings));
     let (streams, clock, manner) = (Arc::clone(&household.streams), household.clock, household.manner);
     let log = Log::File(settings.log_file.clone());
-    let report = Report::new(Names::of(&settings), clock, log, &*streams, manner.format);
+    let report = Report::new(Names::of(&settings), clock, log, &*streams, manner.format).at(manner.volume);
     let staying = Staying { verb: "watch", file: settings.token_file.path() };
     // Before it says that it has started: whoever reads that may send one.
     let signals = match Signals::hear() {
@@ -223,6 +223,7 @@ where
             repeats.forget_failures();
         }
         run.tell(&finished, Some(sequel).filter(|_| !stop.is_raised()));
+        drop(run);
         let status = standing_text(&finished.outcome, next_run, clock);
         self.token = token;
         if let Some(aside) = &mut self.aside
@@ -235,7 +236,7 @@ where
                 streams: Arc::clone(&household.streams),
                 repeats: Arc::clone(repeats),
                 clock,
-                format: household.manner.format,
+                manner: household.manner,
                 stop: stop.clone(),
             };
             aside.order(Box::new(move || due.run()));

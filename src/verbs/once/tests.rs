@@ -1,13 +1,12 @@
 //! Several runs in one process, as a verb that stays makes them.
 
-use std::cell::RefCell;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
@@ -97,11 +96,11 @@ fn answer(mut connection: TcpStream, busy: &impl Fn() -> bool) {
 
 /// Everything that was said, for the test to read.
 #[derive(Debug, Default)]
-struct Heard(RefCell<Vec<(Stream, String)>>);
+struct Heard(Mutex<Vec<(Stream, String)>>);
 
 impl Streams for Heard {
     fn write(&self, stream: Stream, line: &str) -> io::Result<()> {
-        self.0.borrow_mut().push((stream, line.to_owned()));
+        self.0.lock().unwrap().push((stream, line.to_owned()));
         Ok(())
     }
 
@@ -113,7 +112,7 @@ impl Streams for Heard {
 impl Heard {
     /// What was said on a stream since the last time somebody asked.
     fn take(&self, stream: Stream) -> Vec<String> {
-        let all = self.0.take();
+        let all = std::mem::take(&mut *self.0.lock().unwrap());
         all.into_iter().filter(|(where_, _)| *where_ == stream).map(|(_, line)| line).collect()
     }
 }
@@ -156,7 +155,8 @@ impl Home {
             repeats: None,
             earlier: None,
         };
-        let manner = Manner { dry_run: false, format: Format::Json, detailed_exitcode: true };
+        let manner =
+            Manner { dry_run: false, format: Format::Json, detailed_exitcode: true, volume: Volume::Usual };
         test(&|| once(&around, Work::Pass, manner), &streams, &stop)
     }
 }

@@ -7,9 +7,9 @@ use crate::config::Settings;
 use crate::local::history::HeldToken;
 use crate::report::names::Names;
 use crate::report::streams::Unhurried;
-use crate::report::{Format, Log, Repeats, Report};
+use crate::report::{Log, Repeats, Report};
 use crate::stop::Stop;
-use crate::verbs::once::deploy;
+use crate::verbs::once::{Manner, deploy};
 
 /// A hook that is due, and what it runs in.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(super) struct DueHook {
     pub(super) repeats: Arc<Repeats>,
     /// This machine's clock.
     pub(super) clock: Clock,
-    /// Whom standard output is for.
-    pub(super) format: Format,
+    /// How it is told.
+    pub(super) manner: Manner,
     /// Whether somebody wants the process to end, and the hook with it.
     pub(super) stop: Stop,
 }
@@ -35,9 +35,10 @@ impl DueHook {
     pub(super) fn run(&self) {
         let settings = &self.settings;
         let log = Log::File(settings.log_file.clone());
-        let report = Report::new(Names::of(settings), self.clock, log, &*self.streams, self.format)
-            .in_mind_of(Some(&self.repeats));
+        let report = Report::new(Names::of(settings), self.clock, log, &*self.streams, self.manner.format)
+            .in_mind_of(Some(&self.repeats))
+            .at(self.manner.volume);
         let warn = |warning| report.warn(&warning);
-        deploy(settings, &self.held, self.clock, self.format, &self.stop, &warn);
+        deploy(settings, &self.held, self.clock, self.manner.format, &self.stop, &warn);
     }
 }
