@@ -112,7 +112,7 @@ fn a_minted_token_that_contradicts_the_order_is_revoked_and_not_kept() {
         (with(new_token(), "period", 60), "its period is 60s"),
         (with(new_token(), "type", "batch"), "its type is \"batch\""),
         (with(new_token(), "accessor", ""), "it has no accessor"),
-        (with(new_token(), "accessor", "another"), "the server speaks of another token"),
+        (with(new_token(), "accessor", "another"), "the answer is about a different token"),
     ] {
         let vault = Vault::healing()
             .lookup(NEW_TOKEN, data(&info))
@@ -173,10 +173,7 @@ fn a_denial_without_a_reason_is_no_verdict() {
     let vault = Vault::new().lookup(FILE_TOKEN, unsaid.clone().times(1));
     let run = home().run(&vault, &["--detailed-exitcode"]).expect(1);
     let said = run.complaint();
-    assert!(
-        said.ends_with("403: no reason given (neither a refusal nor an outage that is known)"),
-        "{run:?}"
-    );
+    assert!(said.ends_with("403: no reason given (not a known refusal or outage)"), "{run:?}");
     let vault = Vault::healing().mint(unsaid.times(1)).second_mint(minted().times(0));
     let run = home().run(&vault, &[]).expect(1);
     assert!(run.complaint().starts_with("FAIL: mint: "), "{run:?}");
@@ -220,10 +217,7 @@ fn a_lookup_about_another_token_is_refused_and_one_about_nobody_is_warned_of() {
     let machine = home();
     machine.guard("s.the-agents-own");
     let run = machine.run(&vault, &[]).expect(1);
-    assert!(
-        run.complaint().ends_with("the answer speaks of another token than the one in the file"),
-        "{run:?}"
-    );
+    assert!(run.complaint().ends_with("the answer is about a different token"), "{run:?}");
     assert!(run.hints()[0].contains("an agent substitutes its own token"), "{run:?}");
 
     for info in
@@ -231,10 +225,7 @@ fn a_lookup_about_another_token_is_refused_and_one_about_nobody_is_warned_of() {
     {
         let vault = Vault::renewing().lookup(FILE_TOKEN, data(&info));
         let run = home().run(&vault, &[]).expect(0);
-        assert!(
-            run.complaint().starts_with("WARN: the server does not say which token it speaks of"),
-            "{run:?}"
-        );
+        assert!(run.complaint().starts_with("WARN: the server's answer does not name the token"), "{run:?}");
     }
 }
 
@@ -604,7 +595,7 @@ fn an_agent_that_substitutes_its_own_token_loses_nothing_by_us() {
         run.complaints()
             .last()
             .unwrap()
-            .contains("check of the minted token: the server speaks of another token"),
+            .contains("check of the minted token: the answer is about a different token"),
         "{run:?}"
     );
     assert_eq!(home.token(), FILE_TOKEN);

@@ -104,7 +104,7 @@ fn check_kept(place: &Place, work: Work, scene: &Scene, after: &Sandbox, run: &R
             // it was known that what is revoked is not what the file holds.
             let unread = run.all().contains("the token file cannot be read");
             let unknown = matches!(work, Work::Resume { .. })
-                && ["going on without its lock and state", "the state file cannot be read"]
+                && ["continuing without lock and state", "the state file cannot be read"]
                     .iter()
                     .any(|words| run.stderr.contains(words));
             let recognised = if unknown || unread {
@@ -221,7 +221,7 @@ fn complaint_about(call: &Call) -> Option<&'static str> {
     } else if call.touches(".json.renew-") {
         Some("the state cannot be saved")
     } else if call.touches(".lock") {
-        Some("going on without its lock and state")
+        Some("continuing without lock and state")
     } else if call.touches(".json") {
         Some("the state file cannot be read")
     } else {
@@ -423,7 +423,7 @@ fn what_cannot_be_tidied_or_tightened_does_not_stop_a_renewal() {
         let run = place.faulty(&scene.home, &[lasting("fchmod", error, 1)]).0.expect(0);
         assert_eq!(run.said(), RENEWED);
         let complaint =
-            "WARN: ~/.vault-token had mode 0640, which lets others read the token; it should be 0600";
+            "WARN: ~/.vault-token had mode 0640, so other users could read the token; it should be 0600";
         assert_eq!(run.complaint(), complaint);
     }
     scene.home.chmod(0o600);
@@ -564,7 +564,8 @@ fn a_loose_mode_on_a_read_only_disk_is_told_and_the_token_renewed() {
     let (run, _) = obstructed(&place, &scene.home, READ_ONLY.0, &obstacle, "");
     let run = run.expect(0);
     assert_eq!(run.said(), RENEWED);
-    let complaint = "WARN: ~/.vault-token had mode 0644, which lets others read the token; it should be 0600";
+    let complaint =
+        "WARN: ~/.vault-token had mode 0644, so other users could read the token; it should be 0600";
     assert!(run.complaints().contains(&complaint), "{run:?}");
 }
 

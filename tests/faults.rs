@@ -136,7 +136,7 @@ fn a_mint_whose_answer_is_lost_is_not_repeated() {
         let home = home();
         let run = run(&home, &server, "10s", &[]).expect(75);
         assert!(run.complaint().starts_with("FAIL: mint: "), "{run:?}");
-        assert!(run.complaint().ends_with("for a sweep that walks to find"), "{run:?}");
+        assert!(run.complaint().ends_with("; `vault-token-renew sweep` finds it"), "{run:?}");
         assert_eq!(server.count("auth/token/create"), 1);
         assert_eq!(server.count("auth/token/create-orphan"), 0);
         assert_eq!(home.token(), FILE_TOKEN);
@@ -263,7 +263,7 @@ fn where_a_redirect_leads_nowhere_that_place_is_named() {
     );
     assert_eq!(
         run.hints(),
-        ["the server names an address that cannot be reached from here: see its api_addr"]
+        ["check the server's api_addr: it names an address that cannot be reached from here"]
     );
 }
 
@@ -394,7 +394,7 @@ fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
     assert_eq!(proxy.requests().len(), 0);
 
     let run_ = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(1);
-    assert!(run_.complaint().ends_with(": proxy: 407: it wants other credentials"), "{run_:?}");
+    assert!(run_.complaint().ends_with(": proxy: 407: wrong or missing credentials"), "{run_:?}");
     let credentials =
         "put user name and password into the address of the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)";
     assert_eq!(run_.hints(), [credentials]);
@@ -570,7 +570,7 @@ fn what_a_lost_mint_left_is_swept_even_if_the_next_run_only_renews() {
     });
     let home = home();
     let first = run(&home, &server, "0s", &[]).expect(75);
-    assert!(first.stderr.contains("the server may hold a token of ours that nobody knows"), "{first:?}");
+    assert!(first.stderr.contains("the server may have minted a token we never received"), "{first:?}");
     let second = run(&home, &server, "0s", &[]).expect(10);
     assert!(second.said().ends_with("; resumed an earlier sweep (revoked 1 stale periodic token(s))"));
     assert!(server.requests().iter().any(|request| {
@@ -688,7 +688,7 @@ fn a_second_run_waits_for_the_first_and_says_so() {
     let home = home();
     run(&home, &server, "0s", &[]).expect(10);
     let lock = home.lock_file();
-    let waiting = "WARN: another run is at work here; waiting for it to end";
+    let waiting = "WARN: another run is in progress; waiting for it to end";
     // A short wait is not worth a word.
     for (seconds, complaints) in [(1, vec![]), (4, vec![waiting])] {
         let held = File::open(&lock).unwrap();

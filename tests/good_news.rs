@@ -17,9 +17,9 @@ use support::vault_mock::{
 };
 use support::{FILE_TOKEN, OUR_NAME, PERIOD, RENEWED, told_of, with, without};
 
-const ANOTHER_TOKEN: &str = "the answer speaks of another token than the one in the file";
+const ANOTHER_TOKEN: &str = "the answer is about a different token";
 
-const CACHED: &str = "the answer comes out of a cache in between (an agent or proxy), not from the server";
+const CACHED: &str = "the answer came from a cache (an agent or proxy), not from the server";
 
 /// A home with a token, from which that one and the one that may be minted must not get out.
 fn home() -> Sandbox {
@@ -193,8 +193,8 @@ fn whatever_contradicts_the_order_is_revoked_and_not_kept() {
     let namespace = |namespace: &str| with(new_token(), "namespace_path", namespace);
     for (arguments, info, reason) in [
         (&[][..], with(new_token(), "renewable", false), "it is not renewable"),
-        (&[], with(new_token(), "num_uses", 3), "it may be used so many times only"),
-        (&[], with(new_token(), "num_uses", -1), "it may be used so many times only"),
+        (&[], with(new_token(), "num_uses", 3), "its number of uses is limited"),
+        (&[], with(new_token(), "num_uses", -1), "its number of uses is limited"),
         (&[], with(new_token(), "ttl", 1), "it has 1s left, and was granted 2764800s"),
         (&[], with(new_token(), "ttl", 0), "it has 0s left, and was granted 2764800s"),
         (&[], with(new_token(), "ttl", PERIOD - 300), "it has 2764500s left, and was granted 2764800s"),
@@ -203,12 +203,12 @@ fn whatever_contradicts_the_order_is_revoked_and_not_kept() {
         (
             &[],
             policies(&["default", "root", "sops-admin", "vault-admin"]),
-            "it has the policy \"root\", which nobody ordered",
+            "it has the policy \"root\", which was not asked for",
         ),
         (
             &[],
             policies(&["default", "sops-admin", "vault-admin", "vault-admin-ro"]),
-            "it has the policy \"vault-admin-ro\", which nobody ordered",
+            "it has the policy \"vault-admin-ro\", which was not asked for",
         ),
         (&[], policies(&["default", "vault-admin"]), "it lacks the policy \"sops-admin\""),
         (&[], policies(&["default", "sops-admin"]), "it lacks the required policy"),
@@ -216,7 +216,7 @@ fn whatever_contradicts_the_order_is_revoked_and_not_kept() {
         (
             &[],
             with(new_token(), "identity_policies", ["root"]),
-            "it has the policy \"root\", which nobody ordered",
+            "it has the policy \"root\", which was not asked for",
         ),
         (
             &[],
@@ -373,9 +373,9 @@ fn a_token_in_the_last_moment_of_its_life_is_not_one_without_end() {
         let status = home.run(&vault, &["status", "--json"]).expect(1).object();
         assert!(!status.to_string().contains(r#""never_expires":true"#), "{keeps}: {status}");
         let run = home.run(&vault, &["status", "--min-ttl", "1s"]).expect(1);
-        assert!(!run.stdout.contains("without end") && !run.stdout.contains("never ends"), "{run:?}");
+        assert!(!run.stdout.contains("never expires") && !run.stdout.contains("never ends"), "{run:?}");
         let foreseen = home.run(&vault, &["--dry-run"]).expect(1);
-        assert!(foreseen.all().contains("the token in ~/.vault-token has just ended"), "{foreseen:?}");
+        assert!(foreseen.all().contains("the token in ~/.vault-token has just expired"), "{foreseen:?}");
     }
     // One that was never given an end has none.
     let root = with(with(with(foreign_token(), "ttl", 0), "expire_time", Value::Null), "creation_ttl", 0);

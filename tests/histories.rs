@@ -661,7 +661,7 @@ impl<'a> World<'a> {
             expected.push("lets others read the token");
         }
         if place == Place::Nowhere {
-            expected.push("going on without its lock and state");
+            expected.push("continuing without lock and state");
         }
         if place == Place::Nowhere || (place == Place::Usual && self.home.path().join(LOG).is_dir()) {
             expected.push("cannot be written");

@@ -149,7 +149,7 @@ fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
     let token = limited(9);
     let home = Sandbox::holding(&token.token);
     let dry = home.run(&server, &["--dry-run", "--detailed-exitcode"]).expect(5);
-    assert!(dry.stderr.contains("which is dying: it may be used so many times only"), "{dry:?}");
+    assert!(dry.stderr.contains("which is dying: its number of uses is limited"), "{dry:?}");
     let run = home.run(&server, &["--detailed-exitcode"]).expect(5);
     assert!(run.complaint().contains("(tokens with a limited number of uses cannot mint); "), "{run:?}");
     assert_eq!(server.lookup_accessor(&token.accessor).expect("it lives")["num_uses"], 7);
@@ -162,7 +162,7 @@ fn a_token_of_ours_with_limited_uses_is_dying_and_a_pass_costs_it_but_one() {
 
     let home = Sandbox::holding(&limited(1).token);
     let run = home.run(&server, &["--detailed-exitcode"]).expect(4);
-    assert!(run.complaint().contains("so many times only, and this was the last; log in again"), "{run:?}");
+    assert!(run.complaint().contains("its last use is spent; log in again"), "{run:?}");
 }
 
 /// A policy that may do what healing takes, with the right to mint on one path only.
@@ -295,7 +295,7 @@ fn an_unreachable_server_is_an_outage() {
     assert_eq!(run.complaint(), format!("FAIL: token lookup: {NOWHERE}: connection refused"));
     assert_eq!(
         run.hints(),
-        ["is the server up and the address right? set --address, VAULT_ADDR or the key address"]
+        ["check that the server is up and the address is right (--address, VAULT_ADDR, the key `address`)"]
     );
     assert_eq!(home.run(NOWHERE, &["--detailed-exitcode"]).status, 75);
     assert_eq!(home.run(NOWHERE, &["--dry-run"]).status, 1);
@@ -340,7 +340,7 @@ fn a_loose_mode_is_tightened_with_a_warning() {
     let run = home.run(&server, &[]).expect(0);
     assert_eq!(
         run.complaint(),
-        "WARN: ~/.vault-token had mode 0644, which lets others read the token; it is 0600 now"
+        "WARN: ~/.vault-token had mode 0644, so other users could read the token; it is 0600 now"
     );
     assert_eq!(home.mode(".vault-token"), 0o600);
     let lines = home.logged();
@@ -353,7 +353,7 @@ fn a_dying_token_of_ours_is_healed_with_its_own_authority() {
     let endings = [
         (with(with(ours(), "period", 0), "ttl", "2h"), "it has no period"),
         (with(ours(), "renewable", false), "it is not renewable"),
-        (with(ours(), "explicit_max_ttl", "1h"), "its explicit maximum comes near"),
+        (with(ours(), "explicit_max_ttl", "1h"), "its explicit maximum is near"),
     ];
     for (order, why) in endings {
         let server = server();
@@ -403,9 +403,9 @@ fn a_dying_token_without_authority_tells_how_long_it_has() {
              its successor "
         )
     );
-    let (seconds, advice) = rest.split_once("s left, ").expect(line);
+    let (seconds, advice) = rest.split_once("s left; ").expect(line);
     assert!((3500..=3600).contains(&seconds.parse::<u64>().unwrap()), "{line}");
-    assert_eq!(advice, "rotate it before they end: vault login -method=oidc && vault-token-renew");
+    assert_eq!(advice, "replace it before then: vault login -method=oidc && vault-token-renew");
     assert_eq!(home.token(), token);
     assert_eq!(home.run(&server, &["--detailed-exitcode"]).status, 5);
 }
@@ -608,7 +608,7 @@ fn a_token_that_cannot_be_stored_is_revoked() {
     let line = "FAIL: token file: ~/.vault-token: cannot write beside it: file too large; it is as it was";
     assert_eq!(run.complaints().last(), Some(&line), "{run:?}");
     assert!(run.stderr.contains("/vault-token-renew: the state cannot be saved: file too large"), "{run:?}");
-    assert_eq!(run.hints(), ["the directory of the token file must be writable and have room"]);
+    assert_eq!(run.hints(), ["make the directory of the token file writable, or free some space on it"]);
     assert_eq!(home.token(), token);
     assert_eq!(home.names(), [".local", ".vault-token"]);
     assert_eq!(server.named(OUR_NAME), [""; 0], "the minted token is revoked");
@@ -838,8 +838,8 @@ fn a_namespace_is_a_world_of_its_own() {
         "WARN: the token lives in the namespace \"team1\", the settings name \"\"; see --namespace"
     );
     let status = home.run(&server, &["status"]).expect(1);
-    let said = "the token lives in the namespace \"team1\", the settings name \"\"\n   fix: if yours is to live there: \
-        --namespace team1\n";
+    let said = "the token lives in the namespace \"team1\", the settings name \"\"\n   fix: if your token belongs \
+        there: --namespace team1\n";
     assert!(status.stdout.contains(said), "{status:?}");
     let run = home.run(&server, &["--namespace=nowhere"]).expect(1);
     assert!(run.stderr.contains("404: namespace not found"), "{run:?}");

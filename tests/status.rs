@@ -104,7 +104,7 @@ fn a_person_gets_aligned_lines_and_the_verdict_at_the_end() {
             "kind",
             "time left",
             "file",
-            "last pass",
+            "last run",
             "last good",
             "log",
             "next run",
@@ -250,7 +250,7 @@ fn a_loose_mode_and_a_shadowing_variable_are_wrong() {
     assert_eq!(problems(&status, "wrong"), ["loose_mode"]);
     assert_eq!(home.mode(".vault-token"), 0o640, "looking must not tighten");
     let (message, remedy) = problem(&status, "loose_mode");
-    assert_eq!(message, "~/.vault-token has mode 0640, which lets others at the token");
+    assert_eq!(message, "~/.vault-token has mode 0640, so other users can read the token");
     assert_eq!(remedy, format!("chmod 600 {}", home.token_file().display()));
     home.chmod(0o600);
     for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
@@ -356,7 +356,7 @@ fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
     assert!(status["last_line"].as_str().unwrap().contains(" FAIL: "), "{status}");
     rewrite_history(&home, |history| history["last_success"] = Value::Null);
     let status = look(&home, &server, &[]);
-    assert_eq!(problem(&status, "success_too_old").0, "no pass has ever succeeded");
+    assert_eq!(problem(&status, "success_too_old").0, "no run has ever succeeded");
 }
 
 #[test]
@@ -402,7 +402,10 @@ fn offline_nothing_is_sent_and_the_last_pass_is_believed() {
     home.run(&server, &[]).expect(1);
     let status = look(&home, &ear, &["--offline"]);
     assert_eq!(problems(&status, "wrong"), ["foreign"]);
-    assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
+    assert!(
+        problem(&status, "foreign").1.starts_with("find out what wrote it, then: vault login"),
+        "{status}"
+    );
     let dying = json!({"display_name": DISPLAY_NAME, "policies": ["vault-admin"], "type": "batch", "ttl": "2h",
         "no_parent": true});
     home.put(&server.mint_as_root(dying).token);
@@ -495,7 +498,10 @@ fn a_foreign_token_that_never_mints_is_not_told_to_try() {
     let home = Sandbox::holding(&server.mint_as_root(order).token);
     let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["foreign", "use_limited", "never_run"]);
-    assert!(problem(&status, "foreign").1.starts_with("see what wrote it, then: vault login"), "{status}");
+    assert!(
+        problem(&status, "foreign").1.starts_with("find out what wrote it, then: vault login"),
+        "{status}"
+    );
 }
 
 #[test]
@@ -505,7 +511,7 @@ fn a_token_whose_last_use_was_this_look_is_dead_and_not_healthy() {
     let status = look(&home, &server, &["--detailed-exitcode"]);
     assert_eq!(problems(&status, "wrong"), ["token_dead", "never_run"]);
     assert_eq!(status["exit_status"], 4);
-    assert!(problem(&status, "token_dead").0.contains("and this was the last"), "{status}");
+    assert!(problem(&status, "token_dead").0.contains("its last use is spent"), "{status}");
 }
 
 #[test]

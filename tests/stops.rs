@@ -115,7 +115,7 @@ fn a_mint_that_was_cut_off_is_told_and_swept() {
     let home = home();
     let child = home.start(&server, &PATIENT);
     let (run, rest) = stopped(&home, child, SIGNALS[0], || server.count("auth/token/create") == 1);
-    assert!(rest.contains("the server may hold a token of ours that nobody knows"), "{run:?}");
+    assert!(rest.contains("the server may have minted a token we never received"), "{run:?}");
     assert_eq!(home.state()["sweep_due"], true);
     assert_eq!(server.count("auth/token/create"), 1);
 }

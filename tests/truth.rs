@@ -208,7 +208,7 @@ fn a_child_with_authority_is_replaced_by_an_orphan() {
         let run = home.run(&server, &[]).expect(0);
         assert!(run.said().starts_with("HEALED: re-minted periodic token from dying "), "{run:?}");
         assert!(
-            run.complaints()[0].contains("it is no orphan and ends with the token that minted it"),
+            run.complaints()[0].contains("it is not an orphan and expires with the token that minted it"),
             "{run:?}"
         );
         server.check_healed(&home);
@@ -229,7 +229,7 @@ fn a_child_without_authority_lives_on_with_a_warning_and_nothing_is_swept_meanwh
         assert_eq!(run.said(), RENEWED);
         assert_eq!(
             verdict(&run),
-            "WARN: our token ends with the one that minted it, and may not mint an orphan in its place"
+            "WARN: our token expires with the token that minted it, and may not mint an orphan to replace itself"
         );
         assert_eq!(home.token(), child.token);
         let said = home.run(&server, &["--dry-run"]).expect(0);
@@ -238,7 +238,7 @@ fn a_child_without_authority_lives_on_with_a_warning_and_nothing_is_swept_meanwh
     }
     assert_eq!(wrong(&look(&home, &server, &[])), ["not_orphan"]);
 
-    let why = "the token to keep is no orphan and could end with one that is revoked";
+    let why = "the token to keep is not an orphan and could expire with one that is revoked";
     for arguments in [&["sweep", "--dry-run"][..], &["sweep"]] {
         let run = home.run(&server, arguments);
         assert!(run.all().contains(why), "{run:?}");
@@ -263,7 +263,7 @@ fn a_server_that_caps_at_an_hour_is_no_place_for_a_nightly_run() {
     let home = Sandbox::holding(&ours.token);
     let run = home.run(&server, &[]).expect(0);
     assert_eq!(run.said(), format!("OK renewed (dn={OUR_NAME} ttl=3600s)"));
-    assert_eq!(verdict(&run), "WARN: the token ends in 1 h; will the next run come in time?");
+    assert_eq!(verdict(&run), "WARN: the token expires in 1 h; will the next run come in time?");
     assert_eq!(wrong(&look(&home, &server, &[])), ["period_capped"]);
 
     // A heal that shortens a life is none.
@@ -283,7 +283,10 @@ fn a_server_that_caps_at_an_hour_is_no_place_for_a_nightly_run() {
     let home = Sandbox::holding(&minutes.token);
     let run = home.run(&server, &[]).expect(0);
     assert!(run.said().starts_with("HEALED: "), "{run:?}");
-    assert!(run.stderr.contains("WARN: the token ends in 1 h; will the next run come in time?"), "{run:?}");
+    assert!(
+        run.stderr.contains("WARN: the token expires in 1 h; will the next run come in time?"),
+        "{run:?}"
+    );
 }
 
 #[test]
@@ -354,10 +357,7 @@ fn an_agent_that_puts_its_own_token_in_the_place_of_ours_is_no_good_news() {
         !home.run(&between, &["--dry-run"]).all().contains("(403: ")
     });
     let run = home.run(&between, &[]).expect(1);
-    assert!(
-        run.complaint().ends_with("the answer speaks of another token than the one in the file"),
-        "{run:?}"
-    );
+    assert!(run.complaint().ends_with("the answer is about a different token"), "{run:?}");
     assert_ne!(wrong(&look(&home, &between, &[])), [""; 0]);
     assert_eq!(home.token(), "s.garbage-that-is-nobodys");
     server.check_ours(&own);
@@ -624,10 +624,7 @@ fn a_token_helper_that_keeps_logins_out_of_the_file_is_told() {
         assert_eq!(run.said(), RENEWED);
         assert_eq!(
             run.complaint(),
-            format!(
-                "WARN: ~/{name} has a token_helper: the command line keeps its token there, and a login never \
-                 reaches ~/.vault-token"
-            )
+            format!("WARN: ~/{name} sets a token_helper, so a login does not write to ~/.vault-token")
         );
         assert_eq!(wrong(&look(&home, &server, &variables)), ["token_helper"]);
         // What is no such line is none.
@@ -848,9 +845,10 @@ fn a_dry_run_and_status_foresee_that_a_renewal_does_not_reach_the_next_run() {
         let said = foreseen["message"].as_str().unwrap();
         assert!(
             said.ends_with(
-                "would fail all the same: it would end in 10 h, and the next run comes in 19 h 59 min"
-            ) || said
-                .ends_with("would fail all the same: it would end in 10 h, and the next run comes in 20 h"),
+                "would still fail: the token would expire in 10 h, and the next run comes in 19 h 59 min"
+            ) || said.ends_with(
+                "would still fail: the token would expire in 10 h, and the next run comes in 20 h"
+            ),
             "{said}"
         );
         assert!(wrong(&status).contains(&"ends_before_next_run"), "{status}");
@@ -863,7 +861,7 @@ fn a_dry_run_and_status_foresee_that_a_renewal_does_not_reach_the_next_run() {
         home.put(&server.mint_as_root(json!({ "policies": ["vault-admin"], "ttl": "1h" })).token);
         let foreseen = home.run_with(&variables, &server, &["--dry-run"]).expect(1);
         assert!(
-            foreseen.all().contains("would fail all the same: it would end in 10 h, and"),
+            foreseen.all().contains("would still fail: the token would expire in 10 h, and"),
             "{foreseen:?}"
         );
         home.run_with(&variables, &server, &["--detailed-exitcode"]).expect(5);
@@ -887,7 +885,7 @@ fn a_timer_that_comes_too_seldom_is_wrong_before_a_night_says_so() {
     assert!(wrong(&status).contains(&"runs_too_seldom"), "{status}");
     assert_eq!(status["exit_status"], 1);
     let text = home.run_with(&variables, &server, &["status"]).expect(1);
-    let words = "your token lives for 1 d at a time, and up to 1 d 1 h pass between two runs of the timer";
+    let words = "each renewal gives your token 1 d, and the timer runs only every 1 d 1 h";
     assert!(text.all().contains(words), "{text:?}");
     home.put(&server.mint_as_root(with(ours(), "period", "26h")).token);
     let variables = [("PATH", timer[0].1.as_str()), ("VTR_PERIOD", "26h")];
@@ -951,7 +949,7 @@ fn a_dry_run_warns_of_policies_as_the_run_does() {
     // Where nobody knows when the next run comes, little is worth a warning to both.
     let home = Sandbox::holding(&server.mint_as_root(with(ours(), "period", "2h")).token);
     let period = [("VTR_PERIOD", "2h")];
-    let warning = "WARN: the token ends in 2 h; will the next run come in time?";
+    let warning = "WARN: the token expires in 2 h; will the next run come in time?";
     assert!(home.run_with(&period, &server, &["--dry-run"]).expect(0).stderr.contains(warning));
     assert_eq!(home.run_with(&period, &server, &[]).expect(0).complaints(), [warning]);
 }
@@ -971,7 +969,8 @@ fn a_child_that_lives_on_with_its_parent_warns_of_a_short_lease_too() {
     let variables = [("VTR_POLICIES", "reader,sops-admin"), ("VTR_PERIOD", "2h")];
     let run = home.run_with(&variables, &server, &[]).expect(0);
     let warnings = run.complaints();
-    for words in ["WARN: our token ends with the one that minted it", "WARN: the token ends in 2 h;"] {
+    for words in ["WARN: our token expires with the token that minted it", "WARN: the token expires in 2 h;"]
+    {
         assert!(warnings.iter().any(|warning| warning.starts_with(words)), "{words}: {run:?}");
     }
 }

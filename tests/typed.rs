@@ -5,13 +5,13 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::openbao::{OpenBao, random_hex};
 use support::sandbox::{PROGRAM, Run, Sandbox};
-use support::{NOWHERE, OUR_NAME, server};
+use support::{NOWHERE, OUR_NAME, count, server};
 
 /// The variables of the sandbox that a shell of somebody has not.
 const NOT_EXPORTED: [&str; 4] = ["VAULT_ADDR", "VTR_DISPLAY_NAME", "VTR_POLICIES", "VAULT_CLIENT_TIMEOUT"];
@@ -253,4 +253,39 @@ fn what_status_advises_works_as_it_stands() {
     );
     person.types(&remedy("stale_tokens"), &[]).expect(0);
     assert_eq!(server.named(OUR_NAME).len(), 1);
+}
+
+#[test]
+fn what_another_user_owns_is_taken_back_by_the_command_that_is_printed() {
+    let server = server();
+    let person = Person::new(&server, &addressed(&server), &["vault"]);
+    let mine = fs::metadata(person.home.path()).unwrap().uid();
+    if mine != 0 {
+        count("left out: only root can give a file away, to see it taken back");
+        return;
+    }
+    let sudo = person.home.write("bin/sudo", "#!/bin/sh\nexec \"$@\"\n");
+    fs::set_permissions(sudo, fs::Permissions::from_mode(0o755)).unwrap();
+    person.home.put(&server.mint_ours().token);
+    person.types("vault-token-renew", &[]).expect(0);
+    let local = person.home.path().join(".local");
+    let all = person.home.snapshot().into_keys().filter(|name| name.starts_with(".local"));
+    let all: Vec<PathBuf> = all.map(|name| person.home.path().join(name)).collect();
+    for (given_away, named) in [
+        (all, local),
+        (vec![person.home.state_file()], person.home.state_file().parent().unwrap().to_owned()),
+        (vec![person.home.token_file()], person.home.token_file()),
+    ] {
+        for path in &given_away {
+            chown(path, Some(65_534), None).unwrap();
+        }
+        let told = person.types("vault-token-renew", &[]).all();
+        let command = told.lines().find_map(|line| line.strip_prefix("hint: sudo chown"));
+        let command =
+            format!("sudo chown{}", command.unwrap_or_else(|| panic!("{}: {told}", named.display())));
+        assert!(command.ends_with(named.to_str().unwrap()), "{command}");
+        person.types(&command, &[]).expect(0);
+        assert!(given_away.iter().all(|path| fs::metadata(path).unwrap().uid() == mine), "{command}");
+        person.types("vault-token-renew", &[]).expect(0).quiet();
+    }
 }

@@ -120,6 +120,9 @@ impl FileSettings {
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let message = error.message();
             let message = unknown_key(message).unwrap_or_else(|| without_value(message).replace('\n', ", "));
+            let message = message
+                .replace("expected a sequence", "expected a list, such as [\"reader\", \"writer\"]")
+                .replace("expected u32", "expected a whole number");
             anyhow!("{line}:{column}: {message}")
         })
     }
@@ -290,9 +293,12 @@ mod tests {
     fn a_wrong_type_is_an_error_with_its_place() {
         for (text, place) in [
             ("address = 5", "1:11: invalid type: integer `5`, expected a string"),
-            ("\npolicies = \"a,b\"", "2:12: invalid type: string, expected a sequence"),
+            (
+                "\npolicies = \"a,b\"",
+                "2:12: invalid type: string, expected a list, such as [\"reader\", \"writer\"]",
+            ),
             ("period = true", "1:10: invalid type: boolean `true`, expected a duration"),
-            ("sweep_concurrency = -1", "1:21: invalid value: integer `-1`, expected u32"),
+            ("sweep_concurrency = -1", "1:21: invalid value: integer `-1`, expected a whole number"),
             ("address = ", "1:11: "),
             ("address = \"a\"\naddress = \"b\"", "2:1: duplicate key"),
         ] {

@@ -158,7 +158,7 @@ impl Failure {
         self.consequences().leaves_nothing
     }
 
-    /// Whether the server may hold a token of ours that nobody knows.
+    /// Whether the server may have minted a token we never received.
     pub(crate) fn lost_mint(&self) -> bool {
         self.consequences().lost_mint
     }

@@ -104,7 +104,7 @@ impl State {
     /// cannot be understood is overwritten at the next save; one that cannot be read only if it has to be; one of
     /// somebody else never.
     pub(crate) fn load(directory: &Path, token_file: &Path) -> (Self, Option<io::Error>) {
-        let file = directory.join(file_name(token_file, "json"));
+        let file = Self::place(directory, token_file);
         let (record, error) = match read_record(&file) {
             Ok(record) => (record, None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Record::default(), None),
@@ -116,6 +116,11 @@ impl State {
         let foreign =
             error.is_some() && file.symlink_metadata().is_ok_and(|data| !Glance::from(&data).is_own());
         (Self { file: Some(file).filter(|_| !foreign), record, told: false, token: None, unread }, error)
+    }
+
+    /// Where it is kept, whether it can be read or not.
+    pub(crate) fn place(directory: &Path, token_file: &Path) -> PathBuf {
+        directory.join(file_name(token_file, "json"))
     }
 
     /// A state that is forgotten when the pass ends.

@@ -67,15 +67,15 @@ fn kind_text(kind: &ErrorKind) -> String {
         ErrorKind::Refused { message } => format!("400: {}", reason_text(message)),
         ErrorKind::NotFound { message } => format!("404: {}", reason_text(message)),
         ErrorKind::Unclear { status, message } => {
-            format!("{status}: {} (neither a refusal nor an outage that is known)", reason_text(message))
+            format!("{status}: {} (not a known refusal or outage)", reason_text(message))
         }
         ErrorKind::Unserving { status, message } => {
-            format!("{status}: this node does not serve: {}", reason_text(message))
+            format!("{status}: this node cannot serve requests: {}", reason_text(message))
         }
         ErrorKind::Elsewhere { message } => format!("500: {}", reason_text(message)),
         ErrorKind::AwaitsApproval => "200: the request waits for the approval of a control group".to_owned(),
         ErrorKind::Cached => {
-            "the answer comes out of a cache in between (an agent or proxy), not from the server".to_owned()
+            "the answer came from a cache (an agent or proxy), not from the server".to_owned()
         }
         ErrorKind::Sealed => "503: Vault is sealed".to_owned(),
         ErrorKind::Throttled { said } => format!("429: {}", said_text(said)),
@@ -84,7 +84,7 @@ fn kind_text(kind: &ErrorKind) -> String {
         }
         ErrorKind::NotVault { status, oddity } => format!("{status}: {}", oddity_text(oddity)),
         ErrorKind::Redirect { status, reason } => format!("{status}: {}", redirect_text(reason)),
-        ErrorKind::AnotherToken => "the answer speaks of another token than the one in the file".to_owned(),
+        ErrorKind::AnotherToken => "the answer is about a different token".to_owned(),
     }
 }
 
@@ -113,7 +113,7 @@ fn unreachable_text(reason: &Unreachable) -> String {
         Unreachable::Name(reason) => format!("the name does not resolve ({})", Shown(reason)),
         Unreachable::Refused => "connection refused".to_owned(),
         Unreachable::TimedOut => "connection timed out".to_owned(),
-        Unreachable::ProxyCredentials => "proxy: 407: it wants other credentials".to_owned(),
+        Unreachable::ProxyCredentials => "proxy: 407: wrong or missing credentials".to_owned(),
         Unreachable::Proxy(reason) => format!("proxy: {}", unreachable_text(reason)),
         Unreachable::Tls(trouble) => match trouble {
             TlsTrouble::UnknownIssuer => "TLS: the certificate is signed by an unknown authority".to_owned(),

@@ -40,10 +40,10 @@ pub(super) fn dying_text(dying: Dying) -> &'static str {
     match dying {
         Dying::NotRenewable => "it is not renewable",
         Dying::NotRenewed => "the server renews nothing and does not say why",
-        Dying::ExplicitMaximum => "its explicit maximum comes near",
+        Dying::ExplicitMaximum => "its explicit maximum is near",
         Dying::NoPeriod => "it has no period",
-        Dying::UseLimited => "it may be used so many times only",
-        Dying::NotOrphan => "it is no orphan and ends with the token that minted it",
+        Dying::UseLimited => "its number of uses is limited",
+        Dying::NotOrphan => "it is not an orphan and expires with the token that minted it",
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
     let file = names.token_file();
     match failure {
         Failure::TokenFile(error) => format!("token file: {file}: {}", read_error_text(error)),
-        Failure::LockBusy => "lock: another run has been at work for too long".to_owned(),
+        Failure::LockBusy => "lock: another run has been in progress for too long".to_owned(),
         Failure::Stopped { signal, during } => {
             let signal = signal.unwrap_or("a signal");
             match during {
@@ -68,12 +68,12 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
             names.recovery_command()
         ),
         Failure::MayNotLookUp { url, message } => format!(
-            "token lookup: {url}: the token in {file} lives, but may not look itself up (403: {})",
+            "token lookup: {url}: the token in {file} is alive, but may not look itself up (403: {})",
             errors::reason_text(message)
         ),
         Failure::Ended => {
             format!(
-                "token lookup: the token in {file} has just ended; log in again: {}",
+                "token lookup: the token in {file} has just expired; log in again: {}",
                 names.recovery_command()
             )
         }
@@ -91,18 +91,19 @@ pub(super) fn failure_text(failure: &Failure, names: &Names<'_>) -> String {
             }
         }
         Failure::Spent => format!(
-            "token lookup: the token in {file} is dead: it could be used so many times only, and this was \
-             the last; log in again: {}",
+            "token lookup: the token in {file} is dead: its last use is \
+             spent; log in again: {}",
             names.recovery_command()
         ),
         Failure::Vault(error) if failure.lost_mint() => format!(
-            "{}; the server may hold a token of ours that nobody knows, for a sweep that walks to find",
-            errors::error_text(error)
+            "{}; the server may have minted a token we never received; `{}` finds it",
+            errors::error_text(error),
+            names.command(" sweep")
         ),
         Failure::Vault(error) => errors::error_text(error),
         Failure::Dying { display_name, dying: why, seconds_left, refusal: why_not } => format!(
             "renewal: our token dn={} is dying ({}) and may not mint its successor ({}); {seconds_left}s \
-             left, rotate it before they end: {}",
+             left; replace it before then: {}",
             Quoted(display_name),
             dying_text(*why),
             why_not.as_ref().map_or_else(|| NEVER_MINTS.to_owned(), refusal_text),
@@ -183,13 +184,13 @@ fn contradiction_text(contradiction: &Contradiction) -> String {
         Contradiction::Policy => "it lacks the required policy".to_owned(),
         Contradiction::MissingPolicy(name) => format!("it lacks the policy {}", Quoted(name)),
         Contradiction::ExtraPolicy(name) => {
-            format!("it has the policy {}, which nobody ordered", Quoted(name))
+            format!("it has the policy {}, which was not asked for", Quoted(name))
         }
         Contradiction::NoSuchPolicy(name) => {
             format!("the server has no policy {}, so the token could do nothing", Quoted(name))
         }
         Contradiction::NotRenewable => "it is not renewable".to_owned(),
-        Contradiction::UseLimited(_) => "it may be used so many times only".to_owned(),
+        Contradiction::UseLimited(_) => "its number of uses is limited".to_owned(),
         Contradiction::ExplicitMaximum(seconds) => format!("it has an explicit maximum of {seconds}s"),
         Contradiction::TimeLeft { left, granted } => {
             format!("it has {left}s left, and was granted {granted}s")
@@ -206,6 +207,6 @@ fn contradiction_text(contradiction: &Contradiction) -> String {
         Contradiction::Period(seconds) => format!("its period is {seconds}s"),
         Contradiction::Type(kind) => format!("its type is {}", Quoted(kind)),
         Contradiction::NoAccessor => "it has no accessor".to_owned(),
-        Contradiction::Accessor => "the server speaks of another token".to_owned(),
+        Contradiction::Accessor => "the answer is about a different token".to_owned(),
     }
 }

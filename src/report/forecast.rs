@@ -93,7 +93,7 @@ pub(super) fn forecast_lines(
 
 fn shortfall_text(Shortfall { left, next_run }: Shortfall) -> String {
     let (left, next_run) = (span_text(left), span_text(next_run));
-    format!("would fail all the same: it would end in {left}, and the next run comes in {next_run}")
+    format!("would still fail: the token would expire in {left}, and the next run comes in {next_run}")
 }
 
 fn in_the_file(file: &str, display_name: &str, ttl: u64, dying: Option<Dying>) -> String {
@@ -114,7 +114,7 @@ fn holds_ours(file: &str, display_name: &str, ttl: u64) -> String {
 
 /// How long a token has; a root token has no end, and its lookup says 0.
 fn life(ttl: u64) -> String {
-    if ttl == 0 { "without end".to_owned() } else { format!("ttl={ttl}s") }
+    if ttl == 0 { "never expires".to_owned() } else { format!("ttl={ttl}s") }
 }
 
 fn sweep_lines(swept: &Swept, mode: SweepMode) -> Vec<String> {

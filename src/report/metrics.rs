@@ -33,7 +33,7 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
     let counters = &history.counters;
     family(
         &mut text,
-        ("vault_token_renewals_total", Kind::Counter, "Passes that had to renew our token, by result."),
+        ("vault_token_renewals_total", Kind::Counter, "Runs that had to renew our token, by result."),
         labels,
         &[
             (Some("success"), counters.renewed.to_string()),
@@ -43,7 +43,7 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
     );
     family(
         &mut text,
-        ("vault_token_heals_total", Kind::Counter, "Passes that had to mint our token anew, by result."),
+        ("vault_token_heals_total", Kind::Counter, "Runs that had to mint our token anew, by result."),
         labels,
         &[
             (Some("healed"), counters.healed.to_string()),
@@ -72,29 +72,29 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
         (
             "vault_token_expiry_timestamp_seconds",
             "When the token in the token file ends; +Inf if never, 0 if no living one is there, NaN if no \
-             pass could tell yet.",
+             run could tell yet.",
             expiry,
         ),
         (
             "vault_token_ttl_seconds",
-            "How long the token had at the last pass; +Inf if for ever, 0 if no living one is there, NaN \
-             if no pass could tell yet.",
+            "How long the token had at the last run; +Inf if for ever, 0 if no living one is there, NaN \
+             if no run could tell yet.",
             ttl,
         ),
         (
             "vault_token_foreign",
-            "1 if the last pass left a foreign token in the token file.",
+            "1 if the last run left a foreign token in the token file.",
             u8::from(foreign).to_string(),
         ),
         (
             "vault_token_ends_before_next_run",
-            "1 if the last pass left a token of ours that ends before the next run comes.",
+            "1 if the last run left a token of ours that ends before the next run comes.",
             u8::from(history.ends_before_next_run).to_string(),
         ),
-        ("vault_token_last_run_timestamp_seconds", "When the last pass ended.", last_run.to_string()),
+        ("vault_token_last_run_timestamp_seconds", "When the last run ended.", last_run.to_string()),
         (
             "vault_token_last_success_timestamp_seconds",
-            "When a pass last renewed or healed; 0 if none ever did.",
+            "When a run last renewed or healed; 0 if none ever did.",
             history.last_success.unwrap_or(0).to_string(),
         ),
     ] {
@@ -107,7 +107,7 @@ pub(super) fn text(history: &History, labels: Labels<'_>, now: u64) -> String {
 pub(super) fn next_run_text(labels: Labels<'_>, at: u64) -> String {
     let mut text = String::new();
     let name = "vault_token_next_run_timestamp_seconds";
-    family(&mut text, (name, Kind::Gauge, "When the next pass begins."), labels, &[(None, at.to_string())]);
+    family(&mut text, (name, Kind::Gauge, "When the next run begins."), labels, &[(None, at.to_string())]);
     text
 }
 
@@ -209,17 +209,17 @@ mod tests {
         assert_eq!(
             help,
             [
-                "renewals_total Passes that had to renew our token, by result.",
-                "heals_total Passes that had to mint our token anew, by result.",
+                "renewals_total Runs that had to renew our token, by result.",
+                "heals_total Runs that had to mint our token anew, by result.",
                 "swept_total Stale tokens of our name that were revoked.",
                 "expiry_timestamp_seconds When the token in the token file ends; +Inf if never, 0 if no \
-                 living one is there, NaN if no pass could tell yet.",
-                "ttl_seconds How long the token had at the last pass; +Inf if for ever, 0 if no living one \
-                 is there, NaN if no pass could tell yet.",
-                "foreign 1 if the last pass left a foreign token in the token file.",
-                "ends_before_next_run 1 if the last pass left a token of ours that ends before the next run comes.",
-                "last_run_timestamp_seconds When the last pass ended.",
-                "last_success_timestamp_seconds When a pass last renewed or healed; 0 if none ever did.",
+                 living one is there, NaN if no run could tell yet.",
+                "ttl_seconds How long the token had at the last run; +Inf if for ever, 0 if no living one \
+                 is there, NaN if no run could tell yet.",
+                "foreign 1 if the last run left a foreign token in the token file.",
+                "ends_before_next_run 1 if the last run left a token of ours that ends before the next run comes.",
+                "last_run_timestamp_seconds When the last run ended.",
+                "last_success_timestamp_seconds When a run last renewed or healed; 0 if none ever did.",
             ]
         );
     }

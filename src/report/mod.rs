@@ -186,7 +186,10 @@ impl<'a> Report<'a> {
     /// A warning, as it arises.
     pub(crate) fn warn(&self, warning: &Warning) {
         let text = warnings::warning_text(warning, &self.names);
-        self.event(Level::Warning, &format!("WARN: {text}"), "");
+        let is_told = self.event(Level::Warning, &format!("WARN: {text}"), "");
+        if let Some(remedy) = remedies::warning_remedy(warning, &self.names).filter(|_| is_told) {
+            self.hint(&remedy);
+        }
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 

@@ -1,6 +1,7 @@
 //! Paths and commands as people write them.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::escape::{Shown, harmless_text};
@@ -56,6 +57,20 @@ impl Names<'_> {
     /// empty the file before the command reads it.
     pub(super) fn recovery(&self) -> String {
         format!("Manual re-mint: {}", self.recovery_command())
+    }
+
+    /// How a person takes back what another user owns of `path` below the home: root, most likely, who ran this with
+    /// that home. It names the topmost of it, or nobody gets at the rest. None if all of it is this user's.
+    pub(super) fn take_back(&self, path: &Path) -> Option<String> {
+        let own = rustix::process::geteuid().as_raw();
+        let is_taken = |path: &&Path| path.symlink_metadata().is_ok_and(|data| data.uid() != own);
+        let below = path.ancestors().take_while(|path| path.starts_with(self.home) && *path != self.home);
+        let holds_taken = |path: &Path| {
+            let entries = path.read_dir().into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).any(|path| is_taken(&path.as_path()))
+        };
+        let taken = below.filter(is_taken).last().or(Some(path).filter(|path| holds_taken(path)))?;
+        Some(format!("sudo chown -R \"$(id -un):\" {}", for_shell(taken)))
     }
 
     /// This program as a person would call it for this token: `verb` begins with a blank, unless it is empty.

@@ -126,7 +126,12 @@ pub(crate) enum Problem {
     /// This variable hides the token file from the official command line.
     Shadowed(String),
     /// The state file cannot be read.
-    StateUnread(io::Error),
+    StateUnread {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The timer is there and not started.
     TimerOff(Units),
     /// The timer may not be started.
@@ -216,7 +221,7 @@ impl Problem {
             Self::LifeUnknown => ("ttl_unknown", Wrong, None),
             Self::LooseMode(_) => ("loose_mode", Wrong, None),
             Self::Shadowed(_) => ("shadowed", Wrong, None),
-            Self::StateUnread(_) => ("state_unreadable", Wrong, None),
+            Self::StateUnread { .. } => ("state_unreadable", Wrong, None),
             Self::TimerOff(_) => ("timer_off", Wrong, None),
             Self::TimerMasked(_) => ("timer_masked", Wrong, None),
             Self::TimerBroken(_) => ("timer_broken", Wrong, None),
@@ -275,20 +280,20 @@ impl Problem {
             }
             Self::Dying { dying, able } => {
                 let able = match able {
-                    Some(true) => "; it may mint its successor",
-                    Some(false) => "; it may not mint its successor",
+                    Some(true) => "; it may mint its replacement",
+                    Some(false) => "; it may not mint its replacement",
                     None => "",
                 };
-                format!("your token is dying: {}{able}", failures::dying_text(*dying))
+                format!("your token is about to expire for good: {}{able}", failures::dying_text(*dying))
             }
             Self::NoneSeen => {
-                format!("the last pass found no living token in {}", names.token_file())
+                format!("the last run found no living token in {}", names.token_file())
             }
             Self::Ended { at } => {
-                format!("by what the last pass saw, the token ended at {}", local_text(clock, *at))
+                format!("according to the last run, the token expired at {}", local_text(clock, *at))
             }
             Self::NotPeriodic => {
-                "your token has no period: it dies when the server's maximum is reached".to_owned()
+                "your token has no period, so it expires when the server's maximum TTL is reached".to_owned()
             }
             Self::OtherPeriod { has, wanted } => {
                 format!(
@@ -298,9 +303,9 @@ impl Problem {
                 )
             }
             Self::NotOrphan { .. } => {
-                "your token is no orphan: it dies with the token that minted it".to_owned()
+                "your token is not an orphan: it expires with the token that minted it".to_owned()
             }
-            Self::MayNotRenew => "your token may not renew itself, so no run can".to_owned(),
+            Self::MayNotRenew => "your token is not allowed to renew itself".to_owned(),
             Self::PoliciesLacking(names) => {
                 format!("your token lacks policies of the settings: {}", Shown(&names.join(", ")))
             }
@@ -310,29 +315,29 @@ impl Problem {
                 span_text(*wanted)
             ),
             Self::EndsBeforeNextRun { end, next, .. } => format!(
-                "your token ends at {}, and the next run comes at {}",
+                "your token expires at {}, before the next run at {}",
                 local_text(clock, *end),
                 local_text(clock, *next)
             ),
             Self::TooSeldom { granted, interval } => format!(
-                "your token lives for {} at a time, and up to {} pass between two runs of the timer",
+                "each renewal gives your token {}, and the timer runs only every {}",
                 span_text(*granted),
                 span_text(*interval)
             ),
             Self::PathUnitFailed(units) => {
-                format!("{} has failed: no login starts a run any more", Shown(&units.path))
+                format!("{} has failed, so logins no longer start a run", Shown(&units.path))
             }
-            Self::WatchFailed(unit) => format!("{} has failed: no watch runs", Shown(unit)),
+            Self::WatchFailed(unit) => format!("{} has failed, so no watch is running", Shown(unit)),
             Self::WatchOverdue { pid, .. } => {
                 format!("the watch (process {pid}) is overdue: it is stopped or hangs, and renews nothing")
             }
             Self::TokenHelper(file) => format!(
-                "{} has a token_helper: the command line keeps its token there, and a login never reaches {}",
+                "{} sets a token_helper, so a login does not write to {}",
                 names.path(file),
                 names.token_file()
             ),
             Self::UseLimited(uses) => {
-                format!("the token may be used {uses} more time(s); nothing else was asked, to spare them")
+                format!("the token has {uses} use(s) left; no further requests were made with it")
             }
             Self::Capped { granted, period } => format!(
                 "the server grants {} at a time, less than the period of {}",
@@ -346,62 +351,61 @@ impl Problem {
                     span_text(*least)
                 )
             }
-            Self::LifeUnknown => "how long the token has is not known".to_owned(),
+            Self::LifeUnknown => "the token's remaining time is unknown".to_owned(),
             Self::LooseMode(mode) => {
-                format!("{} has mode {mode:04o}, which lets others at the token", names.token_file())
+                format!("{} has mode {mode:04o}, so other users can read the token", names.token_file())
             }
             Self::Shadowed(name) => {
                 format!("{name} is set: the vault command line uses it instead of {}", names.token_file())
             }
-            Self::StateUnread(error) => {
-                format!("the state file cannot be read: {}", Shown(&io_text(error)))
+            Self::StateUnread { path, error } => {
+                format!("the state file {} cannot be read: {}", names.path(path), Shown(&io_text(error)))
             }
-            Self::TimerOff(units) => format!("{} is off: no pass runs by itself", Shown(&units.timer)),
-            Self::TimerMasked(units) => format!("{} is masked: no pass runs by itself", Shown(&units.timer)),
+            Self::TimerOff(units) => format!("{} is off, so nothing runs by itself", Shown(&units.timer)),
+            Self::TimerMasked(units) => {
+                format!("{} is masked, so nothing runs by itself", Shown(&units.timer))
+            }
             Self::TimerBroken(units) => {
-                format!("{} cannot be loaded: no pass runs by itself", Shown(&units.timer))
+                format!("{} cannot be loaded, so nothing runs by itself", Shown(&units.timer))
             }
-            Self::NeverRun(_) => "no pass is known to have run here".to_owned(),
+            Self::NeverRun(_) => "no run is recorded here yet".to_owned(),
             Self::LingerOff { .. } => "lingering is off: nothing runs while you are logged out".to_owned(),
             Self::SuccessTooOld(Some(at)) if *at > clock.seconds() => format!(
-                "the last success is noted for {}, which is still to come: was the clock wrong?",
+                "the last success is dated in the future ({}): was the clock wrong?",
                 local_text(clock, *at)
             ),
             Self::SuccessTooOld(Some(at)) => {
-                format!("no pass has succeeded since {}", local_text(clock, *at))
+                format!("no run has succeeded since {}", local_text(clock, *at))
             }
-            Self::SuccessTooOld(None) => "no pass has ever succeeded".to_owned(),
+            Self::SuccessTooOld(None) => "no run has ever succeeded".to_owned(),
             Self::PolicyMissing(name) => format!("the server has no policy {}", Quoted(name)),
+            Self::PolicyUnreadable(name, Error { kind: ErrorKind::Denied { .. }, .. }) => format!(
+                "cannot check that policy {} exists: no read on sys/policies/acl/{}",
+                Quoted(name),
+                Shown(name)
+            ),
             Self::PolicyUnreadable(name, error) => {
-                format!(
-                    "whether the policy {} exists cannot be told ({})",
-                    Quoted(name),
-                    errors::error_text(error)
-                )
+                format!("cannot check that policy {} exists: {}", Quoted(name), errors::error_text(error))
             }
-            Self::SweepUnfinished => "a sweep of stale tokens waits to be finished".to_owned(),
+            Self::SweepUnfinished => "a sweep of stale tokens is unfinished".to_owned(),
             Self::SweepDenied => {
-                "stale tokens may be left: your token may not list the others, or not look them up".to_owned()
+                "stale tokens may remain: your token may not list or look up the others".to_owned()
             }
             Self::SweepOff => {
-                "stale tokens may be left: a sweep was not finished before it was switched off".to_owned()
+                "stale tokens may remain: a sweep was unfinished when sweeping was switched off".to_owned()
             }
             Self::OtherNamespace { token, settings } => failures::other_namespace_text(token, settings),
-            Self::Stale(count) => format!("{count} stale token(s) of your name live on the server"),
+            Self::Stale(count) => format!("the server has {count} stale token(s) of your name"),
             Self::LastFailed(run) => {
-                format!(
-                    "the last pass did not end well: {}, at {}",
-                    run.ending.id(),
-                    local_text(clock, run.at)
-                )
+                format!("the last run failed: {}, at {}", run.ending.id(), local_text(clock, run.at))
             }
             Self::Unconfirmed => {
-                "the server does not say which token it speaks of; is there an agent in between?".to_owned()
+                "the server's answer does not name the token; is there an agent in between?".to_owned()
             }
             Self::VerificationOff(name) => {
                 format!("{name} is set: the server's certificate is not verified")
             }
-            Self::NoTimer => "there is no timer, so no pass runs by itself".to_owned(),
+            Self::NoTimer => "there is no timer, so nothing runs by itself".to_owned(),
         }
     }
 
@@ -419,10 +423,10 @@ impl Problem {
                 remedies::REACH_NEXT_RUN.to_owned()
             }
             Self::TooShort { renewal_helps: false, .. } => {
-                "ask for less than the period; no renewal gives it more".to_owned()
+                "use a --min-ttl below the period; a renewal cannot give more".to_owned()
             }
             Self::Foreign { able: Some(false), .. } => {
-                format!("see what wrote it, then: {}", names.recovery_command())
+                format!("find out what wrote it, then: {}", names.recovery_command())
             }
             Self::Failed(Failure::Dead { .. } | Failure::Ended | Failure::Spent)
             | Self::NoneSeen
@@ -435,9 +439,9 @@ impl Problem {
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
             Self::Failed(failure) => return remedies::failure_remedy(failure, names),
             Self::Unaddressed => "set `address` in the configuration file, or VAULT_ADDR".to_owned(),
-            Self::StateUnread(_) => {
-                "see whose it is and what is in it; a run overwrites one that is garbled".to_owned()
-            }
+            Self::StateUnread { path, .. } => names
+                .take_back(path)
+                .unwrap_or_else(|| format!("a run overwrites one that is garbled: {}", names.command(""))),
             Self::Capped { .. } => {
                 "set `period` to what the server grants, or raise its max_lease_ttl; let no run fail for \
                  so long"
@@ -470,14 +474,14 @@ impl Problem {
             Self::NeverRun(Some(units)) => start(&word_for_shell(&units.service), "start"),
             Self::LingerOff { user } => format!("loginctl enable-linger {}", word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
-                format!("see the last lines of the log, and what {} says", names.command(" --dry-run"))
+                format!("read the last lines of the log, and what this says: {}", names.command(" --dry-run"))
             }
             Self::MayNotRenew => failures::MAY_RENEW.to_owned(),
             Self::PolicyMissing(_) => {
                 "correct `policies` in the settings, or have the policy written".to_owned()
             }
-            Self::PolicyUnreadable(name, Error { kind: ErrorKind::Denied { .. }, .. }) => {
-                format!("nothing, or have read granted on sys/policies/acl/{}", Shown(name))
+            Self::PolicyUnreadable(_, Error { kind: ErrorKind::Denied { .. }, .. }) => {
+                "harmless; to silence it, have that granted".to_owned()
             }
             Self::LifeUnknown | Self::PolicyUnreadable(..) => names.command(" status"),
             Self::SweepUnfinished | Self::Stale(_) => names.command(" sweep"),
@@ -486,9 +490,9 @@ impl Problem {
             }
             Self::SweepOff => format!("{} --sweep walk", names.command(" sweep")),
             Self::OtherNamespace { token, .. } if token.len() <= LONGEST_NAMESPACE => {
-                format!("if yours is to live there: --namespace {}", word_for_shell(token))
+                format!("if your token belongs there: --namespace {}", word_for_shell(token))
             }
-            Self::OtherNamespace { .. } => "if yours is to live there, name it with --namespace".to_owned(),
+            Self::OtherNamespace { .. } => "if your token belongs there, name it with --namespace".to_owned(),
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
             Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),

@@ -3,10 +3,11 @@
 use std::io;
 
 use super::failures::MAY_RENEW;
-use super::names::Names;
+use super::names::{Names, for_shell};
 use crate::facts::failure::Failure;
 use crate::facts::forecast::Forecast;
 use crate::facts::outcome::Outcome;
+use crate::facts::warning::Warning;
 use crate::identity::Contradiction;
 use crate::local::token_file::{ReadError, ReplaceStep};
 use crate::vault::{Call, Error, ErrorKind, Interrupted, Oddity, TlsTrouble, Unreachable};
@@ -22,15 +23,19 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
             Some(format!("log in: {}", names.recovery_command()))
         }
         Failure::TokenFile(ReadError::Unprintable | ReadError::NotAToken(_) | ReadError::TooLarge) => {
-            Some(format!("see what wrote it, then: {}", names.recovery_command()))
+            Some(format!("find out what wrote it, then: {}", names.recovery_command()))
         }
         Failure::TokenFile(ReadError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Some("see with `ls -l` whose file it is; it has to be yours".to_owned())
+            let look = || format!("make it readable for you: ls -ld {}", for_shell(names.token_file));
+            Some(names.take_back(names.token_file).unwrap_or_else(look))
+        }
+        Failure::TokenFile(ReadError::Owner(_)) if names.take_back(names.token_file).is_some() => {
+            names.take_back(names.token_file)
         }
         Failure::TokenFile(ReadError::NotAFile | ReadError::Owner(_) | ReadError::Io(_)) => {
             Some("name the right file with --token-file, VAULT_TOKEN_PATH or the key token_file".to_owned())
         }
-        Failure::LockBusy => Some("look for a vault-token-renew process that hangs".to_owned()),
+        Failure::LockBusy => Some("look for one that hangs: pgrep -a vault-token-renew".to_owned()),
         Failure::Vault(error) | Failure::Unchecked(error) => error_remedy(error),
         Failure::Contradiction(Contradiction::NoSuchPolicy(_)) => Some(
             "correct `policies` and `required_policy` in the settings, or have the policy \
@@ -47,17 +52,21 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
         }
         Failure::Replace(error) => Some(match error.step {
             ReplaceStep::Resolve => {
-                "mend the symbolic link, or name another file with --token-file".to_owned()
+                "repair the symbolic link, or name another file with --token-file".to_owned()
             }
-            ReplaceStep::Stage => "the directory of the token file must be writable and have room".to_owned(),
+            ReplaceStep::Stage => {
+                "make the directory of the token file writable, or free some space on it".to_owned()
+            }
             ReplaceStep::Rename => {
                 "a file that is itself a mount point cannot be replaced; mount its directory instead"
                     .to_owned()
             }
         }),
-        Failure::NotOurs { .. } => Some("vault-token-renew without `sweep` heals the file first".to_owned()),
-        Failure::Unsettled(_) => Some("see to the file system, then run it again".to_owned()),
-        Failure::Internal { .. } => Some("please report it, with the version".to_owned()),
+        Failure::NotOurs { .. } => Some(format!("heal the file first: {}", names.command(""))),
+        Failure::Unsettled(_) => Some("repair the file system, then run it again".to_owned()),
+        Failure::Internal { .. } => {
+            Some("report it, with the output of vault-token-renew --version".to_owned())
+        }
         Failure::FileKeepsChanging => Some("find what writes the token file again and again".to_owned()),
         Failure::MayNotLookUp { .. } => Some(
             "the token's policies must allow read on auth/token/lookup-self, as `default` \
@@ -65,7 +74,7 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
                 .to_owned(),
         ),
         Failure::Wrapping => Some(format!(
-            "have what it held wrapped once more, for `vault unwrap`; then: {}",
+            "have its content wrapped again, for `vault unwrap`; then: {}",
             names.recovery_command()
         )),
         Failure::EndsBeforeNextRun { .. } => Some(REACH_NEXT_RUN.to_owned()),
@@ -80,13 +89,15 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
 pub(super) fn error_remedy(error: &Error) -> Option<String> {
     if error.redirected_by.is_some() && error.kind.is_temporary() {
         return Some(
-            "the server names an address that cannot be reached from here: see its api_addr".to_owned(),
+            "check the server's api_addr: it names an address that cannot be reached from here".to_owned(),
         );
     }
     let text = match &error.kind {
         ErrorKind::Unreachable(
             Unreachable::Refused | Unreachable::TimedOut | Unreachable::Name(_) | Unreachable::Other(_),
-        ) => "is the server up and the address right? set --address, VAULT_ADDR or the key address",
+        ) => {
+            "check that the server is up and the address is right (--address, VAULT_ADDR, the key `address`)"
+        }
         ErrorKind::Unreachable(Unreachable::ProxyCredentials) => {
             "put user name and password into the address of the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)"
         }
@@ -107,15 +118,15 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
             TlsTrouble::Other(_) => "see VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
         },
         ErrorKind::Interrupted(Interrupted::TimedOut) => {
-            "the server is slow or hangs; VAULT_CLIENT_TIMEOUT sets how long to wait"
+            "set VAULT_CLIENT_TIMEOUT to wait longer: the server is slow or hangs"
         }
         ErrorKind::Interrupted(Interrupted::Headers(_)) => {
-            "see what adds headers to the answers of the server: a gateway, a balancer, a login page"
+            "find out what adds headers to the server's answers: a gateway, a balancer, a login page"
         }
         ErrorKind::Interrupted(_) => {
-            "is this the port of a Vault server? one with TLS has an address that begins with https://"
+            "check that this is the port of a Vault server; if it uses TLS, write https://"
         }
-        ErrorKind::Unclear { .. } => "see what answers there: the server, or something in front of it",
+        ErrorKind::Unclear { .. } => "find out what answers there: the server, or something in front of it",
         ErrorKind::Unserving { .. } => "use the address of a node that serves, or try again later",
         ErrorKind::Elsewhere { .. } => {
             "check the namespace of the settings (--namespace, VAULT_NAMESPACE): it is not that of the token"
@@ -135,7 +146,7 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
             "this port speaks TLS; its address begins with https://"
         }
         ErrorKind::NotVault { .. } | ErrorKind::Redirect { .. } | ErrorKind::Unexpected { .. } => {
-            "is this the address of a Vault server, without /v1 and without a login page in front?"
+            "check that this is the address of a Vault server, without /v1 and without a login page in front"
         }
         ErrorKind::NotFound { .. } => {
             "check the address (without /v1) and the namespace (--namespace, VAULT_NAMESPACE)"
@@ -158,11 +169,24 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
                 "the token needs a policy that lets it read the secret; docs/follow.md shows one"
             }
         },
-        ErrorKind::Refused { .. } => "see what the server objects to",
+        ErrorKind::Refused { .. } => return None,
         ErrorKind::Throttled { .. } => "try again later; --retry-for sets how long to wait for the server",
-        ErrorKind::Server { .. } => "see the log of the server, or try again later",
+        ErrorKind::Server { .. } => "check the server's log, or try again later",
     };
     Some(text.to_owned())
+}
+
+/// What to do about a warning, where it does not say: somebody else owns what this program has to write.
+pub(super) fn warning_remedy(warning: &Warning, names: &Names<'_>) -> Option<String> {
+    if let Warning::NoState { path, .. }
+    | Warning::StateSpoilt { path, .. }
+    | Warning::StateUnsaved { path, .. }
+    | Warning::LogUnwritable { path, .. }
+    | Warning::MetricsUnwritable { path, .. } = warning
+    {
+        return names.take_back(path);
+    }
+    None
 }
 
 /// What to do about it, where the line does not say.

@@ -92,7 +92,7 @@ impl Status {
         }
         rows.push(("time left", self.life(clock)));
         rows.push(("file", self.file()));
-        rows.push(("last pass", self.last_pass(clock)));
+        rows.push(("last run", self.last_pass(clock)));
         if let Some(at) = self.history.last_success {
             rows.push(("last good", self.past(at, clock)));
         }
@@ -105,7 +105,7 @@ impl Status {
             "on server",
             match namesakes {
                 Some(Namesakes { total, .. }) => format!("{total} token(s) of your name"),
-                None => "unknown how many tokens of your name".to_owned(),
+                None => "unknown (your token may not list tokens)".to_owned(),
             },
         ));
         rows.push(("server", Shown(&self.address).to_string()));
@@ -140,7 +140,7 @@ impl Status {
             },
             (None, Some(held)) => {
                 let whose = if held.ours { "yours" } else { "foreign" };
-                format!("{file}: {whose}, {}, when a pass last saw it", Shown(&held.display_name))
+                format!("{file}: {whose}, {}, as the last run saw it", Shown(&held.display_name))
             }
             (None, None) => format!("{file}: unknown"),
         }
@@ -159,8 +159,8 @@ impl Status {
     fn life(&self, clock: Clock) -> String {
         match self.end() {
             End::Unknown => "unknown".to_owned(),
-            End::Never => "without end".to_owned(),
-            End::At(end) if end <= self.now => format!("none, since {}", local_text(clock, end)),
+            End::Never => "never expires".to_owned(),
+            End::At(end) if end <= self.now => format!("none, expired at {}", local_text(clock, end)),
             End::At(end) => format!("{}, until {}", span_text(end - self.now), local_text(clock, end)),
         }
     }

@@ -85,7 +85,7 @@ pub(super) fn sweep_end_text(end: &SweepEnd) -> String {
         SweepEnd::ListDenied => "list denied".to_owned(),
         SweepEnd::LookupDenied | SweepEnd::MostlyDenied => "lookup denied".to_owned(),
         SweepEnd::KeptIsNoOrphan => {
-            "the token to keep is no orphan and could end with one that is revoked".to_owned()
+            "the token to keep is not an orphan and could expire with one that is revoked".to_owned()
         }
         SweepEnd::NothingToKeep => "the server does not know the token to keep".to_owned(),
         SweepEnd::CutShort { examined, total, cause } => {

@@ -285,7 +285,7 @@ fn failures_say_what_on_which_object_and_why() {
                 refusal: Some(Refusal { create: denied(), create_orphan: denied() }),
             },
             "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it is not renewable) and may not \
-             mint its successor (403: permission denied); 3599s left, rotate it before they end: vault \
+             mint its successor (403: permission denied); 3599s left; replace it before then: vault \
              login -method=oidc && vault-token-renew",
         ),
         (
@@ -295,14 +295,14 @@ fn failures_say_what_on_which_object_and_why() {
                 seconds_left: 3599,
                 refusal: None,
             },
-            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (it may be used so many times \
-             only) and may not mint its successor (tokens with a limited number of uses cannot mint); \
-             3599s left, rotate it before they end: vault login -method=oidc && vault-token-renew",
+            "FAIL: renewal: our token dn=\"token-devvm-wizard\" is dying (its number of uses is \
+             limited) and may not mint its successor (tokens with a limited number of uses cannot mint); \
+             3599s left; replace it before then: vault login -method=oidc && vault-token-renew",
         ),
         (
             Failure::Spent,
-            "FAIL: token lookup: the token in ~/.vault-token is dead: it could be used so many times only, \
-             and this was the last; log in again: vault login -method=oidc && vault-token-renew",
+            "FAIL: token lookup: the token in ~/.vault-token is dead: its last use is \
+             spent; log in again: vault login -method=oidc && vault-token-renew",
         ),
         (
             Failure::Contradiction(Contradiction::Period(60)),
@@ -387,10 +387,10 @@ fn answers_that_are_none_name_url_status_and_what_was_wrong() {
 #[test]
 fn a_mint_whose_answer_was_lost_says_what_may_be_left() {
     let lost = Error { call: Call::Create, ..failed(ErrorKind::Interrupted(Interrupted::Closed)) };
-    assert!(line(&Outcome::Failed(Failure::Vault(lost))).contains("the server may hold a token of ours"));
+    assert!(line(&Outcome::Failed(Failure::Vault(lost))).contains("the server may have minted a token"));
     for kind in [ErrorKind::Unreachable(Unreachable::Refused), ErrorKind::Sealed] {
         let kept = Error { call: Call::Create, ..failed(kind) };
-        assert!(!line(&Outcome::Failed(Failure::Vault(kept))).contains("may hold"));
+        assert!(!line(&Outcome::Failed(Failure::Vault(kept))).contains("may have minted"));
     }
 }
 
@@ -399,7 +399,7 @@ fn warnings_are_one_line() {
     let table = [
         (
             Warning::LooseMode(LooseMode { mode: 0o644, tightened: true }),
-            "~/.vault-token had mode 0644, which lets others read the token; it is 0600 now",
+            "~/.vault-token had mode 0644, so other users could read the token; it is 0600 now",
         ),
         (
             Warning::Server("period of \"1000h\"\nexceeded".to_owned()),
@@ -418,7 +418,7 @@ fn warnings_are_one_line() {
                 path: PathBuf::from("/home/wizard/.local/state/vault-token-renew"),
                 error: io::Error::from_raw_os_error(30),
             },
-            "~/.local/state/vault-token-renew: read-only file system; going on without its lock and state",
+            "~/.local/state/vault-token-renew: read-only file system; continuing without lock and state",
         ),
         (
             Warning::Hook(HookFailure::TimedOut(Duration::from_millis(1_500))),

@@ -27,7 +27,7 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             format!("{name} is set: the server's certificate is not verified")
         }
         Warning::Settings(SettingsWarning::TokenHelper(file)) => format!(
-            "{} has a token_helper: the command line keeps its token there, and a login never reaches {}",
+            "{} sets a token_helper, so a login does not write to {}",
             names.path(file),
             names.token_file()
         ),
@@ -45,15 +45,15 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::Unaddressed { address } => format!(
             "no address is configured, so {address} is tried; set `address` in the configuration file, or VAULT_ADDR"
         ),
-        Warning::WaitingForLock => "another run is at work here; waiting for it to end".to_owned(),
+        Warning::WaitingForLock => "another run is in progress; waiting for it to end".to_owned(),
         Warning::PlaceBusy => {
-            format!("the directory of {} stays locked by another program; going on", names.token_file())
+            format!("the directory of {} stays locked by another program; continuing", names.token_file())
         }
         Warning::NoState { path, error } => {
-            format!("{}: {}; going on without its lock and state", names.path(path), io_text(error))
+            format!("{}: {}; continuing without lock and state", names.path(path), io_text(error))
         }
         Warning::NoSeat { file, error } => format!(
-            "cannot lock a file beside {}: {}; nobody else will see that this process stays",
+            "cannot lock a file beside {}: {}; other runs will not know that this process is running",
             names.path(file),
             io_text(error)
         ),
@@ -82,12 +82,12 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         }
         Warning::Hook(failure) => format!("the deploy hook {}", failures::hook_text(failure)),
         Warning::LooseMode(LooseMode { mode, tightened }) => format!(
-            "{} had mode {mode:04o}, which lets others read the token; {}",
+            "{} had mode {mode:04o}, so other users could read the token; {}",
             names.token_file(),
             if *tightened { "it is 0600 now" } else { "it should be 0600" }
         ),
         Warning::Unconfirmed => {
-            "the server does not say which token it speaks of; is there an agent in between?".to_owned()
+            "the server's answer does not name the token; is there an agent in between?".to_owned()
         }
         Warning::OtherNamespace { token, settings } => {
             format!("{}; see --namespace", failures::other_namespace_text(token, settings))
@@ -97,15 +97,16 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         }
         Warning::NoSuchPolicy(name) => format!("the server has no policy {}", Quoted(name)),
         Warning::EndsWithParent => {
-            "our token ends with the one that minted it, and may not mint an orphan in its place".to_owned()
+            "our token expires with the token that minted it, and may not mint an orphan to replace itself"
+                .to_owned()
         }
         Warning::ShortLease { left } => {
-            format!("the token ends in {}; will the next run come in time?", span_text(*left))
+            format!("the token expires in {}; will the next run come in time?", span_text(*left))
         }
         Warning::ShorterThanReplaced { left, replaced } => {
             let replaced =
                 replaced.map_or_else(|| "had no end".to_owned(), |left| format!("had {}", span_text(left)));
-            format!("the new token has {} at a time; the one it replaces {replaced}", span_text(*left))
+            format!("each renewal gives the new token {}; the one it replaces {replaced}", span_text(*left))
         }
         Warning::Server(text) => format!("the server warns: {}", Quoted(text)),
         Warning::Dying { display_name, dying, seconds_left } => format!(

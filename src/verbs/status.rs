@@ -151,7 +151,10 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
     };
     status.problems = problems(&status, &state, failure, settings, wishes);
     match unread {
-        Some(error) => status.problems.push(Problem::StateUnread(error)),
+        Some(error) => {
+            let path = State::place(&settings.state_directory, &settings.token_file.real());
+            status.problems.push(Problem::StateUnread { path, error });
+        }
         None => about_the_runs(&mut status),
     }
     status.problems.sort_by_key(Problem::severity);
