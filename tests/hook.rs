@@ -174,7 +174,7 @@ fn a_hook_may_run_the_program_itself() {
     let hook = format!("{PROGRAM} --config {config} --deploy-hook 'touch again'");
     let run = healing.run(&hook, &["--config", &config]).expect(0);
     let said: Vec<&str> = run.stdout.lines().map(unstamped).collect();
-    assert!(said[0].starts_with("OK renewed") && said[1].starts_with("HEALED: "), "{run:?}");
+    assert!(said[0].starts_with("[own] OK renewed") && said[1].starts_with("[own] HEALED: "), "{run:?}");
     assert!(!healing.file("again").exists(), "the nested run took our token for a foreign one");
     healing.check_healed();
 }

@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -601,4 +602,30 @@ fn a_path_that_is_not_utf_8_is_an_object_all_the_same() {
     command.args(["status", "--json", "--token-file", "tok"]).current_dir(&folder);
     let status = home.finish(&mut command).expect(1).quiet().object();
     assert_eq!(problems(&status, "wrong")[0], "token_file_missing");
+}
+
+#[test]
+fn lines_name_the_configuration_they_belong_to_and_status_shows_its_own() {
+    let server = server();
+    let home = Sandbox::holding(&server.mint_ours().token);
+    home.write("work-token", &server.weak_login().token);
+    fs::set_permissions(home.path().join("work-token"), PermissionsExt::from_mode(0o600)).unwrap();
+    let work = home.write("work.toml", "token_file = \"~/work-token\"\n");
+    home.run(&server, &[]).expect(0);
+    let run = home.run(&server, &["--config", &work]).expect(1);
+    assert!(run.complaint().starts_with("[work] DRIFT: ~/work-token is dn="), "{run:?}");
+    fs::set_permissions(home.path().join("work-token"), PermissionsExt::from_mode(0o644)).unwrap();
+    let run = home.run(&server, &["--config", &work]).expect(1);
+    assert!(run.complaints()[0].starts_with("[work] WARN: ~/work-token had mode 0644"), "{run:?}");
+    let logged = home.logged();
+    assert_eq!(logged[0], RENEWED);
+    assert!(logged[1..].iter().all(|line| line.starts_with("[work] ")), "{logged:?}");
+
+    let last_line =
+        |arguments: &[&str]| look(&home, &server, arguments)["last_line"].as_str().unwrap().to_owned();
+    assert!(last_line(&[]).ends_with(RENEWED), "the line of another token");
+    assert!(last_line(&["--config", &work]).contains(" [work] DRIFT: "));
+    // What a program reads is about one configuration anyway.
+    let object = home.run(&server, &["--json", "--config", &work]).expect(1).object();
+    assert!(object["message"].as_str().unwrap().starts_with("DRIFT: "), "{object}");
 }

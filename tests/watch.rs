@@ -82,11 +82,11 @@ fn the_lease_of_the_renewal_sets_the_beat_and_no_lookup_moves_it() {
 #[test]
 fn the_longest_wait_is_a_day_or_what_the_settings_say() {
     let server = granting(PERIOD);
-    for (arguments, longest) in
-        [(&[][..], 86_400), (&["--max-interval", "10m"], 600), (&["--config", "c.toml"], 1_200)]
-    {
+    for (arguments, longest) in [(&[][..], 86_400), (&["--max-interval", "10m"], 600), (&["-v"], 1_200)] {
         let (home, start) = (home(), now());
-        home.write("c.toml", "[watch]\nmax_interval = \"20m\"\n");
+        if longest == 1_200 {
+            home.write(CONFIG, "[watch]\nmax_interval = \"20m\"\n");
+        }
         let stay = Stay::start(&home, &server, &[], arguments);
         let next = stay.next_run() - start;
         assert!(next <= longest && next >= longest * 9 / 10 - 1, "{arguments:?}: {next}");
@@ -210,6 +210,9 @@ fn a_hangup_ends_what_was_started_from_a_terminal() {
     assert_eq!(home.logged().last().unwrap(), "watch: stopped by SIGHUP");
 }
 
+/// The configuration file, below the home.
+const CONFIG: &str = ".config/vault-token-renew/config.toml";
+
 /// What a watch notes for others.
 fn seat(home: &Sandbox) -> Value {
     serde_json::from_slice(&fs::read(home.path().join(".vault-token.watch")).unwrap()).unwrap()
@@ -220,25 +223,25 @@ fn each_run_resolves_its_settings_anew_and_keeps_the_last_good_ones() {
     let (first, second) = (granting(PERIOD), granting(PERIOD));
     let home = home();
     let settings = |address: &str| format!("address = \"{address}\"\n");
-    home.write("c.toml", settings(first.address()));
+    home.write(CONFIG, settings(first.address()));
     let variables = [("VAULT_ADDR", "")];
-    let stay = Stay::start(&home, "", &variables, &["--config", "c.toml"]);
+    let stay = Stay::start(&home, "", &variables, &[]);
     stay.wait_for(OK, 1);
     assert_eq!(first.requests().len(), 2);
-    home.write("c.toml", settings(second.address()));
+    home.write(CONFIG, settings(second.address()));
     stay.signal(Signal::HUP);
     stay.wait_for(OK, 2);
     assert_eq!((first.requests().len(), second.requests().len()), (2, 2));
-    home.write("c.toml", "adress = \"x\"\n");
+    home.write(CONFIG, "adress = \"x\"\n");
     stay.signal(Signal::HUP);
     stay.wait_for(OK, 3);
     assert_eq!(second.requests().len(), 4, "the last good ones count");
     let warnings = stay.wait_for("WARN: the settings cannot be read, keeping the last good ones: ", 1);
     assert!(
-        warnings[0].ends_with("c.toml:1:1: unknown key \"adress\"; did you mean \"address\"?"),
+        warnings[0].ends_with("config.toml:1:1: unknown key \"adress\"; did you mean \"address\"?"),
         "{warnings:?}"
     );
-    home.write("c.toml", settings(first.address()) + "token_file = \"~/another\"\n");
+    home.write(CONFIG, settings(first.address()) + "token_file = \"~/another\"\n");
     stay.signal(Signal::HUP);
     stay.wait_for(OK, 4);
     let moved = "WARN: the settings name another token file (~/another) or state directory; keeping the ones before \
@@ -573,7 +576,7 @@ fn it_is_cancelled_while_it_waits_for_another_run() {
     let held = File::open(home.lock_file()).unwrap();
     held.lock().unwrap();
     let stay = Stay::start(&home, &server, &[], &[]);
-    stay.wait_for("WARN: another run is at work here", 1);
+    stay.wait_for("WARN: another run is in progress", 1);
     check_stopped(&home, stay, || true);
 }
 
@@ -789,7 +792,7 @@ fn status_and_a_run_by_hand_know_when_a_watch_makes_its_next_run() {
     let server = server();
     let home = Sandbox::holding(&server.mint_as_root(ours_for("10h")).token);
     let period = [("VTR_PERIOD", "10h")];
-    let short = "WARN: the token ends in 10 h; will the next run come in time?";
+    let short = "WARN: the token expires in 10 h; will the next run come in time?";
     assert_eq!(home.run_with(&period, &server, &[]).expect(0).complaints(), [short], "nobody knows");
     let stay = Stay::start(&home, &server, &period, &[]);
     let next = stay.next_run();

@@ -324,7 +324,7 @@ fn a_watch_that_does_nothing_is_no_schedule() {
         let problems: Vec<_> = status["problems"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
         assert!(problems.contains(&&json!("watch_overdue")), "{status}");
         assert_eq!(status["watch"]["overdue"], true, "{status}");
-        let short = "WARN: the token ends in 10 h; will the next run come in time?";
+        let short = "WARN: the token expires in 10 h; will the next run come in time?";
         assert_eq!(home.run_with(&period, &server, &[]).expect(0).complaints(), [short], "nobody knows");
     }
     stay.signal(Signal::CONT);

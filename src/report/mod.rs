@@ -313,7 +313,7 @@ impl<'a> Report<'a> {
     /// comes next may differ each time, and is no news.
     fn event(&self, level: Level, text: &str, sequel: &str) -> bool {
         let Some(again) = self.unless_known(level, text) else { return false };
-        let text = &without_tokens(&format!("{text}{sequel}{again}"));
+        let text = &without_tokens(&format!("{}{text}{sequel}{again}", self.names.mark()));
         let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {

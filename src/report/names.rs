@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::escape::{Shown, harmless_text};
 use crate::config::{DEFAULT_TOKEN_FILE, Hint, Login, Settings};
+use crate::local::log_file;
 
 /// The names of things on this machine, as people write them.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub(crate) struct Names<'a> {
     pub(crate) named_flags: &'a [(&'static str, String)],
     /// How a person logs in again.
     pub(crate) login: &'a Login,
+    /// The short name of the configuration file, if it is not the default one; lines begin with it.
+    pub(crate) profile: Option<&'a str>,
 }
 
 impl<'a> Names<'a> {
@@ -34,11 +37,17 @@ impl<'a> Names<'a> {
             named_token_file: settings.named_token_file.as_deref(),
             named_flags: &settings.named_flags,
             login: &settings.login,
+            profile: settings.named_config.as_ref().map(|_| settings.profile.as_str()),
         }
     }
 }
 
 impl Names<'_> {
+    /// What a line begins with, so that nobody takes it for another token's. Nothing for the default configuration file.
+    pub(crate) fn mark(&self) -> String {
+        self.profile.map(|profile| log_file::mark(&Shown(profile).to_string())).unwrap_or_default()
+    }
+
     /// A path with the home directory shortened.
     pub(super) fn path(&self, path: &Path) -> String {
         let shown: PathBuf = match path.strip_prefix(self.home) {

@@ -34,6 +34,7 @@ fn names() -> Names<'static> {
         named_token_file: None,
         named_flags: &[],
         login: &LOGIN,
+        profile: None,
     }
 }
 

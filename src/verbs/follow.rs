@@ -167,6 +167,7 @@ fn report_of<'a>(
         named_token_file: settings.named_token_file.as_deref(),
         named_flags: &[],
         login: &settings.login,
+        profile: settings.named_config.as_ref().map(|_| settings.profile.as_str()),
     };
     let report = Report::new(names, clock, Log::File(settings.log_file.clone()), streams, manner.format);
     Arc::new(report.in_mind_of(repeats).at(manner.volume))

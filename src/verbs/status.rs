@@ -138,7 +138,7 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
         glance,
         history,
         sweep_due: state.is_sweep_due(),
-        last_line: log_file::last_line(&settings.log_file),
+        last_line: log_file::last_line(&settings.log_file, &Names::of(settings).mark()),
         units: settings.units.clone(),
         timer,
         watch,
