@@ -1,5 +1,6 @@
 //! Settings, then the verb; nothing runs here.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,10 +16,12 @@ use crate::pass::Work;
 use crate::report::streams::{OfProcess, Unhurried};
 use crate::report::{self, Format, Paint, Volume};
 use crate::stop::Stop;
+use crate::vault::ConnectionSettings;
 use crate::verbs::follow::{self, follow, follow_once};
 use crate::verbs::once::{Manner, once};
 use crate::verbs::status::{Wishes, status};
 use crate::verbs::surroundings::{Pace, Surroundings};
+use crate::verbs::viewpoint::{Viewpoint, viewpoint};
 use crate::verbs::watch::{Household, watch};
 
 /// The exit status of a usage or settings error.
@@ -46,21 +49,25 @@ fn act(
     host: &str,
 ) -> Result<u8> {
     let manner = manner(command);
-    let around = |run: &dyn Fn(&Surroundings<'_>) -> Result<u8>| {
-        let flags = WatchFlags::default();
-        let (settings, connection) = Settings::resolve(&command.settings, &flags, environment, host)?;
+    let within = |(settings, connection): (&Settings, &ConnectionSettings),
+                  run: &dyn Fn(&Surroundings<'_>) -> Result<u8>| {
         run(&Surroundings {
-            settings: &settings,
-            connection: &connection,
+            settings,
+            connection,
             streams,
             clock,
-            minter: &minter(&settings, host),
+            minter: &minter(settings, host),
             runtime: &environment.user_runtime_directory(),
             stop: &Stop::default(),
-            pace: Pace::of_one_run(&settings, &connection),
+            pace: Pace::of_one_run(settings, connection),
             repeats: None,
             earlier: None,
         })
+    };
+    let around = |run: &dyn Fn(&Surroundings<'_>) -> Result<u8>| {
+        let flags = WatchFlags::default();
+        let (settings, connection) = Settings::resolve(&command.settings, &flags, environment, host)?;
+        within((&settings, &connection), run)
     };
     match &command.verb {
         None => around(&|around| Ok(once(around, Work::Pass, manner))),
@@ -71,7 +78,12 @@ fn act(
             Ok(once(around, Work::Sweep, manner))
         }),
         Some(Verb::Status(flags)) => {
-            around(&|around| Ok(status(around, &wishes(flags, environment)?, manner)))
+            let Viewpoint { settings, connection, differences } =
+                viewpoint(&command.settings, environment, host)?;
+            let differences = Cell::new(differences);
+            within((&settings, &connection), &|around| {
+                Ok(status(around, differences.take(), &wishes(flags, environment)?, manner))
+            })
         }
         Some(Verb::Watch(flags)) => watching(command, flags, environment, streams, clock, host),
         Some(Verb::Follow(flags)) => following(command, flags, environment, streams, clock),
@@ -154,5 +166,6 @@ fn wishes(flags: &StatusFlags, environment: &Environment) -> Result<Wishes> {
         offline: flags.offline,
         min_ttl: flags.min_ttl.as_deref().map(config::min_ttl).transpose()?,
         paint: Paint::of_stdout(unwanted),
+        ignore: flags.ignore.clone(),
     })
 }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 
-use crate::config::{FollowFlags, SETTINGS_HEADING, SettingsFlags, WatchFlags};
+use crate::config::{FollowFlags, MAY_BE_ON_PURPOSE, SETTINGS_HEADING, SettingsFlags, WatchFlags};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -105,6 +105,10 @@ pub(crate) struct StatusFlags {
     /// Make no requests; report what the last run recorded
     #[arg(long)]
     pub(crate) offline: bool,
+
+    /// This is so on purpose, such as timer_off (repeat for more)
+    #[arg(long, value_name = "NAME", value_parser = MAY_BE_ON_PURPOSE, hide_possible_values = true)]
+    pub(crate) ignore: Vec<String>,
 }
 
 /// Flags that change how a verb works.

@@ -629,3 +629,130 @@ fn lines_name_the_configuration_they_belong_to_and_status_shows_its_own() {
     let object = home.run(&server, &["--json", "--config", &work]).expect(1).object();
     assert!(object["message"].as_str().unwrap().starts_with("DRIFT: "), "{object}");
 }
+
+/// A user manager that would start the service like this: the words of `systemctl show`, and what stands in the
+/// environment file.
+fn manager(home: &Sandbox, unit: &str, environment: &str, file: &str) -> [(&'static str, String); 1] {
+    home.write("systemd/private", "");
+    let file = home.write("service.env", file);
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n*show-environment*) echo HOME={home};;\n*ExecStart*{unit}) cat <<'END'\n\
+         LoadState=loaded\nExecStart={{ path=/x ; argv[]=/x{arguments} ; ignore_errors=no }}\n\
+         Environment=VTR_RETRY_FOR=5m {environment}\nEnvironmentFiles={file} (ignore_errors=yes)\nEND\n;;\n\
+         *) echo LoadState=not-found;;\nesac\n",
+        home = home.path().display(),
+        arguments = if unit.contains('@') { " --config $HOME/x.toml" } else { "" },
+    );
+    let path = home.write("bin/systemctl", script);
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    [("PATH", format!("{}:/usr/bin:/bin", home.path().join("bin").display()))]
+}
+
+#[test]
+fn status_looks_at_what_the_service_will_use_and_says_where_the_shell_differs() {
+    let server = server();
+    let identity = "VTR_DISPLAY_NAME=devvm-wizard\nVTR_POLICIES=vault-admin,sops-admin\n";
+    let look = |file: &str, unset: &[&str], set: &[(&str, &str)], arguments: &[&str]| -> Value {
+        let home = renewed(&server);
+        let [(name, value)] = manager(&home, "vault-token-renew.service", "", file);
+        let mut command = home.command(NOWHERE);
+        for name in unset {
+            command.env_remove(name);
+        }
+        command.env(name, value).envs(set.iter().copied());
+        let run = home.finish(command.args(["status", "--json"]).args(arguments));
+        run.object()
+    };
+    let of_service = format!("VAULT_ADDR={}\n{identity}", server.address());
+
+    // What only the service knows is what is looked at; and that a run by hand fails, or goes elsewhere, is wrong.
+    let status = look(&of_service, &["VAULT_ADDR", "VTR_DISPLAY_NAME", "VTR_POLICIES"], &[], &[]);
+    assert_eq!(status["server"], server.address());
+    assert_eq!(status["token"]["ours"], true, "{status}");
+    assert_eq!(problems(&status, "wrong"), ["shell_settings"]);
+    let (message, remedy) = problem(&status, "shell_settings");
+    assert!(message.contains("whose token is it?"), "{message}");
+    assert!(remedy.contains("~/.config/vault-token-renew/config.toml"), "{remedy}");
+
+    let status = look(&of_service, &["VAULT_ADDR"], &[], &[]);
+    assert_eq!(
+        (&status["server"], problems(&status, "wrong")),
+        (&json!(server.address()), vec!["service_differs"])
+    );
+    let (message, remedy) = problem(&status, "service_differs");
+    let said =
+        format!("address is {} for the service and https://127.0.0.1:8200 in this shell", server.address());
+    assert_eq!(message, said);
+    assert_eq!(remedy, "write address to ~/.config/vault-token-renew/config.toml, which both read");
+
+    let status = look(&of_service, &[], &[("VAULT_NAMESPACE", "team1"), ("VAULT_TOKEN_PATH", "/t")], &[]);
+    let (message, remedy) = problem(&status, "service_differs");
+    assert!(
+        message.contains("; namespace is none for the service and team1 in this shell; token_file is "),
+        "{message}"
+    );
+    assert!(
+        remedy.starts_with("unset VAULT_ADDR VAULT_NAMESPACE VAULT_TOKEN_PATH in this shell; write "),
+        "{remedy}"
+    );
+    assert_eq!(
+        look(&of_service, &[], &[], &["--ignore", "service_differs"])["ignored"],
+        json!(["service_differs"])
+    );
+
+    // They agree; or somebody says what to look at.
+    let address = server.address();
+    let status = look(&of_service, &[], &[("VAULT_ADDR", address)], &[]);
+    assert_eq!(problems(&status, "wrong"), [""; 0], "{status}");
+    let status = look(identity, &[], &[], &["--address", address]);
+    assert_eq!(problems(&status, "wrong"), [""; 0], "{status}");
+
+    // The service cannot use what it finds.
+    let status = look(&format!("VTR_PERIOD=soon\n{identity}"), &[], &[("VAULT_ADDR", address)], &[]);
+    assert_eq!(problems(&status, "wrong"), ["service_settings"]);
+    assert!(problem(&status, "service_settings").0.contains("VTR_PERIOD"), "{status}");
+}
+
+#[test]
+fn a_further_token_is_looked_at_as_its_own_service_would() {
+    let server = server();
+    let home = renewed(&server);
+    let file = home.write(".config/vault-token-renew/x.toml", "");
+    home.write("x.toml", "");
+    let unit = "vault-token-renew@x.service";
+    let address = format!("VAULT_ADDR={}", server.address());
+    let [(name, value)] = manager(&home, unit, &address, "");
+    let script =
+        fs::read_to_string(home.path().join("bin/systemctl")).unwrap().replace("$HOME/x.toml", &file);
+    let identity = "VTR_DISPLAY_NAME=devvm-wizard VTR_POLICIES=vault-admin,sops-admin";
+    home.write("bin/systemctl", script.replace(&address, &format!("{address} {identity}")));
+    let run = home.run_with(&[(name, &value)], NOWHERE, &["status", "--json", "--config", &file]);
+    let status = run.object();
+    assert_eq!(
+        (&status["server"], problems(&status, "wrong")),
+        (&json!(server.address()), vec!["service_differs"])
+    );
+    // A command that it prints leads where the service leads.
+    home.put(&server.admin_login().token);
+    let run = home.run_with(&[(name, &value)], NOWHERE, &["status", "--json", "--config", &file]);
+    let status = run.object();
+    let expected = format!("vault-token-renew --config {file} --address {}", server.address());
+    assert_eq!(problem(&status, "foreign").1, expected);
+}
+
+#[test]
+fn what_is_so_on_purpose_is_left_out_and_what_nobody_means_cannot_be() {
+    let server = server();
+    let home = renewed(&server);
+    let variables = [("VAULT_TOKEN", "s.shadow")];
+    let asked = ["status", "--ignore", "shadowed", "--ignore", "timer_off"];
+    assert_eq!(home.run_with(&variables, &server, &["status"]).status, 1);
+    let run = home.run_with(&variables, &server, &asked).expect(0);
+    assert!(run.stdout.contains("\nignored   shadowed\n") && run.stdout.ends_with("healthy\n"), "{run:?}");
+    for name in ["foreign", "dying", "token_dead", "ttl_too_short", "ends_before_next_run", "nonsense"] {
+        let run = home.run(&server, &["status", "--ignore", name]).expect(2);
+        assert!(run.stderr.contains("timer_off"), "the names there are: {run:?}");
+    }
+    let run = home.run(&server, &["status", "--ignore", "timer_of"]).expect(2);
+    assert!(run.stderr.contains("'timer_off'"), "{run:?}");
+}

@@ -522,7 +522,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__status)
-            opts="-q -v -h --min-ttl --offline --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
+            opts="-q -v -h --min-ttl --offline --ignore --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -533,6 +533,10 @@ _vault__token__renew() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --ignore)
+                    COMPREPLY=($(compgen -W "last_pass_failed linger_off never_run no_timer not_orphan other_namespace other_period path_unit_failed period_capped policies_lacking policy_missing policy_unreadable role_period service_differs service_settings shadowed shell_settings stale_tokens state_unreadable success_too_old sweep_denied sweep_off sweep_unfinished timer_masked timer_off token_helper unconfirmed verification_off" -- "${cur}"))
                     return 0
                     ;;
                 --config)

@@ -131,6 +131,20 @@ impl Environment {
     }
 }
 
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let mut environment = Self::default();
+        environment.extend(variables);
+        environment
+    }
+}
+
+impl Extend<(String, String)> for Environment {
+    fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, variables: I) {
+        self.0.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+    }
+}
+
 #[cfg(test)]
 impl From<&[(&str, &str)]> for Environment {
     fn from(variables: &[(&str, &str)]) -> Self {

@@ -77,6 +77,15 @@ pub(crate) struct SettingsFlags {
     pub(crate) login_command: Option<String>,
 }
 
+impl SettingsFlags {
+    /// Whether somebody said on the command line which token is meant, on which server.
+    pub(crate) fn are_explicit(&self) -> bool {
+        let said =
+            [&self.address, &self.namespace, &self.token_file, &self.display_name, &self.required_policy];
+        said.into_iter().any(Option::is_some) || !self.policies.is_empty()
+    }
+}
+
 /// Flags of the verb `watch`, which are settings, too.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct WatchFlags {
@@ -159,3 +168,36 @@ pub(crate) struct FollowFlags {
 
 /// Known here for the sake of the completions, and of whoever misspells one.
 const SWEEP_MODES: [&str; 3] = ["walk", "remembered", "off"];
+
+/// What `status` calls wrong and may be so on purpose, by its stable names. That the token is dead, foreign or about to
+/// expire is not among them: nobody means that, and nobody must be told that all is well.
+pub(crate) const MAY_BE_ON_PURPOSE: [&str; 28] = [
+    "last_pass_failed",
+    "linger_off",
+    "never_run",
+    "no_timer",
+    "not_orphan",
+    "other_namespace",
+    "other_period",
+    "path_unit_failed",
+    "period_capped",
+    "policies_lacking",
+    "policy_missing",
+    "policy_unreadable",
+    "role_period",
+    "service_differs",
+    "service_settings",
+    "shadowed",
+    "shell_settings",
+    "stale_tokens",
+    "state_unreadable",
+    "success_too_old",
+    "sweep_denied",
+    "sweep_off",
+    "sweep_unfinished",
+    "timer_masked",
+    "timer_off",
+    "token_helper",
+    "unconfirmed",
+    "verification_off",
+];

@@ -110,6 +110,8 @@ pub(crate) struct FollowSettings {
     pub(crate) state_directory: PathBuf,
     /// The short name of the configuration file.
     pub(crate) profile: String,
+    /// The configuration file, whether it is there or not.
+    pub(crate) config_file: PathBuf,
     /// The configuration file, if it is not the default one.
     pub(crate) named_config: Option<PathBuf>,
     /// The token file, if the command line named it.
@@ -131,6 +133,7 @@ impl FollowSettings {
         follow: &FollowFlags,
         environment: &Environment,
     ) -> Result<(Self, ConnectionSettings)> {
+        let shell = Some(environment).filter(|environment| !environment.is_of_service());
         let grounds = Grounds::lay(flags, environment)?;
         let mut warnings: Vec<_> = grounds
             .token_variables()
@@ -205,12 +208,13 @@ impl FollowSettings {
             hook: hook(flags, &sources)?,
             profile: profile(named_config.as_deref()),
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
-            login: Login::resolve(login_command(flags, &sources)?, environment, &connection),
+            login: Login::resolve(login_command(flags, &sources)?, environment, shell, &connection),
             user: user(
                 environment,
                 &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default(),
             )?,
             token_file: TokenFile::new(token_file),
+            config_file: sources.file_path.clone(),
             named_config,
             out,
             listen,

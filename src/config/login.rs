@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::environment::Environment;
+use super::environment::{Environment, Variable};
 use crate::secret::without_tokens;
 use crate::vault::{Address, ConnectionSettings, DEFAULT_ADDRESS};
 
@@ -97,17 +97,19 @@ impl Official {
 }
 
 impl Login {
-    /// The login for a run with these settings, of which `command` is one.
+    /// The login for a run with these settings, of which `command` is one, typed into a `shell`; that of a service's
+    /// reader is not known.
     pub(super) fn resolve(
         command: Option<String>,
         environment: &Environment,
+        shell: Option<&Environment>,
         connection: &ConnectionSettings,
     ) -> Self {
-        let program = command.as_deref().map_or_else(|| Some(program_there(environment)), program_of);
+        let program =
+            command.as_deref().map_or_else(|| Some(program_there(shell.unwrap_or(environment))), program_of);
         let command = command.unwrap_or_else(|| format!("{} {DEFAULT_LOGIN}", reader_of(program).name()));
         let reader = reader_of(program);
-        let is_service = environment.is_of_service();
-        let known = |name: &str| (!is_service).then(|| reader.reads(environment, name)).flatten();
+        let known = |name: &str| shell.and_then(|shell| reader.reads(shell, name));
 
         let mut hints = Vec::new();
         let mut tell = |name: &str, flag, value: String| {
@@ -119,7 +121,7 @@ impl Login {
             Some(Ok(address)) => address == connection.address,
             Some(Err(_)) => false,
             // The official command lines have the same default. What a service was not told nobody can tell its reader.
-            None if is_service => connection.is_unaddressed,
+            None if shell.is_none() => connection.is_unaddressed,
             None => connection.address.to_string() == DEFAULT_ADDRESS,
         };
         if !knows_address {
@@ -144,7 +146,7 @@ impl Login {
             command,
             is_official: program.is_some(),
             hints,
-            own_variables: if is_service { of_service(environment) } else { Vec::new() },
+            own_variables: own_variables(environment, shell),
         }
     }
 }
@@ -154,11 +156,16 @@ fn reader_of(program: Option<Official>) -> Official {
     program.unwrap_or(Official::Vault)
 }
 
-/// What this program was told by the environment of a service.
-fn of_service(environment: &Environment) -> Vec<(String, String)> {
+/// What this program was told by its environment, and would not be told in that shell.
+fn own_variables(environment: &Environment, shell: Option<&Environment>) -> Vec<(String, String)> {
     let official = CARRIED.iter().filter_map(|(name, _)| environment.official(name).ok().flatten());
     let others = OF_A_SERVICE.iter().filter_map(|name| environment.get(name).ok().flatten());
-    official.chain(others).map(|variable| (variable.name, variable.value)).collect()
+    let is_known = |variable: &Variable| {
+        let known = shell.and_then(|shell| shell.get(&variable.name).ok().flatten());
+        known.as_ref() == Some(variable)
+    };
+    let unknown = official.chain(others).filter(|variable| !is_known(variable));
+    unknown.map(|variable| (variable.name, variable.value)).collect()
 }
 
 /// A command that can stand in a line, in the log and in the journal.

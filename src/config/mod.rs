@@ -10,6 +10,7 @@ mod flags;
 pub(crate) mod follow;
 mod login;
 mod paths;
+mod service;
 mod watch;
 
 use std::fmt;
@@ -30,7 +31,7 @@ use crate::vault::{
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
-pub(crate) use flags::{FollowFlags, SETTINGS_HEADING, SettingsFlags, WatchFlags};
+pub(crate) use flags::{FollowFlags, MAY_BE_ON_PURPOSE, SETTINGS_HEADING, SettingsFlags, WatchFlags};
 pub(crate) use login::{Hint, Login};
 use paths::check_path;
 pub(crate) use watch::WatchSettings;
@@ -124,6 +125,8 @@ pub(crate) struct Settings {
     pub(crate) hook: Option<Hook>,
     /// The short name of the configuration file, by which a second token of the same user is told apart.
     pub(crate) profile: String,
+    /// The configuration file, whether it is there or not.
+    pub(crate) config_file: PathBuf,
     /// The configuration file, if it is not the default one; recovery commands have to name it.
     pub(crate) named_config: Option<PathBuf>,
     /// The token file, if the command line named it; recovery commands have to name it too.
@@ -219,15 +222,9 @@ impl<'a> Grounds<'a> {
             .filter(|home| home.is_absolute())
             .ok_or_else(|| anyhow!("HOME is not set to an absolute path; set it to your home directory"))?;
         check_path("HOME", &home)?;
-        let config_home =
-            environment.absolute_directory("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
-        check_path("XDG_CONFIG_HOME", &config_home)?;
-        let default_config = config_home.join("vault-token-renew/config.toml");
-        let named_config = flags
-            .config
-            .as_ref()
-            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
-            .filter(|path| !same_file(path, &default_config));
+        let default_config = default_config(environment, &home);
+        check_path("XDG_CONFIG_HOME", &default_config)?;
+        let named_config = named_config(flags, &default_config);
         if let Some(path) = &named_config {
             check_path("--config", path)?;
         }
@@ -280,6 +277,19 @@ impl Settings {
         environment: &Environment,
         host: &str,
     ) -> Result<(Self, ConnectionSettings)> {
+        // Nobody knows in which shell what a service prints will be typed.
+        let shell = Some(environment).filter(|environment| !environment.is_of_service());
+        Self::resolve_for(flags, watch_flags, environment, shell, host)
+    }
+
+    /// The same for somebody who types what is printed into a `shell` with another environment, if it is known.
+    pub(crate) fn resolve_for(
+        flags: &SettingsFlags,
+        watch_flags: &WatchFlags,
+        environment: &Environment,
+        shell: Option<&Environment>,
+        host: &str,
+    ) -> Result<(Self, ConnectionSettings)> {
         let grounds = Grounds::lay(flags, environment)?;
         let mut warnings: Vec<_> = grounds
             .token_variables()
@@ -313,8 +323,8 @@ impl Settings {
         let settings = Self {
             identity: identity(flags, &sources, &user, host)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
-            named_flags: named_flags(flags, environment, &connection),
-            login: Login::resolve(login_command(flags, &sources)?, environment, &connection),
+            named_flags: named_flags(flags, environment, shell, &connection),
+            login: Login::resolve(login_command(flags, &sources)?, environment, shell, &connection),
             token_file: TokenFile::new(token_file),
             log_file,
             state_directory,
@@ -327,6 +337,7 @@ impl Settings {
             hook: hook(flags, &sources)?,
             profile: profile(named_config.as_deref()),
             units: units(named_config.as_deref(), &default_config),
+            config_file: sources.file_path.clone(),
             named_config,
             user,
             watch,
@@ -387,17 +398,22 @@ fn token_helper(environment: &Environment, home: &Path) -> Result<Option<PathBuf
 }
 
 /// The flags that were given to say where the server is and whose the token. Without them a copied command would mean
-/// another one. What a service says is read in some shell, whose variables may lead elsewhere.
+/// another one. The variables of the shell may lead elsewhere, too.
 fn named_flags(
     flags: &SettingsFlags,
     environment: &Environment,
+    shell: Option<&Environment>,
     connection: &ConnectionSettings,
 ) -> Vec<(&'static str, String)> {
     let given = |flag, value: Option<&String>| value.map(|value| (flag, value.trim().to_owned()));
     let policies = flags.policies.iter().map(|policy| ("--policy", policy.trim().to_owned()));
-    let is_service = environment.is_of_service();
-    let address = (is_service && !connection.is_unaddressed).then(|| connection.address.to_string());
-    let namespace = connection.namespace.clone().filter(|_| is_service);
+    let is_known = |name: &str| {
+        let said = |environment: &Environment| environment.official(name).ok().flatten();
+        shell.is_some_and(|shell| said(shell) == said(environment))
+    };
+    let knows_address = is_known("AGENT_ADDR") && is_known("ADDR");
+    let address = (!knows_address && !connection.is_unaddressed).then(|| connection.address.to_string());
+    let namespace = connection.namespace.clone().filter(|_| !is_known("NAMESPACE"));
     given("--address", address.as_ref().or(flags.address.as_ref()))
         .into_iter()
         .chain(given("--namespace", namespace.as_ref().or(flags.namespace.as_ref())))
@@ -477,6 +493,26 @@ fn units(named_config: Option<&Path>, default_config: &Path) -> Option<Units> {
     let Some(path) = named_config else { return Some(Units::of(None)) };
     let beside = path.parent() == default_config.parent() && path.extension() == Some("toml".as_ref());
     path.file_stem().and_then(|stem| stem.to_str()).filter(|_| beside).map(|stem| Units::of(Some(stem)))
+}
+
+/// The units that run the configuration file which these flags name, or the default one. Nothing in it is read.
+pub(crate) fn units_of(flags: &SettingsFlags, environment: &Environment) -> Option<Units> {
+    let home = environment.absolute_directory("HOME")?;
+    let default_config = default_config(environment, &home);
+    units(named_config(flags, &default_config).as_deref(), &default_config)
+}
+
+/// The configuration file that is read where no flag names one.
+fn default_config(environment: &Environment, home: &Path) -> PathBuf {
+    let config_home =
+        environment.absolute_directory("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+    config_home.join("vault-token-renew/config.toml")
+}
+
+/// The configuration file that a flag names, if it is not the default one.
+fn named_config(flags: &SettingsFlags, default_config: &Path) -> Option<PathBuf> {
+    let named = flags.config.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    named.filter(|path| !same_file(path, default_config))
 }
 
 /// That nobody has said whose token it is. Nobody becomes somebody else: a name and policies that are only a default

@@ -1,6 +1,6 @@
 //! When the next run is due: what the user manager of systemd knows of our timer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -100,6 +100,78 @@ fn is_in_state(unit: &str, state: &str, runtime: &Path) -> bool {
     property(&said, "LoadState") == Some("loaded") && property(&said, "ActiveState") == Some(state)
 }
 
+/// How the user manager starts a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// The command, without the program.
+    pub(crate) arguments: Vec<String>,
+    /// The variables that the manager hands to every service.
+    pub(crate) manager: Vec<(String, String)>,
+    /// Those that unit and drop-ins set.
+    pub(crate) unit: Vec<(String, String)>,
+    /// Files with more of them, which count last.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// How the service `unit` is started; none where there is no user manager, or no such unit.
+pub(crate) fn launch(unit: &str, runtime: &Path) -> Option<Launch> {
+    if !runtime.join(MANAGER_SOCKET).exists() {
+        return None;
+    }
+    let said = show(unit, "LoadState,ExecStart,Environment,EnvironmentFiles", runtime)?;
+    let mut command = systemctl(runtime);
+    let manager =
+        child::output(command.arg("show-environment"), PATIENCE, LONGEST_ANSWER).unwrap_or_default();
+    understand_launch(&said, &manager)
+}
+
+/// What `systemctl show` and `systemctl show-environment` say of it.
+///
+/// Source: systemd, `bus-print-properties.c`: strings are quoted as for a shell, the words of a command are not.
+fn understand_launch(said: &str, manager: &str) -> Option<Launch> {
+    if property(said, "LoadState") != Some("loaded") {
+        return None;
+    }
+    let (_, command) = property(said, "ExecStart")?.split_once("argv[]=")?;
+    let (command, _) = command.split_once(" ; ")?;
+    let assignments = |words: Vec<String>| -> Vec<(String, String)> {
+        let split =
+            |word: String| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        words.into_iter().filter_map(split).collect()
+    };
+    let files = said.lines().filter_map(|line| line.strip_prefix("EnvironmentFiles="));
+    let files = files.map(|file| file.rsplit_once(" (ignore_errors=").map_or(file, |(path, _)| path));
+    Some(Launch {
+        arguments: command.split_whitespace().skip(1).map(str::to_owned).collect(),
+        manager: assignments(manager.lines().flat_map(words).collect()),
+        unit: assignments(words(property(said, "Environment").unwrap_or_default())),
+        files: files.filter(|file| !file.is_empty()).map(PathBuf::from).collect(),
+    })
+}
+
+/// The words of a line that was quoted for a shell: whole or in part in `"…"` or `$'…'`, with backslashes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', _) => word.get_or_insert_default().extend(characters.next()),
+            ('$', None) if characters.peek() == Some(&'\'') => {}
+            ('"' | '\'', None) => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (_, Some(end)) if character == end => quote = None,
+            (' ' | '\t', None) => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 /// In how many seconds from `now` (seconds since 1970) the timer `unit` starts the next run, at the latest; none where
 /// there is no user manager, the timer is not on, or nobody can tell.
 ///
@@ -151,16 +223,20 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// What the user manager says of these properties of `unit`.
 fn show(unit: &str, properties: &str, runtime: &Path) -> Option<String> {
+    let mut command = systemctl(runtime);
+    command.arg("show").arg(format!("--property={properties}")).args(["--", unit]);
+    child::output(&mut command, PATIENCE, LONGEST_ANSWER)
+}
+
+fn systemctl(runtime: &Path) -> Command {
     let mut command = Command::new("systemctl");
     command
-        .args(["--user", "show"])
-        .arg(format!("--property={properties}"))
-        .args(["--", unit])
+        .arg("--user")
         .env("XDG_RUNTIME_DIR", runtime)
-        // systemd 252 prints these times in words, whatever --timestamp= asks for.
+        // systemd 252 prints times in words, whatever --timestamp= asks for.
         .env("TZ", "UTC")
         .env("LC_ALL", "C");
-    child::output(&mut command, PATIENCE, LONGEST_ANSWER)
+    command
 }
 
 /// Asks systemd when an expression like `*-*-* 00:00:00` is true the next two times: seconds since 1970.
@@ -334,6 +410,32 @@ mod tests {
             }
             calendars(&said).for_each(drop);
             intervals(&said).for_each(drop);
+        }
+    }
+
+    #[test]
+    fn how_a_service_is_started_is_understood() {
+        let said = "LoadState=loaded\nEnvironmentFiles=/home/w/.config/v/env (ignore_errors=yes)\n\
+            EnvironmentFiles=/etc/more (ignore_errors=no)\nEnvironment=VTR_RETRY_FOR=5m \"A=b c\\\"d\"\n\
+            ExecStart={ path=/home/w/v ; argv[]=/home/w/v --config /home/w/x.toml ; ignore_errors=no ; pid=0 }\n";
+        let manager = "HOME=/home/w\nLANG=$'de DE'\n";
+        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = Launch {
+            arguments: vec!["--config".to_owned(), "/home/w/x.toml".to_owned()],
+            manager: vec![set("HOME", "/home/w"), set("LANG", "de DE")],
+            unit: vec![set("VTR_RETRY_FOR", "5m"), set("A", "b c\"d")],
+            files: vec!["/home/w/.config/v/env".into(), "/etc/more".into()],
+        };
+        assert_eq!(understand_launch(said, manager), Some(expected));
+        for nothing in ["", "LoadState=not-found\n", "LoadState=loaded\nExecStart=\n"] {
+            assert_eq!(understand_launch(nothing, manager), None, "{nothing:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_split_into_words(line in crate::hostile::text(&["A=b \"C=d e\"", "A=$'b\\'c'", "\\"])) {
+            let _ = words(&line);
         }
     }
 

@@ -428,6 +428,11 @@ impl Report<'_> {
     }
 }
 
+/// A settings error as it stands in a line.
+pub(crate) fn settings_error_text(error: &anyhow::Error) -> String {
+    without_tokens(&errors::chain_text(error))
+}
+
 /// A usage or settings error, before there is a report.
 pub(crate) fn usage_error(error: &anyhow::Error, exit_status: u8, streams: &dyn Streams, format: Format) {
     let text = without_tokens(&errors::chain_text(error));

@@ -17,6 +17,8 @@ pub(crate) struct Names<'a> {
     pub(crate) token_file: &'a Path,
     /// The configuration file that has to be named in commands, if it is not the default one.
     pub(crate) named_config: Option<&'a Path>,
+    /// The configuration file, whether it is there or not.
+    pub(crate) config_file: &'a Path,
     /// The token file, if it has to be named in commands.
     pub(crate) named_token_file: Option<&'a Path>,
     /// The flags that said where the server is and whose the token, which commands have to repeat.
@@ -34,6 +36,7 @@ impl<'a> Names<'a> {
             home: &settings.home,
             token_file: settings.token_file.path(),
             named_config: settings.named_config.as_deref(),
+            config_file: &settings.config_file,
             named_token_file: settings.named_token_file.as_deref(),
             named_flags: &settings.named_flags,
             login: &settings.login,
@@ -43,7 +46,13 @@ impl<'a> Names<'a> {
 }
 
 impl Names<'_> {
-    /// What a line begins with, so that nobody takes it for another token's. Nothing for the default configuration file.
+    /// The configuration file.
+    pub(super) fn config(&self) -> String {
+        self.path(self.config_file)
+    }
+
+    /// What a line begins with, so that nobody takes it for another token's. Nothing for the default configuration
+    /// file.
     pub(crate) fn mark(&self) -> String {
         self.profile.map(|profile| log_file::mark(&Shown(profile).to_string())).unwrap_or_default()
     }

@@ -17,9 +17,33 @@ use crate::local::history::LastRun;
 use crate::local::timer::Units;
 use crate::vault::{Error, ErrorKind};
 
+/// A setting of which shell and service have different values.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// Its name.
+    pub(crate) setting: &'static str,
+    /// What the service finds; empty for nothing.
+    pub(crate) service: String,
+    /// What a run by hand finds in this shell; empty for nothing.
+    pub(crate) shell: String,
+    /// The variable of the shell that says so, if one does.
+    pub(crate) variable: Option<String>,
+}
+
 /// Something that is wrong, or worth a word.
 #[derive(Debug)]
 pub(crate) enum Problem {
+    /// The service and a run by hand in this shell would not do the same.
+    ServiceDiffers(Vec<Difference>),
+    /// The service cannot use its settings, and a run by hand can.
+    ServiceUnusable {
+        /// Its unit.
+        unit: String,
+        /// Why.
+        error: String,
+    },
+    /// A run by hand cannot use the settings it finds, and the service can.
+    ShellUnusable(String),
     /// The token could not be looked at: no file, no living token, no server.
     Failed(Failure),
     /// The server cannot be reached, and nobody said where it is.
@@ -198,6 +222,9 @@ impl Problem {
                 let status = failure.detailed_exit_status();
                 (failure.id(), Wrong, Some(status).filter(|status| *status != 1))
             }
+            Self::ServiceDiffers(_) => ("service_differs", Wrong, None),
+            Self::ServiceUnusable { .. } => ("service_settings", Wrong, Some(2)),
+            Self::ShellUnusable(_) => ("shell_settings", Wrong, None),
             Self::Unaddressed => ("no_address", Wrong, Some(75)),
             Self::Foreign { .. } => ("foreign", Wrong, Some(3)),
             Self::Dying { .. } => ("dying", Wrong, Some(5)),
@@ -267,6 +294,22 @@ impl Problem {
     pub(super) fn text(&self, names: &Names<'_>, clock: Clock) -> String {
         match self {
             Self::Failed(failure) => failures::failure_text(failure, names),
+            Self::ServiceDiffers(differences) => {
+                let text = |difference: &Difference| {
+                    let value = |value: &str| {
+                        if value.is_empty() { "none".to_owned() } else { Shown(value).to_string() }
+                    };
+                    let (service, shell) = (value(&difference.service), value(&difference.shell));
+                    format!("{} is {service} for the service and {shell} in this shell", difference.setting)
+                };
+                differences.iter().map(text).collect::<Vec<_>>().join("; ")
+            }
+            Self::ServiceUnusable { error, .. } => {
+                format!("the service cannot use its settings: {}", Shown(error))
+            }
+            Self::ShellUnusable(error) => {
+                format!("a run by hand in this shell fails, unlike the service: {}", Shown(error))
+            }
             Self::Unaddressed => "no address is configured, so the default was tried".to_owned(),
             Self::Foreign { display_name, lacks, able } => {
                 let lacks = lacks.as_ref().map(|policy| format!(" (it lacks the policy {})", Quoted(policy)));
@@ -438,7 +481,17 @@ impl Problem {
             | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
             Self::Failed(failure) => return remedies::failure_remedy(failure, names),
-            Self::Unaddressed => "set `address` in the configuration file, or VAULT_ADDR".to_owned(),
+            Self::Unaddressed => format!("write the address to {}: address = \"https://…\"", names.config()),
+            Self::ServiceDiffers(differences) => differing_remedy(differences, names),
+            Self::ServiceUnusable { unit, .. } => {
+                format!(
+                    "correct it where the unit or its file sets it: systemctl --user cat {}",
+                    word_for_shell(unit)
+                )
+            }
+            Self::ShellUnusable(_) => {
+                format!("write these settings to {}, which both read", names.config())
+            }
             Self::StateUnread { path, .. } => names
                 .take_back(path)
                 .unwrap_or_else(|| format!("a run overwrites one that is garbled: {}", names.command(""))),
@@ -500,7 +553,31 @@ impl Problem {
     }
 }
 
+/// How shell and service come to agree: the shell says nothing, and the file that both read says it all.
+fn differing_remedy(differences: &[Difference], names: &Names<'_>) -> String {
+    let variables: Vec<&str> =
+        differences.iter().filter_map(|difference| difference.variable.as_deref()).collect();
+    let unset = (!variables.is_empty()).then(|| format!("unset {} in this shell", variables.join(" ")));
+    let is_key = |difference: &&Difference| difference.setting != "configuration file";
+    let keys: Vec<&str> = differences.iter().filter(is_key).map(|difference| difference.setting).collect();
+    let write = (!keys.is_empty())
+        .then(|| format!("write {} to {}, which both read", keys.join(", "), names.config()));
+    unset.into_iter().chain(write).collect::<Vec<_>>().join("; ")
+}
+
 /// A length of time as people write it into the settings: in hours, where it is whole ones.
 fn setting_text(seconds: u64) -> String {
     if seconds.is_multiple_of(3_600) { format!("{}h", seconds / 3_600) } else { format!("{seconds}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::MAY_BE_ON_PURPOSE;
+
+    #[test]
+    fn what_may_be_on_purpose_are_names_of_problems() {
+        for name in MAY_BE_ON_PURPOSE {
+            assert!(include_str!("problem.rs").contains(&format!("=> (\"{name}\", ")), "{name}");
+        }
+    }
 }

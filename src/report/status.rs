@@ -56,9 +56,17 @@ pub(crate) struct Status {
     pub(crate) lingers: Option<bool>,
     /// What is wrong, and what is worth a word.
     pub(crate) problems: Vec<Problem>,
+    /// What is so on purpose, by its stable names.
+    pub(crate) ignored: Vec<&'static str>,
 }
 
 impl Status {
+    /// Leaves out what is so on purpose, and remembers that it is so.
+    pub(crate) fn ignore(&mut self, names: &[String]) {
+        let is_on_purpose = |problem: &mut Problem| names.iter().any(|name| name == problem.id());
+        self.ignored = self.problems.extract_if(.., is_on_purpose).map(|problem| problem.id()).collect();
+    }
+
     /// Whether nothing is wrong.
     pub(crate) fn is_healthy(&self) -> bool {
         self.problems.iter().all(|problem| problem.severity() == Severity::Note)
@@ -113,6 +121,9 @@ impl Status {
             .into_iter()
             .map(|(label, text)| format!("{} {text}", paint.dim(&format!("{label:<9}"))))
             .collect();
+        if !self.ignored.is_empty() {
+            lines.push(format!("{} {}", paint.dim(&format!("{:<9}", "ignored")), self.ignored.join(", ")));
+        }
         lines.push(String::new());
         lines.extend(self.problems.iter().flat_map(|problem| problem_lines(problem, names, clock, paint)));
         if self.is_healthy() {
@@ -282,6 +293,7 @@ pub(super) struct StatusObject<'a> {
     tokens_of_our_name: Option<Namesakes>,
     sweep_due: bool,
     problems: Vec<ProblemObject>,
+    ignored: &'a [&'static str],
 }
 
 #[derive(Debug, Serialize)]
@@ -388,6 +400,7 @@ impl Status {
             linger: self.lingers,
             tokens_of_our_name: self.view.as_ref().and_then(|view| view.namesakes),
             sweep_due: self.sweep_due,
+            ignored: &self.ignored,
             problems: self
                 .problems
                 .iter()

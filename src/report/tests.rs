@@ -31,6 +31,7 @@ fn names() -> Names<'static> {
         home: Path::new("/home/wizard"),
         token_file: Path::new("/home/wizard/.vault-token"),
         named_config: None,
+        config_file: Path::new("/home/wizard/.config/vault-token-renew/config.toml"),
         named_token_file: None,
         named_flags: &[],
         login: &LOGIN,

@@ -43,7 +43,8 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             "the token is renewed for {lease}s at a time: too short to survive a failed run; give it a longer period"
         ),
         Warning::Unaddressed { address } => format!(
-            "no address is configured, so {address} is tried; set `address` in the configuration file, or VAULT_ADDR"
+            "no address is configured, so {address} is tried; set `address` in {}, or VAULT_ADDR",
+            names.config()
         ),
         Warning::WaitingForLock => "another run is in progress; waiting for it to end".to_owned(),
         Warning::PlaceBusy => {

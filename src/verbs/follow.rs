@@ -165,6 +165,7 @@ fn report_of<'a>(
         token_file: settings.token_file.path(),
         named_config: settings.named_config.as_deref(),
         named_token_file: settings.named_token_file.as_deref(),
+        config_file: &settings.config_file,
         named_flags: &[],
         login: &settings.login,
         profile: settings.named_config.as_ref().map(|_| settings.profile.as_str()),

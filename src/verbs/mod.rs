@@ -6,4 +6,5 @@ pub(crate) mod once;
 pub(crate) mod status;
 pub(crate) mod surroundings;
 mod survived;
+pub(crate) mod viewpoint;
 pub(crate) mod watch;

@@ -47,10 +47,19 @@ pub(crate) struct Wishes {
     pub(crate) min_ttl: Option<u64>,
     /// How the lines are coloured.
     pub(crate) paint: Paint,
+    /// What may be wrong on purpose, by its stable names.
+    pub(crate) ignore: Vec<String>,
 }
 
 /// Looks, tells, and returns the exit status.
-pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner) -> u8 {
+///
+/// `differences` is where shell and service differ.
+pub(crate) fn status(
+    around: &Surroundings<'_>,
+    differences: Vec<Problem>,
+    wishes: &Wishes,
+    manner: Manner,
+) -> u8 {
     let settings = around.settings;
     let report = Report::new(Names::of(settings), around.clock, Log::None, around.streams, manner.format);
     let report = Arc::new(report.at(manner.volume).of_problems());
@@ -81,6 +90,9 @@ pub(crate) fn status(around: &Surroundings<'_>, wishes: &Wishes, manner: Manner)
             if around.connection.is_unaddressed && found.problems.iter().any(Problem::is_unreachable) {
                 found.problems.insert(0, Problem::Unaddressed);
             }
+            found.problems.extend(differences);
+            found.problems.sort_by_key(Problem::severity);
+            found.ignore(&wishes.ignore);
             let status =
                 if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
             report.status(&found, &settings.identity, status, wishes.paint);
@@ -148,6 +160,7 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
         path_failed,
         lingers,
         problems: Vec::new(),
+        ignored: Vec::new(),
     };
     status.problems = problems(&status, &state, failure, settings, wishes);
     match unread {
