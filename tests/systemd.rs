@@ -416,7 +416,8 @@ fn the_units_that_stay_are_hardened_like_the_service() {
     let hardening = |unit: &str| {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit));
         let text = text.expect("a unit").replace(unit, "UNIT");
-        let (_, hardening) = text.split_once("# Nothing it starts may gain rights").expect("the hardening");
+        let (_, hardening) =
+            text.split_once("# Nothing it starts may gain privileges").expect("the hardening");
         hardening.split("\n[Install]").next().unwrap_or_default().trim_end().to_owned()
     };
     assert_eq!(hardening(WATCH), hardening(SERVICE));
@@ -548,6 +549,59 @@ fn the_failure_unit_tells_the_user_which_unit_failed_and_why_or_fails_itself() {
     world.assert_succeeded(&failure_unit_of(SERVICE));
     assert!(shown.starts_with(&format!("--urgency=critical\n{SERVICE} failed on ")), "{shown}");
     assert!(shown.contains("DRIFT: "), "{shown}");
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn the_failure_unit_quotes_the_lines_of_the_token_that_it_tells_of() {
+    let world = World::installed();
+    let user = &world.user;
+    user.write("bin/sendmail", 0o755, "#!/bin/sh\ncat >~/mail\n");
+    user.write("bin/notify-send", 0o755, "#!/bin/sh\nexit 1\n");
+    user.write("bin/journalctl", 0o755, "#!/bin/sh\nexit 1\n");
+    let environment = "[Service]\nEnvironment=PATH=%h/bin:/usr/bin:/bin\n";
+    world.drop_in("vault-token-renew-failure@.service", "test", environment);
+    // What the mail about a unit holds beside the state of the unit.
+    let told = |unit: &str| {
+        let _ = fs::remove_file(user.path("mail"));
+        user.must_systemctl(["start", &failure_unit_of(unit)]);
+        let mail = user.read("mail");
+        let (_, told) = mail.split_once("\nThe last lines about it:\n").unwrap_or_else(|| panic!("{mail}"));
+        told.trim_end().to_owned()
+    };
+    let advice = "\n\nHow it is now, and what to do: vault-token-renew";
+    let of = |file: &str| format!(" --config ~/.config/vault-token-renew/{file}");
+    let escaped = r"vault-token-renew@my\x2dwork.service";
+
+    let time = "2026-11-22T00:03:11+00:00";
+    let log = format!(
+        "{time} FAIL: the first one\n{time} [work] FAIL: the second one\n{time} [my\\x2dwork] DRIFT: a\\nb \\c %s\n\
+         {time} OK of the first [work] one\n{time} [workshop] FAIL: another\n{time} [agent] FAIL: a secret\n"
+    );
+    user.write(LOG, 0o600, log);
+    let second = told("vault-token-renew@work.service");
+    assert_eq!(second, format!("{time} [work] FAIL: the second one{advice}{} status", of("work.toml")));
+    let first = format!("{time} FAIL: the first one\n{time} OK of the first [work] one{advice} status");
+    assert_eq!([told(SERVICE), told(WATCH)], [first.clone(), first]);
+    let quoted = of(r"'my\x2dwork.toml'");
+    let line = format!("{time} [my\\x2dwork] DRIFT: a\\nb \\c %s");
+    assert_eq!(told(escaped), format!("{line}{advice}{quoted} status"));
+    let fetch = "\n\nTo fetch once, and see what is wrong: vault-token-renew follow --once";
+    let follow = format!("{time} [agent] FAIL: a secret{fetch}{}", of("agent.toml"));
+    assert_eq!(told("vault-token-follow@agent.service"), follow);
+
+    // Where the log has none, the journal may have some: without a time, and an error of the settings names their file.
+    let journal = "#!/bin/sh\necho \"$*\" >~/asked\nprintf '%s\\n' 'FAIL: journal one' '[work] FAIL: two' \\\n\
+                   'vault-token-renew: error: /home/x/.config/vault-token-renew/other.toml: wrong'\n";
+    user.write("bin/journalctl", 0o755, journal);
+    user.write(LOG, 0o600, format!("{time} [workshop] FAIL: another\n"));
+    let second = told("vault-token-renew@work.service");
+    assert_eq!(second, format!("[work] FAIL: two{advice}{} status", of("work.toml")));
+    assert!(user.read("asked").contains("--user ") && user.read("asked").contains("-t vault-token-renew"));
+    assert!(told("vault-token-renew@other.service").contains("other.toml: wrong\n"));
+    fs::remove_file(user.path(LOG)).expect("the log");
+    assert!(told(SERVICE).starts_with("FAIL: journal one\n"), "{}", told(SERVICE));
+    assert!(told("vault-token-renew@third.service").starts_with("(none in the log and the journal)\n"));
 }
 
 /// What a process can do, one line each: the name of the attempt, what came of it. Perl, because every Debian has it.
