@@ -36,6 +36,32 @@ const RUN_FOLDERS: [&str; 2] = ["/run/systemd/system", "/run/systemd/unit-root"]
 /// Held shared by everyone who needs [`RUN_FOLDERS`]; who gets it exclusively at the end is the last.
 const RUN_LOCK: &str = "/run/vault-token-renew-tests.lock";
 
+/// What a machine may lack, as the manager finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Nothing.
+    Nothing,
+    /// The kernel refuses user namespaces to whoever is not root: here by its rule for processes in a chroot.
+    UserNamespaces,
+    /// The folder in which systemd assembles the file system of a unit.
+    UnitRoot,
+}
+
+impl Lack {
+    /// What the shell that becomes the manager does about it, still as root and with mounts of its own.
+    fn preparation(self) -> &'static str {
+        match self {
+            Self::Nothing => "enter=",
+            Self::UserNamespaces => {
+                "mount --rbind / /run/systemd/unit-root || exit 1; enter='/usr/sbin/chroot /run/systemd/unit-root'"
+            }
+            Self::UnitRoot => {
+                "mount -t tmpfs -o mode=755 none /run/systemd && mkdir /run/systemd/system || exit 1; enter="
+            }
+        }
+    }
+}
+
 /// A throw-away user with a running user manager.
 #[derive(Debug)]
 pub struct UserManager {
@@ -53,6 +79,14 @@ impl UserManager {
     /// # Panics
     /// With what to do, where something is missing.
     pub fn start() -> Self {
+        Self::start_without(Lack::Nothing)
+    }
+
+    /// The same on a machine that lacks something.
+    ///
+    /// # Panics
+    /// With what to do, where something is missing.
+    pub fn start_without(lack: Lack) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         check_requirements();
         remove_leftovers();
@@ -77,11 +111,11 @@ impl UserManager {
             fs::set_permissions("/run/user", Permissions::from_mode(0o755)).expect("mode of /run/user");
         }
         this.folder(&this.runtime_folder(), 0o700);
-        this.launch();
+        this.launch(lack);
         this
     }
 
-    fn launch(&mut self) {
+    fn launch(&mut self, lack: Lack) {
         let cgroups = cgroups(&self.name);
         for cgroup in &cgroups {
             fs::create_dir(cgroup).unwrap_or_else(|error| {
@@ -99,9 +133,13 @@ impl UserManager {
         // The shell enters the cgroups while it is still root, then becomes the user and at last the manager, all
         // under the one pid that Child knows. It has mounts of its own, because /run is a mount point on a machine that
         // was booted, and where it is none, a hardened service finds an empty one.
-        let script = r#"for cgroup in $CGROUPS; do echo $$ >"$cgroup/cgroup.procs" || exit 1; done
+        let script = format!(
+            r#"for cgroup in $CGROUPS; do echo $$ >"$cgroup/cgroup.procs" || exit 1; done
             unset CGROUPS; mount --bind /run /run || exit 1
-            exec setpriv --reuid "$1" --regid "$2" --init-groups "$3" --user"#;
+            {}
+            exec $enter setpriv --reuid "$1" --regid "$2" --init-groups "$3" --user"#,
+            lack.preparation()
+        );
         let log = File::create(self.manager_log()).expect("the log of the user manager");
         let cgroups: Vec<_> = cgroups.iter().filter_map(|path| path.to_str()).collect();
         let manager = Command::new("unshare")
@@ -111,7 +149,7 @@ impl UserManager {
                 "private",
                 "sh",
                 "-c",
-                script,
+                &script,
                 "sh",
                 &self.uid.to_string(),
                 &self.gid.to_string(),
