@@ -1107,7 +1107,7 @@ fn unpacked(path: &str) -> String {
 #[ignore = "needs root, a user manager and the package of scripts/deb; scripts/test runs it"]
 fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     let package = Package::install();
-    let world = World { user: UserManager::start(), bao: server() };
+    let world = World { user: user_with_sources(), bao: server() };
     let user = &world.user;
 
     // Every unit, with no other difference than the place of the program.
@@ -1146,7 +1146,17 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     assert_eq!(unpacked(&page), source("docs/man/vault-token-renew.1"));
     let doc = share.join("doc").join(PACKAGE);
     let copyright = fs::read_to_string(doc.join("copyright")).expect("copyright");
+    assert!(copyright.contains("\nFiles: *\nCopyright: 20"), "{copyright}");
     assert!(copyright.contains("\nLicense: Expat or Apache-2.0\n"), "{copyright}");
+    for linked in ["rustls", "ring", "clap", "serde_json"] {
+        assert!(copyright.contains(&format!("\nFiles: crates/{linked}-")), "{linked}");
+    }
+    assert!(!copyright.contains("crates/proptest-"), "what only the tests need is not in the package");
+    // With the sums that it brings.
+    let verified = admin("dpkg").args(["--verify", PACKAGE]).output().expect("dpkg");
+    assert!(verified.status.success() && verified.stdout.is_empty(), "{}", text(&verified));
+    let sums = fs::read_to_string(format!("/var/lib/dpkg/info/{PACKAGE}.md5sums")).expect("sums");
+    assert!(sums.contains("  usr/bin/vault-token-renew\n"), "{sums}");
     let version = env!("CARGO_PKG_VERSION");
     let changelog = unpacked("/usr/share/doc/vault-token-renew/changelog.Debian.gz");
     assert!(changelog.starts_with(&format!("vault-token-renew ({version}-1) ")), "{changelog}");
@@ -1190,6 +1200,29 @@ fn the_debian_package_heals_a_users_token_and_goes_without_a_trace() {
     let remedy = remedy.expect("sh");
     assert!(remedy.status.success(), "{}", text(&remedy));
     assert_eq!(user.property(TIMER, "ActiveState"), "active", "{status}");
+    user.must_systemctl(["disable", "--now", TIMER]);
+
+    // scripts/install over it: it says that its units are those that count, and how to go back.
+    fake_loginctl(user, ":");
+    user.must_systemctl(["enable", "--now", TIMER]);
+    let file = |unit: &str| user.property(unit, "FragmentPath");
+    let said = world.must_script("install", &["--binary", "source/program"]);
+    let (_, back) = said.split_once(
+        "override those of the Debian package in /usr/lib/systemd/user, and ~/.local/bin/vault-token-renew is what they \
+         run. To go back to those of the Debian package: ",
+    ).unwrap_or_else(|| panic!("{said}"));
+    for unit in [SERVICE, TIMER] {
+        assert_eq!(Path::new(&file(unit)), user.path(".config/systemd/user").join(unit));
+    }
+    let back = back.lines().next().expect("a command");
+    let back = user.command("sh").args(["-c", back]).current_dir(user.path("source")).output().expect("sh");
+    assert!(back.status.success(), "{}", text(&back));
+    assert_eq!(file(TIMER), format!("/usr/lib/systemd/user/{TIMER}"));
+    assert_eq!(user.property(TIMER, "ActiveState"), "active");
+    // A timer of the package is not one of scripts/install.
+    let said = world.must_script("uninstall", &[]);
+    assert!(said.contains("there was nothing to remove"), "{said}");
+    assert_eq!(user.properties(TIMER, ["ActiveState", "UnitFileState"]), ["active", "enabled"]);
     user.must_systemctl(["disable", "--now", TIMER]);
 
     package.purge();
