@@ -7,6 +7,11 @@ _vault__token__renew() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    if [[ "${cur}" == "=" ]]; then
+        cur=""
+    elif [[ "${prev}" == "=" ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-2]}"
+    fi
     cmd=""
     opts=""
 
@@ -70,12 +75,12 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
                 --address)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=()
                     return 0
                     ;;
                 --namespace)
@@ -96,7 +101,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -139,7 +144,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -172,7 +177,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -237,7 +242,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -280,7 +285,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -309,12 +314,12 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
                 --address)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=()
                     return 0
                     ;;
                 --namespace)
@@ -335,7 +340,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -378,7 +383,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -411,7 +416,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -550,12 +555,12 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
                 --address)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=()
                     return 0
                     ;;
                 --namespace)
@@ -576,7 +581,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -619,7 +624,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -652,7 +657,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -696,12 +701,12 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
                 --address)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=()
                     return 0
                     ;;
                 --namespace)
@@ -722,7 +727,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -765,7 +770,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -798,7 +803,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -856,12 +861,12 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
                 --address)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=()
                     return 0
                     ;;
                 --namespace)
@@ -882,7 +887,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -925,7 +930,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -958,7 +963,7 @@ _vault__token__renew() {
                         IFS="$oldifs"
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
+                        compopt -o filenames -o bashdefault -o default
                     fi
                     return 0
                     ;;
@@ -988,7 +993,7 @@ _vault__token__renew() {
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _vault__token__renew -o nosort -o bashdefault -o default vault-token-renew
+    complete -F _vault__token__renew -o nosort vault-token-renew
 else
-    complete -F _vault__token__renew -o bashdefault -o default vault-token-renew
+    complete -F _vault__token__renew vault-token-renew
 fi

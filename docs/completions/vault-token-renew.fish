@@ -7,8 +7,11 @@ function __fish_vault_token_renew_needs_command
     # Figure out if the current invocation already has a command.
     set -l cmd (commandline -opc)
     set -e cmd[1]
-    argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null
-    or return
+    if not argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null
+        set -e cmd[-1]
+        argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null
+        or return
+    end
     if set -q argv[1]
         # Also print the command, so this can be used to figure out what it is.
         echo $argv[1]
@@ -24,6 +27,7 @@ function __fish_vault_token_renew_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c vault-token-renew -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l config -d 'Configuration file' -r -F
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l address -d 'Server [default: https://127.0.0.1:8200]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l namespace -d 'Namespace [default: none]' -r -f

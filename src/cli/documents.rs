@@ -14,6 +14,9 @@ use super::CommandLine;
 /// What no definition of a command line knows: exit status, environment, files, examples.
 const SECTIONS: &str = include_str!("../../docs/man/sections.roff");
 
+/// When the man page was last changed: of the title, which wants a date. To be set with each release.
+const DATE: &str = "2026-11-26";
+
 /// Set to anything, the files are written instead of compared.
 const WRITE: &str = "VTR_TEST_WRITE_DOCUMENTS";
 
@@ -35,19 +38,17 @@ fn man_page() -> String {
     let command = command();
     let (name, description) = about(&command);
     let man = Man::new(command.clone().about(name).long_about(description.clone()));
-    // Not the generator's title: it leaves out the date where there is none, and then the words after it shift.
-    let title = concat!(
-        ".TH VAULT-TOKEN-RENEW 1 \"\" \"vault-token-renew ",
-        env!("CARGO_PKG_VERSION"),
-        "\" \"User Commands\"\n"
-    );
-    let mut page = title.as_bytes().to_vec();
+    let version = env!("CARGO_PKG_VERSION");
+    let title = format!(".TH VAULT-TOKEN-RENEW 1 {DATE} \"vault-token-renew {version}\" \"User Commands\"\n");
+    let mut page = title.into_bytes();
     man.render_name_section(&mut page).unwrap();
     let mut roff = Roff::new();
     roff.control("SH", ["SYNOPSIS"]);
-    for usage in usages(&command) {
+    for (number, usage) in usages(&command).into_iter().enumerate() {
+        if number > 0 {
+            roff.control("br", []);
+        }
         roff.text([bold(usage), roman(" [OPTIONS]")]);
-        roff.control("br", []);
     }
     roff.control("SH", ["DESCRIPTION"]);
     roff.text([roman(description)]);
@@ -69,7 +70,29 @@ fn man_page() -> String {
         }
     }
     page.extend(roff.to_roff().into_bytes());
-    String::from_utf8(page).unwrap() + SECTIONS
+    wrapped(&(String::from_utf8(page).unwrap() + SECTIONS))
+}
+
+/// The page with lines of text that are no longer than mandoc likes them.
+fn wrapped(page: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut lines = Vec::new();
+    for mut line in page.lines() {
+        let is_text = !line.starts_with(['.', '\'']);
+        while is_text && line.len() > LONGEST {
+            // Not at the end of a sentence, after which a line end means more space than a blank; and no line may begin
+            // like a request.
+            let may_break = |at: &usize| {
+                !line[..*at].ends_with(['.', '?', '!', ')']) && !line[at + 1..].starts_with(['.', '\'', ' '])
+            };
+            let blanks = line.match_indices(' ').map(|(at, _)| at).take_while(|at| *at <= LONGEST);
+            let Some(at) = blanks.filter(may_break).last().filter(|at| *at > 0) else { break };
+            lines.push(&line[..at]);
+            line = &line[at + 1..];
+        }
+        lines.push(line);
+    }
+    lines.join("\n") + "\n"
 }
 
 /// The verbs. What `help` does need not be said.
@@ -84,12 +107,63 @@ fn usages(command: &Command) -> Vec<String> {
     [name.to_owned()].into_iter().chain(verbs).collect()
 }
 
+/// What clap_complete 4.6 generates, and what it leaves to do for each shell.
 fn completion(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "vault-token-renew", &mut script);
-    // clap_complete 4.6.11 names the verbs of a program with hyphens in one way and looks them up in another.
-    String::from_utf8(script).unwrap().replace("vault__subcmd__token__subcmd__renew", "vault__token__renew")
+    let mended: &[(&str, &str)] = match shell {
+        Shell::Bash => &BASH,
+        Shell::Fish => &FISH,
+        Shell::Zsh => &ZSH,
+        _ => &[],
+    };
+    let mut script = String::from_utf8(script).unwrap();
+    for (generated, mended) in mended {
+        assert!(
+            script.contains(generated),
+            "{shell} has no {generated:?} any more: is there nothing to mend?"
+        );
+        script = script.replace(generated, mended);
+    }
+    script
 }
+
+const BASH: [(&str, &str); 5] = [
+    // It names the verbs of a program with hyphens in one way and looks them up in another.
+    ("vault__subcmd__token__subcmd__renew", "vault__token__renew"),
+    // A value after an equals sign is a word of its own to bash.
+    (
+        "    cmd=\"\"\n",
+        "    if [[ \"${cur}\" == \"=\" ]]; then\n        cur=\"\"\n    elif [[ \"${prev}\" == \"=\" ]]; then\n        \
+         prev=\"${COMP_WORDS[COMP_CWORD-2]}\"\n    fi\n    cmd=\"\"\n",
+    ),
+    // No file is an address; nor is one wanted wherever there is nothing else to offer...
+    (
+        "                --address)\n                    COMPREPLY=($(compgen -f \"${cur}\"))\n",
+        "                --address)\n                    COMPREPLY=()\n",
+    ),
+    (" -o bashdefault -o default vault-token-renew", " vault-token-renew"),
+    // ...but where a file is, one that begins with a variable counts, too.
+    ("compopt -o filenames\n", "compopt -o filenames -o bashdefault -o default\n"),
+];
+
+/// It knows more protocols than a server does.
+const ZSH: [(&str, &str); 1] = [(":URL:_urls'", ":URL:'")];
+
+const FISH: [(&str, &str); 2] = [
+    // A flag whose value is still missing is an error to argparse, and then nothing is known but files.
+    (
+        "    argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null\n    or return\n",
+        "    if not argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null\n        \
+         set -e cmd[-1]\n        argparse -s (__fish_vault_token_renew_global_optspecs) -- $cmd 2>/dev/null\n        \
+         or return\n    end\n",
+    ),
+    // No files, except where a flag takes one.
+    (
+        "end\n\ncomplete -c vault-token-renew ",
+        "end\n\ncomplete -c vault-token-renew -f\ncomplete -c vault-token-renew ",
+    ),
+];
 
 fn documents() -> [(PathBuf, String); 4] {
     let file = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(path);
