@@ -205,7 +205,7 @@ fn scripts_install_keeps_the_units_of_an_older_script_and_says_how_to_go_back() 
     user.must_systemctl(["enable", "--now", checkout.to_str().expect("UTF-8")]);
     assert!(!user.systemctl(["start", SERVICE]).status.success());
     assert_eq!(user.property(SERVICE, "ActiveState"), "failed");
-    let cron = "echo '17 3 * * * $HOME/bin/vault-token-renew.sh'\n";
+    let cron = "echo '# vault-token-renew.sh'; echo '17 3 * * * $HOME/bin/vault-token-renew.sh'\n";
     user.write(".local/bin/crontab", 0o755, format!("#!/bin/sh\n{cron}"));
 
     // Until its successor knows whose token it is, the script goes on.
@@ -336,6 +336,13 @@ fn scripts_install_adds_by_name_what_tells_of_failures_and_uninstall_takes_it_aw
     world.typed(after(&said, "Say where the metrics go: "));
     assert!(user.read(CONFIG).starts_with("metrics_file = "), "{}", user.read(CONFIG));
     assert_eq!(world.script("install", &INSTALL).status.code(), Some(0));
+
+    // What a shell lacks that was opened before there was such a folder.
+    let mut command = user.command("source/scripts/install");
+    command.args(["--binary", "source/program", "--no-enable"]).env("PATH", "/usr/bin:/bin");
+    let remedy =
+        r#"~/.local/bin is not on your PATH. Log in again, or: export PATH="$HOME/.local/bin:$PATH""#;
+    assert_says(&text(&command.output().expect("scripts/install")), &[remedy]);
 
     let said = world.must_script("uninstall", &[]);
     assert_eq!(said.matches("/failure.conf\n").count(), 3, "{said}");
