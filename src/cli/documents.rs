@@ -107,18 +107,12 @@ fn usages(command: &Command) -> Vec<String> {
     [name.to_owned()].into_iter().chain(verbs).collect()
 }
 
-/// What clap_complete 4.6 generates, and what it leaves to do for each shell.
-fn completion(shell: Shell) -> String {
+/// What clap_complete 4.6 generates, with what it leaves to mend.
+fn completion(shell: Shell, mends: &[(&str, &str)]) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "vault-token-renew", &mut script);
-    let mended: &[(&str, &str)] = match shell {
-        Shell::Bash => &BASH,
-        Shell::Fish => &FISH,
-        Shell::Zsh => &ZSH,
-        _ => &[],
-    };
     let mut script = String::from_utf8(script).unwrap();
-    for (generated, mended) in mended {
+    for (generated, mended) in mends {
         assert!(
             script.contains(generated),
             "{shell} has no {generated:?} any more: is there nothing to mend?"
@@ -169,9 +163,9 @@ fn documents() -> [(PathBuf, String); 4] {
     let file = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(path);
     [
         (file("man/vault-token-renew.1"), man_page()),
-        (file("completions/vault-token-renew.bash"), completion(Shell::Bash)),
-        (file("completions/_vault-token-renew"), completion(Shell::Zsh)),
-        (file("completions/vault-token-renew.fish"), completion(Shell::Fish)),
+        (file("completions/vault-token-renew.bash"), completion(Shell::Bash, &BASH)),
+        (file("completions/_vault-token-renew"), completion(Shell::Zsh, &ZSH)),
+        (file("completions/vault-token-renew.fish"), completion(Shell::Fish, &FISH)),
     ]
 }
 

@@ -12,14 +12,10 @@ const UNITS: &str = ".config/systemd/user";
 fn tree(user: &UserManager) -> String {
     let mut find = user.command("find");
     find.args([".config", ".local", "bin", "-printf", "%p %y %s %l\n"]);
-    let mut lines: Vec<_> =
-        String::from_utf8_lossy(&find.output().expect("find").stdout).lines().map(str::to_owned).collect();
+    let found = find.output().expect("find").stdout;
     // A folder's size says nothing.
-    lines.iter_mut().for_each(|line| {
-        if let Some((name, _)) = line.split_once(" d ") {
-            *line = name.to_owned();
-        }
-    });
+    let line = |line: &str| line.split_once(" d ").map_or(line, |(name, _)| name).to_owned();
+    let mut lines: Vec<_> = String::from_utf8_lossy(&found).lines().map(line).collect();
     lines.sort();
     lines.join("\n")
 }
