@@ -106,6 +106,10 @@ pub(crate) struct StatusFlags {
     #[arg(long)]
     pub(crate) offline: bool,
 
+    /// One table of all configurations
+    #[arg(long)]
+    pub(crate) all: bool,
+
     /// This is so on purpose, such as timer_off (repeat for more)
     #[arg(long, value_name = "NAME", value_parser = MAY_BE_ON_PURPOSE, hide_possible_values = true)]
     pub(crate) ignore: Vec<String>,

@@ -756,3 +756,55 @@ fn what_is_so_on_purpose_is_left_out_and_what_nobody_means_cannot_be() {
     let run = home.run(&server, &["status", "--ignore", "timer_of"]).expect(2);
     assert!(run.stderr.contains("'timer_off'"), "{run:?}");
 }
+
+#[test]
+fn all_tokens_of_a_user_are_one_table() {
+    let server = server();
+    let home = renewed(&server);
+    let folder = ".config/vault-token-renew";
+    let work =
+        "token_file = \"~/work-token\"\ndisplay_name = \"devvm-wizard-work\"\npolicies = [\"reader\"]\n";
+    home.write("work-token", &server.weak_login().token);
+    fs::set_permissions(home.path().join("work-token"), PermissionsExt::from_mode(0o600)).unwrap();
+    let run = home.run(&server, &["status", "--all"]).expect(0).quiet();
+    assert_eq!(run.stdout.lines().count(), 2, "the default one need not be there: {run:?}");
+    assert!(run.stdout.contains("\ndefault  yours"), "{run:?}");
+
+    home.write(&format!("{folder}/work.toml"), work);
+    home.write(&format!("{folder}/broken.toml"), "addres = \"x\"\n");
+    home.write(&format!("{folder}/agent.toml"), "[follow]\nmount = \"secret\"\n");
+    home.write(&format!("{folder}/config.toml"), "");
+    let unset = |arguments: &[&str]| {
+        let mut command = home.command(server.address());
+        command.env_remove("VTR_DISPLAY_NAME").env_remove("VTR_POLICIES");
+        home.finish(command.args(["status", "--all"]).args(arguments))
+    };
+    home.write(
+        &format!("{folder}/config.toml"),
+        "display_name = \"devvm-wizard\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n",
+    );
+    let run = unset(&[]).expect(1).quiet();
+    let rows: Vec<&str> = run.stdout.lines().collect();
+    let column = rows[0].find("token").unwrap();
+    assert!(
+        rows.iter().all(|row| row.as_bytes()[column - 1] == b' ' && row.as_bytes()[column - 2] == b' '),
+        "{rows:#?}"
+    );
+    let names: Vec<&str> = rows.iter().map(|row| row.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["profile", "default", "broken", "work"], "{rows:#?}");
+    assert!(rows[1].ends_with("healthy") && rows[1].contains("yours"), "{rows:#?}");
+    assert!(rows[2].contains("settings: ") && rows[2].contains("did you mean \"address\"?"), "{rows:#?}");
+    let command = format!("vault-token-renew status --config {}/{folder}/work.toml", home.path().display());
+    assert!(rows[3].contains("foreign, userpass-") && rows[3].ends_with(&command), "{rows:#?}");
+    assert_eq!(unset(&["-q"]).expect(1).stdout.lines().count(), 3, "the head, and what is not well");
+    assert_eq!(unset(&["--detailed-exitcode"]).status, 2, "that of the first that is not well");
+
+    let object = unset(&["--json"]).expect(1).quiet().object();
+    let all = object["configurations"].as_array().unwrap();
+    let told: Vec<_> =
+        all.iter().map(|one| (one["profile"].as_str().unwrap(), one["healthy"].as_bool().unwrap())).collect();
+    assert_eq!(told, [("default", true), ("broken", false), ("work", false)]);
+    assert_eq!(all[2]["status"]["token"]["ours"], false);
+    assert!(all[1]["error"].as_str().unwrap().contains("unknown key"), "{object}");
+    home.run(&server, &["status", "--all", "--config", "x.toml"]).expect(2);
+}

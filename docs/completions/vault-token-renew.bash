@@ -527,7 +527,7 @@ _vault__token__renew() {
             return 0
             ;;
         vault__token__renew__subcmd__status)
-            opts="-q -v -h --min-ttl --offline --ignore --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
+            opts="-q -v -h --min-ttl --offline --all --ignore --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -106,6 +106,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand stat
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l offline -d 'Make no requests; report what the last run recorded'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l all -d 'One table of all configurations'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l dry-run -d 'Change nothing; show what would happen'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l json -d 'Print one JSON object instead of lines'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -s q -l quiet -d 'Print failures only'

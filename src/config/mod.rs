@@ -502,6 +502,37 @@ pub(crate) fn units_of(flags: &SettingsFlags, environment: &Environment) -> Opti
     units(named_config(flags, &default_config).as_deref(), &default_config)
 }
 
+/// The short name of the configuration file which these flags name.
+pub(crate) fn profile_of(flags: &SettingsFlags, environment: &Environment) -> String {
+    let home = environment.absolute_directory("HOME").unwrap_or_default();
+    profile(named_config(flags, &default_config(environment, &home)).as_deref())
+}
+
+/// All configuration files of the user, the default one first. A file that only says what `follow` keeps where is none:
+/// it has no token of its own.
+pub(crate) fn all_configs(environment: &Environment) -> Vec<PathBuf> {
+    let Some(home) = environment.absolute_directory("HOME") else { return Vec::new() };
+    let default_config = default_config(environment, &home);
+    let beside = default_config.parent().and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
+    let beside = beside.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_further = |path: &PathBuf| {
+        path.extension().is_some_and(|ending| ending == "toml")
+            && *path != default_config
+            && !is_of_follow(path)
+    };
+    let mut configs: Vec<PathBuf> = beside.filter(is_further).collect();
+    configs.sort();
+    if default_config.exists() || configs.is_empty() {
+        configs.insert(0, default_config);
+    }
+    configs
+}
+
+/// Whether a configuration file is for `follow` alone.
+fn is_of_follow(path: &Path) -> bool {
+    FileSettings::read(path).is_ok_and(|file| file.follow.is_some() && file.display_name.is_none())
+}
+
 /// The configuration file that is read where no flag names one.
 fn default_config(environment: &Environment, home: &Path) -> PathBuf {
     let config_home =

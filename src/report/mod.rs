@@ -14,6 +14,7 @@ mod lines;
 mod meanwhile;
 pub(crate) mod metrics;
 pub(crate) mod names;
+pub(crate) mod overview;
 mod paint;
 pub(crate) mod problem;
 mod remedies;

@@ -15,7 +15,7 @@ use crate::facts::failure::Failure;
 use crate::facts::view::{End, Namesakes, View};
 use crate::identity::{Identity, Verdict};
 use crate::local::glance::Glance;
-use crate::local::history::History;
+use crate::local::history::{History, LastRun};
 use crate::local::timer::{Timer, TimerState, Units};
 use crate::local::token_file::ReadError;
 use crate::local::watching::Watching;
@@ -193,6 +193,36 @@ impl Status {
         match self.history.last_run {
             Some(run) => format!("{}: {}", self.past(run.at, clock), run.ending.id()),
             None => "unknown".to_owned(),
+        }
+    }
+
+    /// How long the token has, in a cell of a table.
+    pub(super) fn brief_life(&self) -> String {
+        match self.end() {
+            End::Unknown => "unknown".to_owned(),
+            End::Never => "never expires".to_owned(),
+            End::At(end) if end <= self.now => "expired".to_owned(),
+            End::At(end) => span_text(end - self.now),
+        }
+    }
+
+    /// How the last run ended, and how long ago, in a cell of a table.
+    pub(super) fn brief_last_run(&self) -> String {
+        let told =
+            |run: LastRun| format!("{}, {} ago", run.ending.id(), span_text(self.now.saturating_sub(run.at)));
+        self.history.last_run.map_or_else(|| "none".to_owned(), told)
+    }
+
+    /// When the next run comes, in a cell of a table.
+    pub(super) fn brief_next_run(&self, clock: Clock) -> String {
+        let next = match (self.watch, self.timer) {
+            (Some(watch), _) => watch.next_run,
+            (None, Timer { state: TimerState::On, next, .. }) => next,
+            (None, _) => None,
+        };
+        match next {
+            Some(next) => format!("in {}", span_text(next.saturating_sub(self.now))),
+            None => self.next_run(clock).split([' ', ',']).next().unwrap_or_default().to_owned(),
         }
     }
 

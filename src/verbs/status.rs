@@ -61,14 +61,56 @@ pub(crate) fn status(
     manner: Manner,
 ) -> u8 {
     let settings = around.settings;
-    let report = Report::new(Names::of(settings), around.clock, Log::None, around.streams, manner.format);
-    let report = Arc::new(report.at(manner.volume).of_problems());
+    let report = report_of(around, manner);
+    let status = match look(around, differences, wishes, &report) {
+        Ok(found) => {
+            let status =
+                if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
+            report.status(&found, &settings.identity, status, wishes.paint);
+            status
+        }
+        Err(fault) => {
+            let outcome = Outcome::Failed(fault);
+            let status =
+                if manner.detailed_exitcode { outcome.detailed_exit_status() } else { outcome.exit_status() };
+            let subject = Subject::new("status", settings, around.clock.seconds());
+            report.outcome(subject, &outcome, None, None, status);
+            status
+        }
+    };
+    report.answered(status)
+}
+
+/// What `status` would tell of one of several tokens.
+pub(crate) fn look_at(
+    around: &Surroundings<'_>,
+    differences: Vec<Problem>,
+    wishes: &Wishes,
+    manner: Manner,
+) -> Result<Status, Failure> {
+    look(around, differences, wishes, &report_of(around, manner))
+}
+
+fn report_of<'a>(around: &Surroundings<'a>, manner: Manner) -> Arc<Report<'a>> {
+    let names = Names::of(around.settings);
+    let report = Report::new(names, around.clock, Log::None, around.streams, manner.format);
+    Arc::new(report.at(manner.volume).of_problems())
+}
+
+/// Looks, without a word but on what it waits for.
+fn look(
+    around: &Surroundings<'_>,
+    differences: Vec<Problem>,
+    wishes: &Wishes,
+    report: &Arc<Report<'_>>,
+) -> Result<Status, Failure> {
+    let settings = around.settings;
     let request = around.connection.timeout.min(PATIENCE);
     let client = Client::new(
         around.connection,
         Patience { request, retry_for: settings.retry_for.min(RETRY), in_all: None },
         around.stop,
-        Arc::clone(&report) as Arc<dyn Observer>,
+        Arc::clone(report) as Arc<dyn Observer + '_>,
     );
     let context = Context {
         settings,
@@ -85,29 +127,14 @@ pub(crate) fn status(
         longest_wait: Duration::ZERO,
         earlier: None,
     };
-    let status = match survived(|| gather(&context, wishes, around.runtime)) {
-        Ok(mut found) => {
-            if around.connection.is_unaddressed && found.problems.iter().any(Problem::is_unreachable) {
-                found.problems.insert(0, Problem::Unaddressed);
-            }
-            found.problems.extend(differences);
-            found.problems.sort_by_key(Problem::severity);
-            found.ignore(&wishes.ignore);
-            let status =
-                if manner.detailed_exitcode { found.detailed_exit_status() } else { found.exit_status() };
-            report.status(&found, &settings.identity, status, wishes.paint);
-            status
-        }
-        Err(fault) => {
-            let outcome = Outcome::Failed(fault);
-            let status =
-                if manner.detailed_exitcode { outcome.detailed_exit_status() } else { outcome.exit_status() };
-            let subject = Subject::new("status", settings, around.clock.seconds());
-            report.outcome(subject, &outcome, None, None, status);
-            status
-        }
-    };
-    report.answered(status)
+    let mut found = survived(|| gather(&context, wishes, around.runtime))?;
+    if around.connection.is_unaddressed && found.problems.iter().any(Problem::is_unreachable) {
+        found.problems.insert(0, Problem::Unaddressed);
+    }
+    found.problems.extend(differences);
+    found.problems.sort_by_key(Problem::severity);
+    found.ignore(&wishes.ignore);
+    Ok(found)
 }
 
 /// Finds out all there is to know.
