@@ -110,7 +110,7 @@ pub(crate) struct StatusFlags {
     #[arg(long)]
     pub(crate) all: bool,
 
-    /// This is so on purpose, such as timer_off (repeat for more)
+    /// Leave out what is so on purpose: timer_off, …
     #[arg(long, value_name = "NAME", value_parser = MAY_BE_ON_PURPOSE, hide_possible_values = true)]
     pub(crate) ignore: Vec<String>,
 }

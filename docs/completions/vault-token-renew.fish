@@ -59,7 +59,7 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a 
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "follow" -d 'Stay: keep a file equal to a field of a KV secret'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l min-ttl -d 'Fail if the token has less left than this' -r -f
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l ignore -d 'This is so on purpose, such as timer_off (repeat for more)' -r -f -a "last_pass_failed\t''
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l ignore -d 'Leave out what is so on purpose: timer_off, …' -r -f -a "last_pass_failed\t''
 linger_off\t''
 never_run\t''
 no_timer\t''
