@@ -20,9 +20,9 @@ use ring::hmac;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::kv::{QUICK, World};
-use support::sandbox::{LOG, land};
+use support::sandbox::{LOG, PROGRAM, land};
 use support::scripted::{Reply, Scripted};
-use support::stay::{Holdings, Page, get, place, post, woken};
+use support::stay::{Holdings, Page, Stay, get, place, post, woken};
 use support::{NOWHERE, now, wait_until};
 
 /// A figure of a page of metrics.
@@ -386,6 +386,58 @@ fn an_agents_environment_and_both_shapes_of_a_store_without_versions_are_underst
     assert_eq!(warned.complaint(), how);
     // No identity is asked for.
     assert!(!world.home.log().contains("display_name"));
+}
+
+#[test]
+fn a_secret_in_a_namespace_is_followed_by_the_setting_and_by_the_path_of_the_mount() {
+    let world = World::new();
+    let server = &world.server;
+    server.create_namespace("team");
+    let mount = json!({ "type": "kv", "options": { "version": "2" } });
+    server.as_root("POST", "team/sys/mounts/kv", Some(mount));
+    let rules = "path \"kv/data/agent/token\" { capabilities = [\"read\"] }";
+    server.as_root("POST", "team/sys/policies/acl/agent", Some(json!({ "policy": rules })));
+    let of_root = "path \"team/kv/data/agent/token\" { capabilities = [\"read\"] }";
+    server.write_policy("from-above", of_root);
+    let within = server.as_root("POST", "team/auth/token/create", Some(json!({ "policies": ["agent"] })));
+    let within = within.json["auth"]["client_token"].as_str().unwrap().to_owned();
+    let above = server.mint(server.root_token(), json!({ "policies": ["from-above"] })).token;
+    let put = |value: &str| {
+        world.home.guard(value);
+        let body = json!({ "data": { "token": value } });
+        let path = "team/kv/data/agent/token";
+        wait_until("the store is ready", || {
+            server.request("POST", path, Some(server.root_token()), None, Some(body.clone())).status == 200
+        });
+    };
+    for (number, (token, variables, mount)) in [
+        (&within, &[("VAULT_NAMESPACE", "team")][..], "kv"),
+        (&within, &[("BAO_NAMESPACE", "/team/")], "kv/"),
+        (&above, &[], "team/kv"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.home.put(token);
+        let out = world.home.path().join(format!("out-{number}"));
+        let arguments = ["follow", "--mount", mount, "--path", "agent/token", "--out", out.to_str().unwrap()];
+        let held = || fs::read_to_string(&out).unwrap_or_default();
+        let (old, new) = (format!("old-value-0123456789-{number}"), format!("new-value-0123456789-{number}"));
+        put(&old);
+        let arguments = [&arguments[..], &QUICK].concat();
+        let stay = Stay::start_of(&world.home, PROGRAM, &arguments, server.address(), variables);
+        wait_until("it is fetched", || held() == old);
+        put(&new);
+        wait_until("it is rotated", || held() == new);
+        stay.stop();
+    }
+    // Without a word about the namespace the token is nobody.
+    world.home.put(&within);
+    let out = world.home.path().join("out");
+    let arguments =
+        ["follow", "--once", "--mount", "kv", "--path", "agent/token", "--out", out.to_str().unwrap()];
+    let run = world.home.run(server, &arguments).expect(1);
+    assert!(run.complaint().starts_with("FAIL: Failed to fetch token from Vault: "), "{run:?}");
 }
 
 #[test]

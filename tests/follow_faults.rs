@@ -7,15 +7,18 @@
 mod support;
 
 use std::fs;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::kv::World;
-use support::sandbox::land;
+use support::kv::{QUICK, World};
+use support::sandbox::{LOG, land};
 use support::scripted::{Reply, Scripted};
+use support::stay::{get, place};
 use support::strace::Strace;
+use support::wait_until;
 
 const OLD: &str = "the-old-value-0123456789-0123456789";
 const NEW: &str = "the-new-value-0123456789-0123456789";
@@ -141,6 +144,58 @@ fn every_request_broken_in_every_way_leaves_the_file_whole() {
         }
     });
     support::count(&format!("{count} broken answers to a round of follow"));
+}
+
+#[test]
+fn a_fault_that_lasts_for_rounds_keeps_the_value_is_told_by_health_and_ends_with_the_next_round() {
+    let cases = Mutex::new(faults());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let world = World::new();
+                world.home.guard(OLD);
+                loop {
+                    let Some((name, reply)) = cases.lock().unwrap().pop() else { return };
+                    lasts(&world, name, reply);
+                }
+            });
+        }
+    });
+}
+
+/// One that goes on for three beats while the value on the server is another one already.
+fn lasts(world: &World, name: &str, reply: Reply) {
+    world.put(OLD);
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = Arc::clone(&is_broken);
+    let front = Scripted::in_front_of(&world.server, move |request, _| {
+        let is_secret = request.path.contains("data/agent/token") && !request.path.contains("internal");
+        (is_secret && broken.load(Ordering::SeqCst)).then(|| reply.clone())
+    });
+    let arguments = [&QUICK[..], &["--mode", "0640", "--listen", "127.0.0.1:0"]].concat();
+    let _ = fs::remove_file(world.home.path().join(LOG));
+    let stay = world.start_at(front.address(), &[], &arguments);
+    let address = place(&stay);
+    // What an earlier process left in the file is a value, too, until the first round is over.
+    wait_until("it is well", || get(address, "/health").json()["last_refresh_ok"] == true);
+    assert_eq!(world.held(), OLD, "{name}");
+    is_broken.store(true, Ordering::SeqCst);
+    world.put(NEW);
+    wait_until(&format!("{name}: three beats are over"), || get(address, "/health").status == 503);
+    let page = get(address, "/health").json();
+    assert_eq!(
+        (&page["last_refresh_ok"], &page["status"]),
+        (&json!(false), &json!("failed")),
+        "{name}: {page}"
+    );
+    assert_eq!(world.held(), OLD, "{name}");
+    check_whole(world, name);
+    assert!(!stay.lines("FAIL: ").is_empty(), "{name}: {}", world.home.log());
+    is_broken.store(false, Ordering::SeqCst);
+    wait_until(&format!("{name}: it is over"), || get(address, "/health").json()["last_refresh_ok"] == true);
+    assert_eq!(world.held(), NEW, "{name}");
+    check_whole(world, name);
+    stay.stop();
 }
 
 /// The calls that leave a trace outside the program's own memory, or wait for one.
