@@ -14,11 +14,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use support::kv;
 use support::prometheus::{
     GATHERING_ERRORS, NodeExporter, Prometheus, SCRAPE_ERROR, assert_collected, lint, promtool, series,
 };
 use support::sandbox::Sandbox;
-use support::stay::{Stay, place};
+use support::stay::{Stay, get, place};
 use support::user_manager::text;
 use support::{server, wait_until};
 use tempfile::TempDir;
@@ -80,6 +81,12 @@ fn names_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// The metrics that the rows of a table are about.
+fn named_in_rows(text: &str) -> BTreeSet<&str> {
+    let rows = text.lines().filter(|line| line.starts_with("| `vault_token_"));
+    rows.filter_map(|line| line.split('`').nth(1)).collect()
+}
+
 /// How many of the series are ours.
 fn ours(served: &BTreeMap<String, f64>) -> usize {
     served.keys().filter(|name| name.starts_with("vault_token_")).count()
@@ -117,11 +124,19 @@ fn each_alert_fires_when_it_should_and_for_whom_it_should_and_not_a_minute_befor
 #[test]
 fn the_documentation_knows_every_metric_and_no_other() {
     let documentation = documentation();
-    let table = documentation.lines().filter(|line| line.starts_with("| `vault_token_"));
-    let table: Vec<_> = table.filter_map(|line| line.split('`').nth(1)).collect();
-    let known = names_in(&SAMPLE).into_iter().chain([NEXT_RUN]).collect();
-    assert_eq!(table.iter().copied().collect::<BTreeSet<_>>(), known, "the table");
-    let unknown: Vec<_> = names_in(&documentation).difference(&known).copied().collect();
+    let (_, table) = documentation.split_once("\n## The metrics\n").expect("the heading");
+    let (of_runs, of_follow) = table.split_once("has metrics of its own").expect("those of follow");
+    let [of_runs, of_follow] = [of_runs, of_follow].map(named_in_rows);
+    let known: BTreeSet<_> = names_in(&SAMPLE).into_iter().chain([NEXT_RUN]).collect();
+    assert_eq!(of_runs, known, "the table");
+    let store = kv::World::new();
+    let stay = store.start(&[], &["--listen", "127.0.0.1:0"]);
+    let page = get(place(&stay), "/metrics").body;
+    assert_eq!(of_follow, names_in(&page), "the table of follow");
+    let unknown: Vec<_> = names_in(&documentation)
+        .into_iter()
+        .filter(|name| !known.contains(name) && !of_follow.contains(name))
+        .collect();
     assert!(unknown.is_empty(), "in the text or the rules, but no metrics: {unknown:?}");
 }
 
