@@ -1,8 +1,16 @@
 //! What a monitor sees, judged by the real tools: the metrics by promtool and a real node_exporter, and the alert rules
 //! of docs/monitoring.md by promtool, which plays their days and weeks in seconds.
+//! What docs/monitoring.md tells people to copy is taken from there and run.
 
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests write and move files as they like")]
+
+#[path = "monitoring/blocks.rs"]
+mod blocks;
+#[path = "monitoring/log.rs"]
+mod log;
+#[path = "monitoring/told.rs"]
+mod told;
 
 mod support;
 
