@@ -63,13 +63,9 @@ fn documentation() -> String {
     fs::read_to_string(repository("docs/monitoring.md")).expect("docs/monitoring.md")
 }
 
-/// The alert rules: the one yaml block of the documentation.
+/// The alert rules for Prometheus.
 fn rules() -> String {
-    let documentation = documentation();
-    let blocks: Vec<_> = documentation.split("\n```yaml\n").skip(1).collect();
-    assert_eq!(blocks.len(), 1, "blocks of yaml");
-    let (rules, _) = blocks[0].split_once("\n```\n").expect("its end");
-    format!("{rules}\n")
+    blocks::block("yaml", "- name: vault-token-renew\n")
 }
 
 /// A directory with the rules, and the tests of them beside.
