@@ -1,5 +1,5 @@
-//! What a monitor sees, judged by the real tools: the metrics by promtool and a real node_exporter, and the alert rules
-//! of docs/monitoring.md by promtool, which plays their days and weeks in seconds.
+//! What a monitor sees, judged by the real tools: the metrics by promtool and a real node_exporter, the alert rules of
+//! docs/monitoring.md by promtool, which plays their days and weeks in seconds, and the dashboard by a real Prometheus.
 //! What docs/monitoring.md tells people to copy is taken from there and run.
 
 #![cfg(test)]
@@ -7,8 +7,12 @@
 
 #[path = "monitoring/blocks.rs"]
 mod blocks;
+#[path = "monitoring/dashboard.rs"]
+mod dashboard;
 #[path = "monitoring/log.rs"]
 mod log;
+#[path = "monitoring/promql.rs"]
+mod promql;
 #[path = "monitoring/told.rs"]
 mod told;
 
