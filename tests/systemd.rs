@@ -11,8 +11,13 @@
     reason = "tests, with helpers outside of #[test] functions"
 )]
 
+#[path = "monitoring/blocks.rs"]
+#[expect(dead_code, reason = "tests/monitoring.rs uses the rest")]
+mod blocks;
 #[path = "systemd/install.rs"]
 mod install;
+#[path = "systemd/ping.rs"]
+mod ping;
 mod support;
 
 use std::fs;
@@ -52,6 +57,11 @@ const IDENTITY: &str = "display_name = \"devvm-wizard\"\npolicies = [\"vault-adm
 
 /// There is no journal here, so that what a pass says would be lost.
 const TO_FILE: &str = "[Service]\nStandardOutput=append:%h/output\nStandardError=append:%h/output\n";
+
+/// From which `blocks` takes what people copy.
+fn documentation() -> String {
+    source("docs/monitoring.md")
+}
 
 /// A user with a manager, in whose home the program and the units are, and the user's server.
 struct World {
