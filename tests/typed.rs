@@ -208,6 +208,23 @@ fn the_login_of_the_site_is_the_one_that_is_printed() {
 }
 
 #[test]
+fn the_way_back_fills_the_file_even_where_a_token_helper_keeps_logins_elsewhere() {
+    let server = server();
+    for name in [".vault", ".bao"] {
+        let person = Person::new(&server, &addressed(&server), &["vault"]);
+        let helper = person.home.write("bin/helper", "#!/bin/sh\n[ \"$1\" != store ] || cat > ~/elsewhere\n");
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+        person.home.write(name, format!("token_helper = \"{helper}\"\n"));
+        person.home.put(&server.weak_login().token);
+        let run = person.types("vault-token-renew", &[]).expect(1);
+        let printed = after(&run, "Manual re-mint: ");
+        assert!(printed.contains(" -token-only) && printf "), "{printed}");
+        person.recovers(printed, &[]);
+        assert!(person.token_is_ours());
+    }
+}
+
+#[test]
 fn the_namespace_of_the_settings_is_told_to_a_login() {
     let server = server();
     server.create_namespace("team");

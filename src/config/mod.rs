@@ -133,6 +133,8 @@ pub(crate) struct Settings {
     pub(crate) named_token_file: Option<PathBuf>,
     /// How a person logs in again.
     pub(crate) login: Login,
+    /// Where the user manager listens, if the shell does not say so, as that of `su` does not.
+    pub(crate) named_runtime: Option<PathBuf>,
     /// The units that run this configuration file, if it lies where those look for it.
     pub(crate) units: Option<Units>,
     /// The home directory, to shorten paths for people.
@@ -324,6 +326,9 @@ impl Settings {
             identity: identity(flags, &sources, &user, host)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
             named_flags: named_flags(flags, environment, shell, &connection),
+            named_runtime: shell
+                .filter(|shell| shell.absolute_directory("XDG_RUNTIME_DIR").is_none())
+                .map(Environment::user_runtime_directory),
             login: Login::resolve(login_command(flags, &sources)?, environment, shell, &connection),
             token_file: TokenFile::new(token_file),
             log_file,

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::escape::{Shown, harmless_text};
-use crate::config::{DEFAULT_TOKEN_FILE, Hint, Login, Settings};
+use crate::config::{DEFAULT_TOKEN_FILE, Hint, Login, Settings, SettingsWarning};
 use crate::local::log_file;
 
 /// The names of things on this machine, as people write them.
@@ -25,6 +25,10 @@ pub(crate) struct Names<'a> {
     pub(crate) named_flags: &'a [(&'static str, String)],
     /// How a person logs in again.
     pub(crate) login: &'a Login,
+    /// Whether the official command line keeps what a login brings elsewhere than in its token file.
+    pub(crate) has_token_helper: bool,
+    /// Where the user manager listens, if the shell does not say so to `systemctl`.
+    pub(crate) named_runtime: Option<&'a Path>,
     /// The short name of the configuration file, if it is not the default one; lines begin with it.
     pub(crate) profile: Option<&'a str>,
 }
@@ -40,6 +44,11 @@ impl<'a> Names<'a> {
             named_token_file: settings.named_token_file.as_deref(),
             named_flags: &settings.named_flags,
             login: &settings.login,
+            has_token_helper: settings
+                .warnings
+                .iter()
+                .any(|warning| matches!(warning, SettingsWarning::TokenHelper(_))),
+            named_runtime: settings.named_runtime.as_deref(),
             profile: settings.named_config.as_ref().map(|_| settings.profile.as_str()),
         }
     }
@@ -69,6 +78,12 @@ impl Names<'_> {
 
     pub(super) fn token_file(&self) -> String {
         self.path(self.token_file)
+    }
+
+    /// How a person has the user manager do something: `verb` with what it is about.
+    pub(super) fn systemctl(&self, verb: &str, unit: &str) -> String {
+        let runtime = self.named_runtime.map(|runtime| format!("XDG_RUNTIME_DIR={} ", for_shell(runtime)));
+        format!("{}systemctl --user {verb} {}", runtime.unwrap_or_default(), word_for_shell(unit))
     }
 
     /// How a person mends the token file. Not `vault token create … > ~/.vault-token`: the shell would
@@ -112,11 +127,11 @@ impl Names<'_> {
         let login = if *is_official {
             let flag = |Hint { flag, value, .. }: &Hint| format!("{flag}={}", word_for_shell(value));
             let flags: Vec<String> = hints.iter().map(flag).collect();
-            if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) {
+            if self.token_file == self.home.join(DEFAULT_TOKEN_FILE) && !self.has_token_helper {
                 with_flags(command, &flags)
             } else {
-                // A login writes to the default file. The shell must not empty the other one before there is
-                // something to put into it.
+                // A login writes to the default file, or not even there. The shell must not empty the other one
+                // before there is something to put into it.
                 let login = with_flags(command, &[flags, vec!["-token-only".to_owned()]].concat());
                 let file = for_shell(self.token_file);
                 format!("(umask 077; t=$({login}) && printf %s \"$t\" > {file})")

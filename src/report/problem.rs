@@ -454,7 +454,7 @@ impl Problem {
 
     /// What to do about it.
     pub(super) fn remedy(&self, names: &Names<'_>) -> Option<String> {
-        let start = |unit: &str, verb: &str| format!("systemctl --user {verb} {unit}");
+        let start = |unit: &str, verb: &str| names.systemctl(verb, unit);
         Some(match self {
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
@@ -484,10 +484,7 @@ impl Problem {
             Self::Unaddressed => format!("write the address to {}: address = \"https://…\"", names.config()),
             Self::ServiceDiffers(differences) => differing_remedy(differences, names),
             Self::ServiceUnusable { unit, .. } => {
-                format!(
-                    "correct it where the unit or its file sets it: systemctl --user cat {}",
-                    word_for_shell(unit)
-                )
+                format!("correct it where the unit or its file sets it: {}", start(unit, "cat"))
             }
             Self::ShellUnusable(_) => {
                 format!("write these settings to {}, which both read", names.config())
@@ -502,29 +499,26 @@ impl Problem {
             }
             Self::LooseMode(_) => format!("chmod 600 {}", for_shell(names.token_file)),
             Self::Shadowed(name) => format!("unset {name}, and remove it from where it is set"),
-            Self::TimerOff(units) => start(&word_for_shell(&units.timer), "enable --now"),
+            Self::TimerOff(units) => start(&units.timer, "enable --now"),
             Self::TimerBroken(units) => {
                 format!("systemd-analyze --user verify {}", word_for_shell(&units.timer))
             }
             Self::TimerMasked(units) => {
-                let timer = word_for_shell(&units.timer);
-                format!("{} && {}", start(&timer, "unmask"), start(&timer, "enable --now"))
+                format!("{} && {}", start(&units.timer, "unmask"), start(&units.timer, "enable --now"))
             }
             Self::RolePeriod { has, .. } => format!("set period = \"{}\"", setting_text(*has)),
             Self::PathUnitFailed(units) => {
-                let path = word_for_shell(&units.path);
-                format!("{} && {}", start(&path, "reset-failed"), start(&path, "start"))
+                format!("{} && {}", start(&units.path, "reset-failed"), start(&units.path, "start"))
             }
             Self::WatchFailed(unit) => {
-                let unit = word_for_shell(unit);
-                format!("{}, then: {}", start(&unit, "status"), start(&unit, "restart"))
+                format!("{}, then: {}", start(unit, "status"), start(unit, "restart"))
             }
-            Self::WatchOverdue { unit: Some(unit), .. } => start(&word_for_shell(unit), "restart"),
+            Self::WatchOverdue { unit: Some(unit), .. } => start(unit, "restart"),
             Self::WatchOverdue { pid, unit: None } => {
                 format!("kill -CONT {pid}; if that does not help: kill -KILL {pid}, and start it again")
             }
             Self::TokenHelper(file) => format!("remove the line token_helper from {}", for_shell(file)),
-            Self::NeverRun(Some(units)) => start(&word_for_shell(&units.service), "start"),
+            Self::NeverRun(Some(units)) => start(&units.service, "start"),
             Self::LingerOff { user } => format!("loginctl enable-linger {}", word_for_shell(user)),
             Self::SuccessTooOld(_) | Self::LastFailed(_) => {
                 format!("read the last lines of the log, and what this says: {}", names.command(" --dry-run"))

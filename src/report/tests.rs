@@ -35,6 +35,8 @@ fn names() -> Names<'static> {
         named_token_file: None,
         named_flags: &[],
         login: &LOGIN,
+        has_token_helper: false,
+        named_runtime: None,
         profile: None,
     }
 }
@@ -249,6 +251,14 @@ fn a_login_tells_the_shell_what_it_lacks() {
         own("kinit; corp-login", &login)
             .starts_with("(export VAULT_ADDR=https://v:8200 VAULT_NAMESPACE='a b'; kinit; corp-login) && ")
     );
+}
+
+#[test]
+fn a_shell_of_su_is_told_where_the_user_manager_listens() {
+    let command = |names: Names<'_>| names.systemctl("enable --now", "vault-token-renew@my work.timer");
+    assert_eq!(command(names()), "systemctl --user enable --now 'vault-token-renew@my work.timer'");
+    let of_su = Names { named_runtime: Some(Path::new("/run/user/1000")), ..names() };
+    assert!(command(of_su).starts_with("XDG_RUNTIME_DIR=/run/user/1000 systemctl --user enable --now "));
 }
 
 #[test]

@@ -168,6 +168,8 @@ fn report_of<'a>(
         config_file: &settings.config_file,
         named_flags: &[],
         login: &settings.login,
+        has_token_helper: false,
+        named_runtime: None,
         profile: settings.named_config.as_ref().map(|_| settings.profile.as_str()),
     };
     let report = Report::new(names, clock, Log::File(settings.log_file.clone()), streams, manner.format);
