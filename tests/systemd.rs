@@ -252,7 +252,14 @@ fn status_knows_what_the_user_manager_knows() {
     assert_eq!(installed["timer"]["state"], "off", "{installed}");
     assert_eq!(wrong(&installed), ["timer_off", "never_run"], "{installed}");
 
-    world.user.must_systemctl(["enable", "--now", TIMER]);
+    // What it advises works in the shell it was printed in, too.
+    let problems = installed["problems"].as_array().expect("problems");
+    let advised = problems.iter().find(|problem| problem["id"] == "timer_off").expect("timer_off");
+    let mut shell = world.user.command("/bin/sh");
+    let typed =
+        shell.args(["-c", advised["remedy"].as_str().expect("a remedy")]).env_remove("XDG_RUNTIME_DIR");
+    let output = typed.output().expect("a shell");
+    assert!(output.status.success(), "{}", text(&output));
     let enabled = status(&[]);
     assert_eq!((&enabled["timer"]["state"], &enabled["linger"]), (&json!("on"), &json!(false)));
     assert_eq!(wrong(&enabled), ["linger_off", "never_run"], "{enabled}");
@@ -267,6 +274,14 @@ fn status_knows_what_the_user_manager_knows() {
     assert_eq!((wrong(&healthy), &healthy["linger"]), (vec![], &json!(true)), "{healthy}");
     assert_eq!(healthy["exit_status"], 0);
     assert_eq!(healthy["last_pass"]["outcome"], "renewed");
+
+    // A shell that does not know what only the service was told: the token is looked at where the service will look.
+    let mut command = world.user.command(world.user.path(".local/bin/vault-token-renew"));
+    let output = command.args(["status", "--json"]).output().expect("status");
+    let of_service: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(of_service["server"], world.bao.address(), "{of_service}");
+    assert_eq!(of_service["token"]["ours"], true);
+    assert_eq!(wrong(&of_service), ["service_differs"], "{of_service}");
 
     // A second token has units of its own, and none for a file that is not there.
     world.user.write(".config/vault-token-renew/work.toml", 0o600, IDENTITY);
