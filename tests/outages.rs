@@ -204,7 +204,7 @@ fn a_node_that_cannot_serve_is_an_outage_whatever_its_status() {
             let run = run(&home, &server, "900ms", &[]).expect(75);
             let line = run.complaint();
             assert!(line.contains(&format!("{status}: this node cannot serve requests: ")), "{run:?}");
-            for verdict in ["DRIFT", "dying", "dead", "log in", "rotate", "lacks", "may hold"] {
+            for verdict in ["DRIFT", "dying", "dead", "log in", "rotate", "lacks", "may have minted"] {
                 assert!(!run.all().contains(verdict), "{status} {words} at {call}: {run:?}");
             }
             assert!(server.count(call) > 1, "{status} {words} at {call} was not tried again");
