@@ -808,3 +808,49 @@ fn all_tokens_of_a_user_are_one_table() {
     assert!(all[1]["error"].as_str().unwrap().contains("unknown key"), "{object}");
     home.run(&server, &["status", "--all", "--config", "x.toml"]).expect(2);
 }
+
+#[test]
+fn a_login_whose_mint_was_refused_is_not_told_to_try_again() {
+    let server = server();
+    let home = Sandbox::new();
+    // A fence around the mint that does not fit: the server says beforehand only that there is one.
+    let fence = "path \"auth/token/create\" {\n capabilities = [\"update\", \"sudo\"]\n allowed_parameters = {\n  \"period\" = \
+                 [\"1h\"]\n }\n}\n";
+    server.write_policy("fenced", fence);
+    home.put(&server.userpass_login("emo", &["fenced"], &[]).token);
+    let (message, remedy) = {
+        let status = look(&home, &server, &[]);
+        let (message, remedy) = problem(&status, "foreign");
+        (message.to_owned(), remedy.to_owned())
+    };
+    assert!(message.ends_with("; it may mint yours") && remedy == "vault-token-renew", "{message}: {remedy}");
+    assert!(home.run(&server, &[]).expect(1).complaint().starts_with("DRIFT: "));
+    let status = look(&home, &server, &[]);
+    let (message, remedy) = problem(&status, "foreign");
+    assert!(
+        message.ends_with("by its policies it may mint yours, but the last run was refused"),
+        "{message}"
+    );
+    assert!(remedy.starts_with("compare allowed_parameters"), "{remedy}");
+    // Another login is another matter.
+    home.put(&server.admin_login().token);
+    assert_eq!(problem(&look(&home, &server, &[]), "foreign").1, "vault-token-renew");
+}
+
+#[test]
+fn a_configuration_file_is_the_same_however_it_is_named() {
+    let server = server();
+    let home = renewed(&server);
+    let path = home.write(".config/vault-token-renew/x.toml", "");
+    let environment = format!(
+        "VAULT_ADDR={} VTR_DISPLAY_NAME=devvm-wizard VTR_POLICIES=vault-admin,sops-admin",
+        server.address()
+    );
+    let [(name, value)] = manager(&home, "vault-token-renew@x.service", &environment, "");
+    let script =
+        fs::read_to_string(home.path().join("bin/systemctl")).unwrap().replace("$HOME/x.toml", &path);
+    home.write("bin/systemctl", script);
+    let relative = ["status", "--json", "--config", ".config/vault-token-renew/x.toml"];
+    let status = home.run_with(&[(name, &value)], &server, &relative).object();
+    assert!(!problems(&status, "wrong").contains(&"service_differs"), "{status}");
+}

@@ -12,8 +12,8 @@ use super::file::{DurationText, FollowTable};
 use super::flags::{FollowFlags, SettingsFlags};
 use super::watch::{place, socket_of};
 use super::{
-    ACCOUNTS, Environment, Given, Grounds, Login, MOST_ACCOUNTS, SettingsWarning, check_files, connection,
-    duration, hook, login_command, path, profile, text, user, wait,
+    ACCOUNTS, Environment, Given, Grounds, Login, MOST_ACCOUNTS, SettingsWarning, absolute, check_files,
+    connection, duration, hook, login_command, path, profile, text, user, wait,
 };
 use crate::bounded;
 use crate::local::hook::Hook;
@@ -214,7 +214,7 @@ impl FollowSettings {
                 &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default(),
             )?,
             token_file: TokenFile::new(token_file),
-            config_file: sources.file_path.clone(),
+            config_file: absolute(&sources.file_path),
             named_config,
             out,
             listen,

@@ -342,7 +342,7 @@ impl Settings {
             hook: hook(flags, &sources)?,
             profile: profile(named_config.as_deref()),
             units: units(named_config.as_deref(), &default_config),
-            config_file: sources.file_path.clone(),
+            config_file: absolute(&sources.file_path),
             named_config,
             user,
             watch,
@@ -545,10 +545,14 @@ fn default_config(environment: &Environment, home: &Path) -> PathBuf {
     config_home.join("vault-token-renew/config.toml")
 }
 
+/// A path that means the same in another working directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// The configuration file that a flag names, if it is not the default one.
 fn named_config(flags: &SettingsFlags, default_config: &Path) -> Option<PathBuf> {
-    let named = flags.config.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    named.filter(|path| !same_file(path, default_config))
+    flags.config.as_deref().map(absolute).filter(|path| !same_file(path, default_config))
 }
 
 /// That nobody has said whose token it is. Nobody becomes somebody else: a name and policies that are only a default

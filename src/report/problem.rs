@@ -56,6 +56,8 @@ pub(crate) enum Problem {
         lacks: Option<String>,
         /// Whether it may mint ours, as far as Vault tells.
         able: Option<bool>,
+        /// Whether the last run tried, and was refused.
+        was_refused: bool,
     },
     /// It is ours, and will end.
     Dying {
@@ -311,10 +313,13 @@ impl Problem {
                 format!("a run by hand in this shell fails, unlike the service: {}", Shown(error))
             }
             Self::Unaddressed => "no address is configured, so the default was tried".to_owned(),
-            Self::Foreign { display_name, lacks, able } => {
+            Self::Foreign { display_name, lacks, able, was_refused } => {
                 let lacks = lacks.as_ref().map(|policy| format!(" (it lacks the policy {})", Quoted(policy)));
                 let lacks = lacks.unwrap_or_default();
                 let able = match able {
+                    Some(true) if *was_refused => {
+                        "; by its policies it may mint yours, but the last run was refused"
+                    }
                     Some(true) => "; it may mint yours",
                     Some(false) => "; it is too weak to mint yours",
                     None => "",
@@ -456,6 +461,11 @@ impl Problem {
     pub(super) fn remedy(&self, names: &Names<'_>) -> Option<String> {
         let start = |unit: &str, verb: &str| names.systemctl(verb, unit);
         Some(match self {
+            Self::Foreign { able: Some(true), was_refused: true, .. } => {
+                "compare allowed_parameters of its policy with the settings (docs/runbook.md, \"A fenced mint that \
+                 does not fit\")"
+                    .to_owned()
+            }
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { renewal_helps: true, .. }
@@ -556,7 +566,12 @@ fn differing_remedy(differences: &[Difference], names: &Names<'_>) -> String {
     let keys: Vec<&str> = differences.iter().filter(is_key).map(|difference| difference.setting).collect();
     let write = (!keys.is_empty())
         .then(|| format!("write {} to {}, which both read", keys.join(", "), names.config()));
-    unset.into_iter().chain(write).collect::<Vec<_>>().join("; ")
+    let remedy = unset.into_iter().chain(write).collect::<Vec<_>>().join("; ");
+    if remedy.is_empty() {
+        // Only the configuration file differs, and it is the manager that was told of another place.
+        return "set XDG_CONFIG_HOME alike for both: systemctl --user show-environment".to_owned();
+    }
+    remedy
 }
 
 /// A length of time as people write it into the settings: in hours, where it is whole ones.

@@ -257,6 +257,8 @@ fn about_the_token(problems: &mut Vec<Problem>, view: &View, identity: &Identity
                 display_name: info.display_name.clone(),
                 lacks: namesake.then(|| identity.required_policy.clone()),
                 able,
+                was_refused: history.last_run.is_some_and(|run| run.ending == Ending::Drift)
+                    && history.contents.held().is_some_and(|held| held.display_name == info.display_name),
             });
         }
         // Which is said below, for any token.
@@ -315,6 +317,7 @@ fn remembered(problems: &mut Vec<Problem>, status: &Status, identity: &Identity)
                     display_name: held.display_name.clone(),
                     lacks: None,
                     able: history.last_run.filter(|run| run.ending == Ending::Drift).map(|_| false),
+                    was_refused: false,
                 }),
                 Some(dying) => problems.push(Problem::Dying { dying, able: None }),
                 None => problems.extend(capped(held.lease, identity)),
