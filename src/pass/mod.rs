@@ -14,6 +14,7 @@ mod context;
 mod current;
 mod dry_run;
 mod entry;
+mod flow;
 mod heal;
 mod reach;
 mod sweep;

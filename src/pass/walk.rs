@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::flow::Flow;
 use crate::config::SweepMode;
 use crate::facts::swept::{CutCause, SweepEnd, Swept};
 use crate::identity::{Identity, Minter, Provenance, Staleness};
@@ -148,15 +149,15 @@ impl Walk<'_> {
     pub(super) fn run(&self, mode: SweepMode) -> Swept {
         match mode {
             SweepMode::Off => Swept { end: SweepEnd::Off, ..Swept::default() },
-            SweepMode::Remembered => self.examine(self.remembered, Source::Remembered),
+            SweepMode::Remembered => self.examine(self.remembered, Source::Remembered, None),
             SweepMode::Walk => match self.list() {
-                Ok(mut accessors) => {
+                Ok((mut accessors, took)) => {
                     arrange(&mut accessors, self.remembered, fastrand::usize(..));
-                    self.examine(&accessors, Source::Listed)
+                    self.examine(&accessors, Source::Listed, Some(took))
                 }
                 // Then at least what we minted ourselves.
                 Err(end @ (SweepEnd::ListDenied | SweepEnd::LookupDenied)) => {
-                    let remembered = self.examine(self.remembered, Source::Remembered);
+                    let remembered = self.examine(self.remembered, Source::Remembered, None);
                     match remembered.end {
                         SweepEnd::Complete => Swept { end, ..remembered },
                         SweepEnd::CutShort { .. }
@@ -175,23 +176,24 @@ impl Walk<'_> {
 
     /// Looks only at what the sweep before this one was not sure of.
     pub(super) fn recheck(&self) -> Swept {
-        self.examine(self.doubtful, Source::Doubtful)
+        self.examine(self.doubtful, Source::Doubtful, None)
     }
 
-    /// All accessors there are, if they may be listed and looked up.
+    /// All accessors there are, if they may be listed and looked up, and how long the first lookup took.
     ///
     /// The kept token is looked up first. It lives, since it is the one that asks; so a denial here is a
     /// denial of the call, and any later one means that an accessor vanished. The two look the same. See
     /// docs/design.md, "The kept accessor is looked up first".
-    fn list(&self) -> Result<Vec<Accessor>, SweepEnd> {
+    fn list(&self) -> Result<(Vec<Accessor>, Duration), SweepEnd> {
         let cut =
             |error| SweepEnd::CutShort { examined: 0, total: 0, cause: CutCause::Error(Box::new(error)) };
         let accessors = self.client.accessors(self.token).map_err(|error| match error.kind.no() {
             Some((No::Denied, _)) => SweepEnd::ListDenied,
             Some((No::Refused | No::NotFound, _)) | None => cut(error),
         })?;
+        let asked = Instant::now();
         match self.client.lookup_accessor(self.token, self.keep) {
-            Ok(info) if info.accessor.as_ref() == Some(self.keep) => Ok(accessors),
+            Ok(info) if info.accessor.as_ref() == Some(self.keep) => Ok((accessors, asked.elapsed())),
             Ok(_) | Err(Error { kind: ErrorKind::Elsewhere { .. }, .. }) => Err(SweepEnd::NothingToKeep),
             Err(error) => Err(match error.kind.no() {
                 Some((No::Denied, _)) => SweepEnd::LookupDenied,
@@ -201,14 +203,17 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at each accessor but the kept one, side by side.
-    fn examine(&self, accessors: &[Accessor], source: Source) -> Swept {
+    /// Looks at each accessor but the kept one, side by side. `first` is how long the lookup of that one took.
+    fn examine(&self, accessors: &[Accessor], source: Source, first: Option<Duration>) -> Swept {
         let start = Instant::now();
         let total = accessors.iter().filter(|&accessor| accessor != self.keep).count();
         let next = AtomicUsize::new(0);
         let findings = Mutex::new(Findings::default());
-        let work = || {
-            while let Some(accessor) = accessors.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let flow = Flow::new(self.client.concurrency().min(total).max(1), first);
+        let work = |worker: usize| {
+            while flow.enter(worker)
+                && let Some(accessor) = accessors.get(next.fetch_add(1, Ordering::Relaxed))
+            {
                 if accessor == self.keep {
                     continue;
                 }
@@ -216,7 +221,9 @@ impl Walk<'_> {
                     locked(&findings, |findings| findings.time_is_up = true);
                     return;
                 }
+                let asked = Instant::now();
                 let fate = self.fate(accessor, source);
+                flow.leave(asked.elapsed());
                 if let Some(doubt) = fate.doubt()
                     && !self.doubtful.contains(accessor)
                 {
@@ -231,13 +238,18 @@ impl Walk<'_> {
             }
         };
         thread::scope(|scope| {
-            for _ in 1..self.client.concurrency().min(total) {
+            let until_done = |worker: usize| {
+                work(worker);
+                // Whoever still waits has nothing to wait for.
+                flow.close();
+            };
+            for worker in 1..flow.most() {
                 // Where no more threads can be had, those there are do the work.
-                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                if thread::Builder::new().spawn_scoped(scope, move || until_done(worker)).is_err() {
                     break;
                 }
             }
-            work();
+            until_done(0);
         });
         let findings = findings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         findings.report(total)
