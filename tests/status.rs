@@ -814,8 +814,8 @@ fn a_login_whose_mint_was_refused_is_not_told_to_try_again() {
     let server = server();
     let home = Sandbox::new();
     // A fence around the mint that does not fit: the server says beforehand only that there is one.
-    let fence = "path \"auth/token/create\" {\n capabilities = [\"update\", \"sudo\"]\n allowed_parameters = {\n  \"period\" = \
-                 [\"1h\"]\n }\n}\n";
+    let fence = "path \"auth/token/create\" {\n capabilities = [\"update\", \"sudo\"]\n \
+                 allowed_parameters = { \"period\" = [\"1h\"] }\n}\n";
     server.write_policy("fenced", fence);
     home.put(&server.userpass_login("emo", &["fenced"], &[]).token);
     let (message, remedy) = {

@@ -215,6 +215,10 @@ pub(crate) enum Severity {
 /// A namespace whose name is longer is not repeated in a command: a server chose it, and cut off it would be another.
 const LONGEST_NAMESPACE: usize = 256;
 
+/// What to do about a mint that the policies seem to allow, and the server refuses.
+const FENCE_REMEDY: &str = "compare allowed_parameters of its policy with the settings (docs/runbook.md, \"A fenced \
+    mint that does not fit\")";
+
 impl Problem {
     /// Its stable name, how much it weighs, and its exit status with `--detailed-exitcode`, if it has one of its own.
     fn facts(&self) -> (&'static str, Severity, Option<u8>) {
@@ -461,11 +465,7 @@ impl Problem {
     pub(super) fn remedy(&self, names: &Names<'_>) -> Option<String> {
         let start = |unit: &str, verb: &str| names.systemctl(verb, unit);
         Some(match self {
-            Self::Foreign { able: Some(true), was_refused: true, .. } => {
-                "compare allowed_parameters of its policy with the settings (docs/runbook.md, \"A fenced mint that \
-                 does not fit\")"
-                    .to_owned()
-            }
+            Self::Foreign { able: Some(true), was_refused: true, .. } => FENCE_REMEDY.to_owned(),
             Self::Foreign { able: Some(true) | None, .. }
             | Self::Dying { able: Some(true), .. }
             | Self::TooShort { renewal_helps: true, .. }
