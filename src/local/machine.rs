@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use ring::hmac;
+use aws_lc_rs::hmac;
 
 /// Where systemd, D-Bus and others keep it: 32 hexadecimal digits.
 ///

@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -43,8 +45,15 @@ impl TlsSettings {
             .root_certs(roots)
             .client_cert(self.client.clone())
             .disable_verification(self.skip_verify)
+            .unversioned_rustls_crypto_provider(provider())
             .build()
     }
+}
+
+/// What encrypts and checks. It is the one place that names it: ureq is built without one.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
 }
 
 /// The authorities in a PEM file.
@@ -118,7 +127,7 @@ pub(crate) fn client_certificate(certificate_file: &Path, key_file: &Path) -> Re
     }
     let key =
         PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| not_in(key_file, &key_pem, "a private key"))?;
-    CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::ring::default_provider()).map_err(|_| {
+    CertifiedKey::from_der(chain.clone(), key, &provider()).map_err(|_| {
         anyhow!("{} and {} do not fit together", certificate_file.display(), key_file.display())
     })?;
     let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();

@@ -59,7 +59,7 @@ impl Pair {
     /// A server that shows this certificate. Where `clients` is given, it insists on a client certificate of
     /// that authority.
     pub fn server(&self, clients: Option<&Authority>) -> Arc<ServerConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let builder = match clients {
