@@ -395,16 +395,19 @@ fn the_standard_proxies_are_not_taken_to_this_machine_but_vaults_own_is() {
 
     let run_ = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", address), ("NO_PROXY", "*")]).expect(1);
     assert!(run_.complaint().ends_with(": proxy: 407: wrong or missing credentials"), "{run_:?}");
-    let credentials =
-        "put user name and password into the address of the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)";
-    assert_eq!(run_.hints(), [credentials]);
+    assert_eq!(run_.hints(), ["put the right user name and password into VAULT_PROXY_ADDR"]);
     let dead = run(&home(), &server, "0s", &[("VAULT_PROXY_ADDR", "127.0.0.1:1")]).expect(75);
     assert!(dead.complaint().ends_with(": proxy: connection refused"), "{dead:?}");
-    assert_eq!(dead.hints(), ["see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"]);
+    assert_eq!(dead.hints(), ["check the proxy that VAULT_PROXY_ADDR names"]);
     let requests = proxy.requests();
     assert_eq!(requests.len(), 1);
-    assert_eq!(requests[0].method, "CONNECT");
-    assert!(requests[0].header("x-vault-token").is_none(), "a proxy must not see the token");
+    // What is not encrypted is the proxy's to pass on, so it is told the whole address.
+    assert_eq!(requests[0].path, format!("{}/v1/auth/token/lookup-self", server.address()));
+    let encrypted = server.address().replace("http://", "https://");
+    run(&home(), &encrypted, "0s", &[("VAULT_PROXY_ADDR", address)]).expect(1);
+    let requests = proxy.requests();
+    assert_eq!(requests[1].method, "CONNECT");
+    assert!(requests[1].header("x-vault-token").is_none(), "a proxy must not see the token");
     // A host that is not this machine takes the standard proxy; it need not exist for that.
     let run_ = run(&home(), "http://vault.example.org:8200", "0s", &[("HTTP_PROXY", address)]).expect(1);
     assert!(run_.complaint().contains(": proxy: "), "{run_:?}");

@@ -446,24 +446,24 @@ fn large_headers_are_read_and_too_large_ones_are_named() {
     let good = [
         vec![field(0, 20_000)],
         vec![field(0, 30_000), field(1, 30_000)],
-        (0..120).map(|n| field(n, 9)).collect(),
+        (0..2_000).map(|n| field(n, 9)).collect(),
+        vec![field(0, 9_000_000)],
     ];
     for fields in good {
         let server = Scripted::start(move |request, _| with_headers(request, &fields));
         run(&home(), &server, "0s", &[]).expect(10).quiet();
     }
-    let too_large = "the headers of the answer are larger than 64 KiB";
-    let too_many = "the answer has more headers than can be read (128)";
-    let bad: [(Vec<(String, String)>, &str); 4] = [
-        (vec![field(0, 70_000)], too_large),
-        (vec![field(0, 1_000_000)], too_large),
-        ((0..50).map(|n| field(n, 2_000)).collect(), too_large),
-        ((0..200).map(|n| field(n, 9)).collect(), too_many),
+    let bad: [Vec<(String, String)>; 3] = [
+        vec![field(0, 11_000_000)],
+        (0..110).map(|n| field(n, 100_000)).collect(),
+        // These are read, and there is no room for so many.
+        vec![("Location".to_owned(), "x".repeat(70_000))],
     ];
-    for (fields, reason) in bad {
+    for fields in bad {
         let server = Scripted::start(move |request, _| with_headers(request, &fields));
         let start = Instant::now();
         let run = run(&home(), &server, "20s", &[]).expect(1);
+        let reason = "the headers of the answer are larger than can be read";
         assert!(run.complaint().contains(reason), "{run:?}");
         assert!(run.hints()[0].contains("what adds headers"), "{run:?}");
         assert_eq!(server.requests().len(), 1, "it is no outage");

@@ -60,7 +60,9 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
                     stranger.address()
                 )
             );
-            assert_eq!(run.hints(), ["name the authority's certificate in VAULT_CACERT"]);
+            let named = "put the certificate of the authority that signed it into what VAULT_CACERT names";
+            let unnamed = "name the authority's certificate in VAULT_CACERT";
+            assert_eq!(run.hints(), [if variables.is_empty() { unnamed } else { named }]);
         }
     }
 
@@ -78,7 +80,9 @@ fn certificates_that_do_not_convince_are_an_error_with_a_remedy() {
     let certificate = parameters.self_signed(&key).unwrap().pem();
     let itself = home.write("self.pem", &certificate);
     let server = serve(&Pair { certificate, key: key.serialize_pem() }, None);
-    let run = home.run_with(&[("VAULT_CACERT", &itself)], &server, &[]).expect(1);
+    let run = home.run_with(&[("VAULT_CACERT", &itself)], &server, &[]).expect(0);
+    assert_eq!(run.said(), RENEWED);
+    let run = home.run_with(&[ca], &server, &[]).expect(1);
     assert!(
         run.complaint().ends_with("TLS: the certificate is an authority's (CA:TRUE), and no server's"),
         "{run:?}"
@@ -161,7 +165,7 @@ fn certificates_and_keys_that_cannot_be_used_are_settings_errors_and_no_panics()
         (pair(&junk, &wrong_key), "junk.pem"),
         (pair("/nowhere.pem", &wrong_key), "cannot read /nowhere.pem"),
         (vec![("VAULT_CACERT", empty.clone())], "VAULT_CACERT: "),
-        (vec![("VAULT_CACERT", junk.clone())], "a certificate cannot be parsed"),
+        (vec![("VAULT_CACERT", junk.clone())], "no certificate in it can be parsed"),
         (vec![("VAULT_CAPATH", directory.to_str().unwrap().to_owned())], "no certificate in this directory"),
     ] {
         let variables: Vec<(&str, &str)> =

@@ -26,8 +26,8 @@ use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
 use crate::vault::{
-    Address, ConnectionSettings, DEFAULT_ADDRESS, NoProxy, ProxyRules, TlsSettings, client_certificate,
-    roots_from_directory, roots_from_file, roots_from_pem,
+    Address, Candidate, ConnectionSettings, DEFAULT_ADDRESS, Named, NoProxy, Proxy, ProxyRules, Roots,
+    TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
@@ -841,18 +841,29 @@ fn connection(
         sources.vtr_setting("sweep_concurrency", flags.sweep_concurrency.as_ref(), in_file.as_ref())?;
     let concurrent = concurrent.map_or(Ok(DEFAULT_CONCURRENCY), |given| given.check(concurrency))?;
 
+    let is_unaddressed = address.is_none();
+    let address = match address {
+        Some(given) => given.check(Address::parse)?,
+        None => Address::parse(DEFAULT_ADDRESS)?,
+    };
+    let name = |name: &str| Ok::<_, anyhow::Error>(environment.official(name)?.map(|variable| variable.name));
+    let named = Named {
+        authorities: name("CACERT")?.or(name("CACERT_BYTES")?).or(name("CAPATH")?),
+        client_certificate: name("CLIENT_CERT")?,
+        server_name: name("TLS_SERVER_NAME")?,
+        timeout: name("CLIENT_TIMEOUT")?,
+        proxy: None,
+    };
     Ok(ConnectionSettings {
-        is_unaddressed: address.is_none(),
-        address: match address {
-            Some(given) => given.check(Address::parse)?,
-            None => Address::parse(DEFAULT_ADDRESS)?,
-        },
+        is_unaddressed,
+        proxies: proxies(environment, &address)?,
+        address,
+        named,
         namespace: namespace.map(|given| given.check(canonical_namespace)).transpose()?.flatten(),
         timeout: timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_CLIENT_TIMEOUT),
         disable_redirects: switched_on(environment, "DISABLE_REDIRECTS")?.is_some(),
         concurrency: usize::try_from(concurrent)?,
         tls: tls(environment, warnings)?,
-        proxies: proxies(environment)?,
     })
 }
 
@@ -868,13 +879,18 @@ fn canonical_namespace(text: &str) -> Result<Option<String>> {
 fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result<TlsSettings> {
     // The order of precedence is Vault's.
     let roots = if let Some(variable) = environment.official("CACERT")? {
-        Some(roots_from_file(Path::new(&variable.value)).context(variable.name)?)
+        Roots::Given(roots_from_file(Path::new(&variable.value)).context(variable.name)?)
     } else if let Some(variable) = environment.official("CACERT_BYTES")? {
-        Some(roots_from_pem(variable.value.as_bytes()).context(variable.name)?)
+        Roots::Given(roots_from_pem(variable.value.as_bytes()).context(variable.name)?)
     } else if let Some(variable) = environment.official("CAPATH")? {
-        Some(roots_from_directory(Path::new(&variable.value)).context(variable.name)?)
+        Roots::Given(roots_from_directory(Path::new(&variable.value)).context(variable.name)?)
     } else {
-        None
+        Roots::System {
+            file: environment.get("SSL_CERT_FILE")?.map(|variable| variable.value.into()),
+            folders: environment
+                .get("SSL_CERT_DIR")?
+                .map(|variable| variable.value.split(':').map(PathBuf::from).collect()),
+        }
     };
     let pair = (environment.official("CLIENT_CERT")?, environment.official("CLIENT_KEY")?);
     for variable in [&pair.0, &pair.1].into_iter().flatten() {
@@ -909,20 +925,37 @@ fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result
     })
 }
 
-fn proxies(environment: &Environment) -> Result<ProxyRules> {
-    let parse = |variable: Option<environment::Variable>| {
-        variable.map(|variable| ProxyRules::parse(&variable.value).context(variable.name)).transpose()
-    };
+fn proxies(environment: &Environment, address: &Address) -> Result<ProxyRules> {
     if let Some(variable) = environment.official("PROXY_ADDR")?.or(environment.official("HTTP_PROXY")?) {
-        return Ok(ProxyRules { always: parse(Some(variable))?, ..ProxyRules::default() });
+        let always = Some(Proxy::parse(&variable.value).with_context(|| variable.name.clone())?);
+        return Ok(ProxyRules { always, names: [Some(variable.name), None, None], ..ProxyRules::default() });
     }
+    let candidate = |variable: &environment::Variable| -> Candidate {
+        Proxy::parse(&variable.value).map_err(|reason| format!("{}: {reason}", variable.name))
+    };
+    let http = environment.first(&["HTTP_PROXY", "http_proxy"])?;
+    let https = environment.first(&["HTTPS_PROXY", "https_proxy"])?;
+    let name = |variable: &Option<environment::Variable>| variable.as_ref().map(|found| found.name.clone());
+    let names = [None, name(&http), name(&https)];
+    let http = match http.as_ref().map(candidate) {
+        // A web server gives its CGI programs whatever header "Proxy" the caller sent under the name HTTP_PROXY.
+        Some(_) if environment.is_set("REQUEST_METHOD") => Some(Err(
+            "HTTP_PROXY is not used where REQUEST_METHOD is set: a caller may have set it".to_owned(),
+        )),
+        http => http,
+    };
     let exceptions = environment.first(&["NO_PROXY", "no_proxy"])?;
-    Ok(ProxyRules {
+    let rules = ProxyRules {
         always: None,
-        http: parse(environment.first(&["HTTP_PROXY", "http_proxy"])?)?,
-        https: parse(environment.first(&["HTTPS_PROXY", "https_proxy"])?)?,
+        http,
+        https: https.as_ref().map(candidate),
         exceptions: exceptions.map(|list| NoProxy::parse(&list.value)).unwrap_or_default(),
-    })
+        names,
+    };
+    match rules.obstacle(address) {
+        Some(reason) => bail!("{reason}"),
+        None => Ok(rules),
+    }
 }
 
 /// The name of a switch of the official command lines, if it is on. Its values are those of Go's

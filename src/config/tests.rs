@@ -280,8 +280,21 @@ fn other_nonsense_is_refused_with_its_source() {
         (&[], &[("VAULT_CAPATH", "/nowhere")], "VAULT_CAPATH: cannot read /nowhere"),
         (&[], &[("VAULT_CACERT_BYTES", "junk")], "VAULT_CACERT_BYTES: no PEM of a certificate in it"),
         (&[], &[("VAULT_TLS_SERVER_NAME", "a b")], "VAULT_TLS_SERVER_NAME: not an address"),
-        (&[], &[("VAULT_PROXY_ADDR", "socks5://p")], "VAULT_PROXY_ADDR: only http:// and https:// proxies"),
-        (&[], &[("HTTPS_PROXY", "ftp://p")], "HTTPS_PROXY: only http:// and https:// proxies"),
+        (
+            &[],
+            &[("VAULT_PROXY_ADDR", "socks4://p")],
+            "VAULT_PROXY_ADDR: only http://, https:// and socks5://",
+        ),
+        (
+            &["--address", "https://v"],
+            &[("HTTPS_PROXY", "ftp://p")],
+            "HTTPS_PROXY: only http://, https:// and socks5:// proxies are supported",
+        ),
+        (
+            &["--address", "http://v"],
+            &[("http_proxy", "p"), ("REQUEST_METHOD", "GET")],
+            "HTTP_PROXY is not used where REQUEST_METHOD is set",
+        ),
         (&["--config", "/nowhere/config.toml"], &[], "cannot read /nowhere/config.toml"),
     ] {
         let error = home.refusal(arguments, variables);
@@ -358,7 +371,7 @@ fn the_other_variables_of_the_official_command_lines_are_obeyed() {
     assert_eq!(connection.timeout, Duration::from_secs(5));
     assert!(connection.disable_redirects);
     assert_eq!(connection.tls.server_name.as_deref(), Some("vault.example.org"));
-    assert_eq!(connection.proxies.always.unwrap().host(), "proxy");
+    assert_eq!(connection.proxies.always, Proxy::parse("proxy:3128").ok());
     let connection = Home::new().connection(
         &[],
         &[
@@ -369,8 +382,8 @@ fn the_other_variables_of_the_official_command_lines_are_obeyed() {
         ],
     );
     assert_eq!(connection.timeout, Duration::from_secs(60));
-    assert_eq!(connection.proxies.https.unwrap().host(), "p1");
-    assert_eq!(connection.proxies.http.unwrap().host(), "p2");
+    assert_eq!(connection.proxies.https.unwrap(), Ok(Proxy::parse("p1:1").unwrap()));
+    assert_eq!(connection.proxies.http.unwrap(), Ok(Proxy::parse("p2:2").unwrap()));
 }
 
 #[test]

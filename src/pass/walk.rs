@@ -464,7 +464,13 @@ mod tests {
     }
 
     fn error(kind: ErrorKind) -> Error {
-        Error { call: Call::LookupAccessor, url: String::new(), redirected_by: None, kind }
+        Error {
+            call: Call::LookupAccessor,
+            url: String::new(),
+            redirected_by: None,
+            kind,
+            named: Box::default(),
+        }
     }
 
     fn broken() -> Error {

@@ -113,29 +113,42 @@ fn unreachable_text(reason: &Unreachable) -> String {
         Unreachable::Name(reason) => format!("the name does not resolve ({})", Shown(reason)),
         Unreachable::Refused => "connection refused".to_owned(),
         Unreachable::TimedOut => "connection timed out".to_owned(),
-        Unreachable::ProxyCredentials => "proxy: 407: wrong or missing credentials".to_owned(),
+        Unreachable::ProxyCredentials { socks: false } => {
+            "proxy: 407: wrong or missing credentials".to_owned()
+        }
+        Unreachable::ProxyCredentials { socks: true } => "proxy: wrong or missing credentials".to_owned(),
         Unreachable::Proxy(reason) => format!("proxy: {}", unreachable_text(reason)),
-        Unreachable::Tls(trouble) => match trouble {
-            TlsTrouble::UnknownIssuer => "TLS: the certificate is signed by an unknown authority".to_owned(),
-            TlsTrouble::AuthorityAsServer => {
-                "TLS: the certificate is an authority's (CA:TRUE), and no server's".to_owned()
-            }
-            TlsTrouble::WrongName => "TLS: the certificate is not for this name".to_owned(),
-            TlsTrouble::Expired => "TLS: the certificate is expired, or not valid yet".to_owned(),
-            TlsTrouble::PlainServer => "TLS: the server does not speak TLS".to_owned(),
-            TlsTrouble::Other(reason) => format!("TLS: {}", Shown(reason)),
-        },
-        Unreachable::Other(reason) => Shown(reason).to_string(),
+        Unreachable::Tls(trouble) => tls_text(trouble),
+        Unreachable::Other(reason) | Unreachable::Settings(reason) => Shown(reason).to_string(),
     }
+}
+
+fn tls_text(trouble: &TlsTrouble) -> String {
+    let text = match trouble {
+        TlsTrouble::UnknownIssuer => "the certificate is signed by an unknown authority",
+        TlsTrouble::AuthorityAsServer => "the certificate is an authority's (CA:TRUE), and no server's",
+        TlsTrouble::WrongName => "the certificate is not for this name",
+        TlsTrouble::Expired => "the certificate is expired, or not valid yet",
+        TlsTrouble::PlainServer => "the server does not speak TLS",
+        TlsTrouble::NotForServers => "the certificate is not for servers (no serverAuth in extendedKeyUsage)",
+        TlsTrouble::Signature => {
+            "the certificate is signed in a way that is not supported (SHA-1, RSA below 2048 bits)"
+        }
+        TlsTrouble::Unreadable => "the certificate cannot be read, or is of version 1",
+        TlsTrouble::NothingInCommon => "no TLS version, cipher suite or curve in common with the server",
+        TlsTrouble::ClientCertificate => "the server wants a client certificate, or another one",
+        TlsTrouble::Other(reason) => return format!("TLS: {}", Shown(reason)),
+    };
+    format!("TLS: {text}")
 }
 
 fn interrupted_text(reason: &Interrupted) -> String {
     match reason {
         Interrupted::TimedOut => "no answer in time".to_owned(),
-        Interrupted::Headers(Some(size)) => {
-            format!("the headers of the answer are larger than 64 KiB ({size} bytes and more)")
+        Interrupted::Headers(size) => {
+            format!("the headers of the answer are larger than can be read ({size} bytes and more)")
         }
-        Interrupted::Headers(None) => "the answer has more headers than can be read (128)".to_owned(),
+        Interrupted::Tls(trouble) => tls_text(trouble),
         Interrupted::Closed => "the connection was closed before the answer was complete".to_owned(),
         Interrupted::Other(reason) => Shown(reason).to_string(),
     }

@@ -10,7 +10,7 @@ use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
 use crate::identity::Contradiction;
 use crate::local::token_file::{ReadError, ReplaceStep};
-use crate::vault::{Call, Error, ErrorKind, Interrupted, Oddity, TlsTrouble, Unreachable};
+use crate::vault::{Call, Error, ErrorKind, Interrupted, Named, Oddity, TlsTrouble, Unreachable};
 
 /// What to do about a token that ends before the next run.
 pub(super) const REACH_NEXT_RUN: &str =
@@ -98,27 +98,34 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
         ) => {
             "check that the server is up and the address is right (--address, VAULT_ADDR, the key `address`)"
         }
-        ErrorKind::Unreachable(Unreachable::ProxyCredentials) => {
-            "put user name and password into the address of the proxy (HTTPS_PROXY, VAULT_PROXY_ADDR)"
+        ErrorKind::Unreachable(Unreachable::ProxyCredentials { .. }) => {
+            return Some(match &error.named.proxy {
+                Some(name) => format!("put the right user name and password into {name}"),
+                None => "put user name and password into the address of the proxy".to_owned(),
+            });
         }
-        ErrorKind::Unreachable(Unreachable::Proxy(_)) => {
-            "see HTTPS_PROXY, HTTP_PROXY, NO_PROXY and VAULT_PROXY_ADDR"
+        ErrorKind::Unreachable(Unreachable::Proxy(_) | Unreachable::Settings(_)) => {
+            return Some(match error.named.proxy.as_deref() {
+                Some(name)
+                    if name.ends_with("_ADDR") || name.contains("T_HTTP") || name.contains("O_HTTP") =>
+                {
+                    format!("check the proxy that {name} names")
+                }
+                Some(name) => {
+                    format!("check the proxy that {name} names, or except the server from it in NO_PROXY")
+                }
+                None => "check the proxy".to_owned(),
+            });
         }
-        ErrorKind::Unreachable(Unreachable::Tls(trouble)) => match trouble {
-            TlsTrouble::UnknownIssuer => "name the authority's certificate in VAULT_CACERT",
-            TlsTrouble::AuthorityAsServer => {
-                "give the server a certificate of its own (CA:FALSE), signed by that authority"
-            }
-            TlsTrouble::WrongName => {
-                "use a name the certificate has, or set VAULT_TLS_SERVER_NAME; names count only as \
-                 subjectAltName"
-            }
-            TlsTrouble::Expired => "renew the server's certificate, and check both clocks",
-            TlsTrouble::PlainServer => "if the server has no TLS, its address begins with http://",
-            TlsTrouble::Other(_) => "see VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
-        },
+        ErrorKind::Unreachable(Unreachable::Tls(trouble))
+        | ErrorKind::Interrupted(Interrupted::Tls(trouble)) => {
+            return Some(tls_remedy(trouble, &error.named));
+        }
         ErrorKind::Interrupted(Interrupted::TimedOut) => {
-            "set VAULT_CLIENT_TIMEOUT to wait longer: the server is slow or hangs"
+            return Some(match &error.named.timeout {
+                Some(name) => format!("raise {name} to wait longer: the server is slow or hangs"),
+                None => "set VAULT_CLIENT_TIMEOUT to wait longer: the server is slow or hangs".to_owned(),
+            });
         }
         ErrorKind::Interrupted(Interrupted::Headers(_)) => {
             "find out what adds headers to the server's answers: a gateway, a balancer, a login page"
@@ -174,6 +181,39 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
         ErrorKind::Server { .. } => "check the server's log, or try again later",
     };
     Some(text.to_owned())
+}
+
+/// What to do about TLS, where some variables are set already.
+fn tls_remedy(trouble: &TlsTrouble, named: &Named) -> String {
+    let text = match (trouble, named) {
+        (TlsTrouble::UnknownIssuer, Named { authorities: Some(name), .. }) => {
+            return format!("put the certificate of the authority that signed it into what {name} names");
+        }
+        (TlsTrouble::UnknownIssuer, _) => "name the authority's certificate in VAULT_CACERT",
+        (TlsTrouble::AuthorityAsServer, _) => {
+            "give the server a certificate of its own (CA:FALSE), signed by that authority"
+        }
+        (TlsTrouble::WrongName, Named { server_name: Some(name), .. }) => {
+            return format!("set {name} to a name the certificate has; names count only as subjectAltName");
+        }
+        (TlsTrouble::WrongName, _) => {
+            "use a name the certificate has, or set VAULT_TLS_SERVER_NAME; names count only as subjectAltName"
+        }
+        (TlsTrouble::Expired, _) => "renew the server's certificate, and check both clocks",
+        (TlsTrouble::PlainServer, _) => "if the server has no TLS, its address begins with http://",
+        (TlsTrouble::NotForServers | TlsTrouble::Signature | TlsTrouble::Unreadable, _) => {
+            "give the server another certificate; docs/configuration.md says which connect"
+        }
+        (TlsTrouble::NothingInCommon, _) => {
+            "let the server speak TLS 1.2 or 1.3 with AES-GCM or ChaCha20; docs/configuration.md says more"
+        }
+        (TlsTrouble::ClientCertificate, Named { client_certificate: Some(name), .. }) => {
+            return format!("check that the server knows the authority of the certificate in {name}");
+        }
+        (TlsTrouble::ClientCertificate, _) => "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
+        (TlsTrouble::Other(_), _) => "check the TLS settings of the server; its log may say more",
+    };
+    text.to_owned()
 }
 
 /// What to do about a warning, where it does not say: somebody else owns what this program has to write.

@@ -56,7 +56,7 @@ fn ended(end: SweepEnd) -> Swept {
 
 fn failed(kind: ErrorKind) -> Error {
     let url = "https://vault.example.org/v1/auth/token/lookup-self".to_owned();
-    Error { call: Call::LookupSelf, url, redirected_by: None, kind }
+    Error { call: Call::LookupSelf, url, redirected_by: None, kind, named: Box::default() }
 }
 
 fn denied() -> RefusedMint {

@@ -11,7 +11,14 @@ pub(crate) const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
 
 /// Where the server is: scheme, host, port and an optional path prefix, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address(String);
+pub(crate) struct Address {
+    /// As it was given.
+    text: String,
+    /// The same without the zone of an IPv6 address, which is for this machine only and is not sent.
+    url: String,
+    /// That zone: the name or number of a network interface.
+    zone: Option<String>,
+}
 
 impl Address {
     /// Reads an address as the official command line does, and refuses what that would misread: no scheme,
@@ -27,7 +34,8 @@ impl Address {
             }
             bail!("it has no scheme; did you mean https://{text}?");
         }
-        let uri: Uri = text.parse().map_err(|error| anyhow!("not an address: {error}"))?;
+        let (url, zone) = without_zone(text);
+        let uri: Uri = url.parse().map_err(|error| anyhow!("not an address: {error}"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             bail!("only http:// and https:// are supported");
         }
@@ -38,6 +46,9 @@ impl Address {
         if authority.host().is_empty() {
             bail!("it names no host");
         }
+        if authority.as_str().contains('%') {
+            bail!("not an address: a zone is written like [fe80::1%25eth0]");
+        }
         if authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'))
             && authority.port_u16().is_none()
         {
@@ -46,18 +57,57 @@ impl Address {
         if uri.query().is_some() || text.contains('#') {
             bail!("it must not hold a query or fragment");
         }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
+        if zone.is_some() && !uri.host().and_then(ip).is_some_and(|ip| ip.is_ipv6()) {
+            bail!("it has a zone, and only an IPv6 address has one");
+        }
+        let trimmed = |text: &str| text.trim_end_matches('/').to_owned();
+        Ok(Self { text: trimmed(text), url: trimmed(&url), zone })
+    }
+
+    /// The host and the zone it is in, if it is in one.
+    pub(super) fn zone(&self) -> Option<Zone> {
+        let uri: Uri = self.url.parse().ok()?;
+        Some(Zone { ip: uri.host().and_then(ip)?, interface: self.zone.clone()? })
     }
 
     /// The full address of a path below `/v1/`.
     pub(super) fn join(&self, path: &str) -> String {
-        format!("{}/v1/{path}", self.0)
+        format!("{}/v1/{path}", self.url)
     }
+}
+
+/// An IPv6 address that is behind a certain network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Zone {
+    /// The address.
+    pub(super) ip: IpAddr,
+    /// The name or number of the interface.
+    pub(super) interface: String,
+}
+
+/// An address without the zone in it, and the zone: `[fe80::1%25eth0]` is `[fe80::1]` in `eth0`.
+///
+/// Source: RFC 6874.
+fn without_zone(text: &str) -> (String, Option<String>) {
+    if let Some((front, rest)) = text.split_once("%25")
+        && let Some((zone, back)) = rest.split_once(']')
+        && front.contains("://[")
+        && !zone.is_empty()
+        && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    {
+        return (format!("{front}]{back}"), Some(zone.to_owned()));
+    }
+    (text.to_owned(), None)
+}
+
+/// The port of a target, which may be the usual one of its scheme.
+pub(super) fn port(target: &Uri) -> u16 {
+    target.port_u16().unwrap_or(if target.scheme_str() == Some("https") { 443 } else { 80 })
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -81,7 +131,22 @@ mod tests {
         let url = |text: &str| Address::parse(text).unwrap().join("auth/token/create");
         assert_eq!(url("http://h:8200/"), "http://h:8200/v1/auth/token/create");
         assert_eq!(url("https://h/prefix//"), "https://h/prefix/v1/auth/token/create");
+        assert_eq!(url("http://[fe80::1%25eth0]:8200/"), "http://[fe80::1]:8200/v1/auth/token/create");
         assert_eq!(url(" https://[::1]:8200\n"), "https://[::1]:8200/v1/auth/token/create");
+    }
+
+    #[test]
+    fn a_zone_is_kept_beside_the_address_and_shown_with_it() {
+        let address = Address::parse("http://[fe80::1%25eth0]:8200").unwrap();
+        assert_eq!(address.to_string(), "http://[fe80::1%25eth0]:8200");
+        let zone = Zone { ip: "fe80::1".parse().unwrap(), interface: "eth0".to_owned() };
+        assert_eq!(address.zone(), Some(zone));
+        assert_eq!(Address::parse("http://[fe80::1]:8200").unwrap().zone(), None);
+        for text in
+            ["http://[fe80::1%25]:1", "http://[fe80::1%eth0]:1", "http://h%25eth0:1", "http://[::1%25a b]:1"]
+        {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

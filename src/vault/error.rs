@@ -15,9 +15,26 @@ pub(crate) struct Error {
     /// Where it was asked, whole and without any secret: after a redirect, where that led.
     pub(crate) url: String,
     /// The address of the server that redirected us there, if one did.
-    pub(crate) redirected_by: Option<String>,
+    pub(crate) redirected_by: Option<Box<str>>,
     /// What happened.
     pub(crate) kind: ErrorKind,
+    /// What the settings say already, lest anybody be told to say it.
+    pub(crate) named: Box<Named>,
+}
+
+/// The variables that are set, by their names, where an error may be about what they hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Who is trusted.
+    pub(crate) authorities: Option<String>,
+    /// The client certificate.
+    pub(crate) client_certificate: Option<String>,
+    /// The name of the server.
+    pub(crate) server_name: Option<String>,
+    /// The time a request may take.
+    pub(crate) timeout: Option<String>,
+    /// The proxy on the way to the server.
+    pub(crate) proxy: Option<String>,
 }
 
 /// What happened to a call.
@@ -121,7 +138,12 @@ pub(crate) enum Unreachable {
     /// The proxy could not be reached, or did not let us through.
     Proxy(Box<Unreachable>),
     /// The proxy wants other credentials, or some at all (407). Trying again could lock an account.
-    ProxyCredentials,
+    ProxyCredentials {
+        /// Whether it speaks SOCKS.
+        socks: bool,
+    },
+    /// A proxy that the settings name and that cannot be used.
+    Settings(String),
     /// No TLS connection could be agreed upon; more attempts will not help.
     Tls(TlsTrouble),
     /// Any other reason of the operating system.
@@ -141,7 +163,17 @@ pub(crate) enum TlsTrouble {
     Expired,
     /// The other side does not speak TLS.
     PlainServer,
-    /// Anything else, in the TLS library's words.
+    /// The certificate is for other purposes than that of a server.
+    NotForServers,
+    /// It is signed in a way, or with a key, that is not supported.
+    Signature,
+    /// It is none that can be read, or of version 1.
+    Unreadable,
+    /// No version or cipher suite that both sides know.
+    NothingInCommon,
+    /// The server does not take the client certificate, or wants one.
+    ClientCertificate,
+    /// Anything else, in words.
     Other(String),
 }
 
@@ -152,8 +184,10 @@ pub(crate) enum Interrupted {
     TimedOut,
     /// The other side closed or reset the connection.
     Closed,
-    /// Its headers were larger or more than any server's; in bytes, where that is what was too much.
-    Headers(Option<usize>),
+    /// Its headers were larger than any server's; in bytes, as far as they were read.
+    Headers(usize),
+    /// TLS ended, and with it the connection.
+    Tls(TlsTrouble),
     /// Any other reason.
     Other(String),
 }
@@ -268,16 +302,24 @@ impl ErrorKind {
         use Outlook::{Lasting, Passing};
         match self {
             Self::Unreachable(
-                Unreachable::Name(_)
-                | Unreachable::Refused
-                | Unreachable::TimedOut
-                | Unreachable::Proxy(_)
-                | Unreachable::Other(_),
+                Unreachable::Name(_) | Unreachable::Refused | Unreachable::TimedOut | Unreachable::Other(_),
             )
             | Self::Sealed
             | Self::Throttled { .. }
             | Self::Unserving { .. } => (Nothing, Passing),
-            Self::Unreachable(Unreachable::Tls(_) | Unreachable::ProxyCredentials)
+            Self::Unreachable(Unreachable::Proxy(reason)) => match **reason {
+                Unreachable::Tls(_) => (Nothing, Lasting),
+                Unreachable::Name(_)
+                | Unreachable::Refused
+                | Unreachable::TimedOut
+                | Unreachable::Proxy(_)
+                | Unreachable::ProxyCredentials { .. }
+                | Unreachable::Settings(_)
+                | Unreachable::Other(_) => (Nothing, Passing),
+            },
+            Self::Unreachable(
+                Unreachable::Tls(_) | Unreachable::ProxyCredentials { .. } | Unreachable::Settings(_),
+            )
             | Self::Elsewhere { .. }
             | Self::Denied { .. }
             | Self::Refused { .. }
@@ -285,9 +327,12 @@ impl ErrorKind {
             // See Other is what a server says that has done what it was asked.
             Self::Redirect { status, .. } if *status != 303 => (Nothing, Lasting),
             Self::NotFound { message } if words::is_unrouted(message) => (Nothing, Lasting),
+            Self::Interrupted(Interrupted::Tls(trouble)) if *trouble != TlsTrouble::ClientCertificate => {
+                (Unknown, Passing)
+            }
             Self::Interrupted(Interrupted::TimedOut | Interrupted::Closed | Interrupted::Other(_))
             | Self::Server { .. } => (Unknown, Passing),
-            Self::Interrupted(Interrupted::Headers(_))
+            Self::Interrupted(Interrupted::Headers(_) | Interrupted::Tls(_))
             | Self::NotVault { .. }
             | Self::NotFound { .. }
             | Self::Redirect { .. }

@@ -4,48 +4,39 @@
 //! (`max_redirects(0)`), and [`Http::attempt`] makes the single hop by hand, by the rules of the official
 //! client, tightened where a token could travel unencrypted. Why: docs/design.md, "Redirects".
 
-use std::cell::Cell;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::io::{self, Read as _};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs as _};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use ureq::http::uri::Authority;
+use flate2::read::MultiGzDecoder;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, Transport,
-};
+use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, AsSendBody, SendBody, config::Config};
 use zeroize::Zeroizing;
 
-use super::address::{Address, ip, is_loopback};
+use super::address::{Address, Zone, ip, is_loopback, port};
 use super::classify::{after_sending, before_sending, by_route, classify};
-use super::error::{ErrorKind, Oddity, RedirectRefusal, Unreachable};
+use super::connect::Road;
+use super::conversation::{INPUT_BUFFER, begin, has_left};
+use super::error::{ErrorKind, Named, Oddity, RedirectRefusal, Unreachable};
 use super::observer::{Exchange, Observer};
 use super::proxy::{ProxyRules, Route};
-use super::socket::Dialer;
-use super::tls::TlsSettings;
+use super::tls::{Tls, TlsSettings};
 use crate::secret::Token;
 use crate::stop::{POLL, Stop};
+
+/// How we call ourselves.
+const USER_AGENT: &str = concat!("vault-token-renew/", env!("CARGO_PKG_VERSION"));
 
 /// How long a connection may take to come about. Shorter than a request's time-out, so that a host behind
 /// a silent firewall is tried more than once within the retry budget.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bytes of an answer kept in memory per connection: its headers have to fit in. ureq's own 128 KiB would cost a
-/// sweep over 16 connections 2 MiB.
-const INPUT_BUFFER: usize = LARGEST_HEADERS + 8 * 1024;
-
-/// The headers of an answer may be as large as this, all together. Those of a server have a few hundred bytes; a
-/// gateway may add cookies and policies.
-pub(super) const LARGEST_HEADERS: usize = 64 * 1024;
-
-/// Bytes of a request's headers: the longest token a token file may hold, and some more.
-const OUTPUT_BUFFER: usize = 72 * 1024;
 
 /// More addresses of one name are not tried; the client library has no room for more.
 const MOST_ADDRESSES: usize = 16;
@@ -73,6 +64,16 @@ pub(crate) struct ConnectionSettings {
     pub(crate) tls: TlsSettings,
     /// Proxies.
     pub(crate) proxies: ProxyRules,
+    /// What is named, whatever the way to the server.
+    pub(crate) named: Named,
+}
+
+impl ConnectionSettings {
+    /// What is named on the way to this place.
+    pub(super) fn named(&self, url: &str) -> Named {
+        let route = url.parse().map_or(Route::Direct, |uri| self.proxies.route(&uri));
+        Named { proxy: self.proxies.name(route).map(str::to_owned), ..self.named.clone() }
+    }
 }
 
 /// What is sent.
@@ -115,6 +116,7 @@ pub(super) struct Http<'a> {
     timeout: Duration,
     stop: &'a Stop,
     observer: Arc<dyn Observer + 'a>,
+    tls: Arc<Tls>,
     agents: Agents,
 }
 
@@ -135,7 +137,14 @@ impl<'a> Http<'a> {
         stop: &'a Stop,
         observer: Arc<dyn Observer + 'a>,
     ) -> Self {
-        Self { settings, timeout: settings.timeout.min(patience), stop, observer, agents: Agents::default() }
+        Self {
+            settings,
+            timeout: settings.timeout.min(patience),
+            stop,
+            observer,
+            tls: Arc::new(Tls::new(&settings.tls)),
+            agents: Agents::default(),
+        }
     }
 
     /// Who hears of it.
@@ -221,6 +230,9 @@ impl<'a> Http<'a> {
         }
         let request = request.body(body).map_err(unsendable)?;
         let route = self.settings.proxies.route(uri);
+        if let Err(reason) = self.settings.proxies.proxy(route) {
+            return Err(ErrorKind::Unreachable(Unreachable::Settings(reason.to_owned())));
+        }
         let of_its_own = question.fresh.then(|| self.new_agent(route));
         let agent = of_its_own.as_ref().unwrap_or_else(|| self.agent(route));
         let request = match question.until.map(|until| until.saturating_duration_since(Instant::now())) {
@@ -230,12 +242,16 @@ impl<'a> Http<'a> {
                 agent.configure_request(request).timeout_global(Some(left.min(self.timeout))).build()
             }
         };
-        SENT.set(false);
+        begin();
         let response = agent.run(request).map_err(|error| {
             let kind = classify(error);
-            if SENT.get() { after_sending(kind) } else { by_route(before_sending(kind), route) }
+            if has_left() { after_sending(kind) } else { by_route(before_sending(kind), route) }
         })?;
         let (parts, mut body) = response.into_parts();
+        // Where nothing is encrypted, it is the proxy that says so, and not the server.
+        if parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && route != Route::Direct {
+            return Err(ErrorKind::Unreachable(Unreachable::ProxyCredentials { socks: false }));
+        }
         let bytes = match body.with_config().limit(question.limit).read_to_vec() {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(ureq::Error::BodyExceedsLimit(_)) => {
@@ -243,6 +259,10 @@ impl<'a> Http<'a> {
             }
             Err(error) => return Err(after_sending(classify(error))),
         };
+        let is_compressed = text_header(&parts.headers, CONTENT_ENCODING.as_str())
+            .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip"));
+        let bytes = if is_compressed { decompressed(bytes, question.limit) } else { Ok(bytes) };
+        let bytes = bytes.map_err(|oddity| ErrorKind::NotVault { status: parts.status.as_u16(), oddity })?;
         let answer = Answer {
             status: parts.status.as_u16(),
             content_type: text_header(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default(),
@@ -267,38 +287,40 @@ impl<'a> Http<'a> {
 
     fn new_agent(&self, route: Route) -> Agent {
         let settings = self.settings;
-        let proxy = settings.proxies.proxy(route);
-        let proxy_authority = proxy.as_ref().and_then(|proxy| proxy.uri().authority().cloned());
+        let proxy = settings.proxies.proxy(route).ok().flatten().cloned();
         let config = Config::builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy)
-            .tls_config(settings.tls.to_ureq())
+            .proxy(None)
             .timeout_global(Some(self.timeout))
             .timeout_resolve(Some(CONNECT_TIMEOUT.min(self.timeout)))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(self.timeout)))
-            .user_agent(concat!("vault-token-renew/", env!("CARGO_PKG_VERSION")))
-            .max_response_header_size(LARGEST_HEADERS)
-            .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(OUTPUT_BUFFER)
+            .user_agent(USER_AGENT)
+            .max_response_header_size(INPUT_BUFFER)
             .max_idle_connections(settings.concurrency)
             .max_idle_connections_per_host(settings.concurrency)
             .max_idle_age(IDLE_AGE)
             .build();
-        let tls = NamedTls {
-            inner: RustlsConnector::default(),
-            server_name: settings
-                .tls
-                .server_name
-                .as_deref()
-                .and_then(|name| format!("https://{name}").parse().ok()),
-            proxy_authority,
+        let names = Names {
+            stop: self.stop.clone(),
+            proxy: proxy.as_ref().map(|proxy| (proxy.host.clone(), proxy.port)),
+            zone: settings.address.zone(),
         };
-        let dialer = Dialer { stop: self.stop.clone() };
-        let marking = Marking { through_proxy: route != Route::Direct };
-        let connector = ().chain(ConnectProxyConnector::default()).chain(dialer).chain(tls).chain(marking);
-        Agent::with_parts(config, connector, Names { stop: self.stop.clone() })
+        let (stop, tls) = (self.stop.clone(), Arc::clone(&self.tls));
+        Agent::with_parts(config, Road { stop, tls, proxy, user_agent: USER_AGENT }, names)
+    }
+}
+
+/// What a compressed body says. Nobody asked for compression, but where Go's client gets it, it understands it, too. A
+/// body that is not compressed after all is left as it is, for others to wonder at.
+fn decompressed(body: Zeroizing<Vec<u8>>, limit: u64) -> Result<Zeroizing<Vec<u8>>, Oddity> {
+    let mut whole = Zeroizing::new(Vec::new());
+    // One byte more than allowed tells that there is more.
+    match MultiGzDecoder::new(body.as_slice()).take(limit.saturating_add(1)).read_to_end(&mut whole) {
+        Ok(length) if u64::try_from(length).is_ok_and(|length| length <= limit) => Ok(whole),
+        Ok(_) => Err(Oddity::TooLong),
+        Err(_) => Ok(body),
     }
 }
 
@@ -368,116 +390,15 @@ fn redirect_target(status: u16, headers: &HeaderMap, from: &Uri) -> Result<Uri, 
     }
 }
 
-thread_local! {
-    /// Whether the request of this thread has begun to leave, which is more than an error can tell: the same refusal
-    /// may come from a connection that never was, and from one on which a mint was sent.
-    static SENT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The last step of a connection: takes note of the first byte of a request that leaves.
-#[derive(Debug)]
-struct Marking {
-    /// Whether a proxy is in between. The connection to it takes all these steps, too, and what is asked of it there
-    /// is not yet the request.
-    through_proxy: bool,
-}
-
-/// A connection that takes this note, unless it is one to a proxy.
-#[derive(Debug)]
-struct Marked<T> {
-    inner: T,
-    carries_request: bool,
-}
-
-impl<In: Transport> Connector<In> for Marking {
-    type Out = Marked<In>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        // ureq makes the connection to a proxy with a configuration that knows of none.
-        let carries_request = !self.through_proxy || details.config.proxy().is_some();
-        Ok(chained.map(|inner| Marked { inner, carries_request }))
-    }
-}
-
-impl<T: Transport> Transport for Marked<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.inner.buffers()
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        if self.carries_request {
-            SENT.set(true);
-        }
-        self.inner.transmit_output(amount, timeout)
-    }
-
-    fn maybe_await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.inner.maybe_await_input(timeout)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.inner.await_input(timeout)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.inner.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.inner.is_tls()
-    }
-}
-
-/// The TLS step, with the server's name exchanged for the one in `VAULT_TLS_SERVER_NAME`. ureq has no
-/// setting for that and takes the name from the address.
-#[derive(Debug)]
-struct NamedTls {
-    inner: RustlsConnector,
-    server_name: Option<Uri>,
-    /// A proxy that speaks TLS is reached through this same step, and keeps its own name.
-    proxy_authority: Option<Authority>,
-}
-
-impl<In: Transport> Connector<In> for NamedTls {
-    type Out = <RustlsConnector as Connector<In>>::Out;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        let to_proxy =
-            self.proxy_authority.is_some() && details.uri.authority() == self.proxy_authority.as_ref();
-        match &self.server_name {
-            Some(server_name) if details.needs_tls() && !to_proxy => {
-                let named = ConnectionDetails {
-                    uri: server_name,
-                    addrs: details.addrs.clone(),
-                    config: details.config,
-                    request_level: details.request_level,
-                    resolver: details.resolver,
-                    now: details.now,
-                    timeout: details.timeout,
-                    current_time: details.current_time.clone(),
-                    run_connector: details.run_connector.clone(),
-                    register_shutdown: details.register_shutdown.clone(),
-                };
-                self.inner.connect(&named, chained)
-            }
-            _ => self.inner.connect(details, chained),
-        }
-    }
-}
-
 /// Resolves names: addresses that are numbers already without a thread, others in one, because a resolver can be waited
 /// for in no other way with a limit.
 #[derive(Debug)]
 struct Names {
     stop: Stop,
+    /// Who is dialled in the target's place.
+    proxy: Option<(String, u16)>,
+    /// The interface behind which an address is.
+    zone: Option<Zone>,
 }
 
 impl Resolver for Names {
@@ -487,11 +408,13 @@ impl Resolver for Names {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let host = uri.host().unwrap_or_default();
+        let (host, port) = match &self.proxy {
+            Some((host, port)) => (host.as_str(), *port),
+            None => (uri.host().unwrap_or_default(), port(uri)),
+        };
         let mut addresses = self.empty();
         if let Some(ip) = ip(host) {
-            addresses.push((ip, port).into());
+            addresses.push(self.in_its_zone(ip, port)?);
         } else {
             let found = self.look_up(host.to_owned(), port, timeout)?;
             for address in config.ip_family().keep_wanted(found.into_iter()).take(MOST_ADDRESSES) {
@@ -503,6 +426,20 @@ impl Resolver for Names {
 }
 
 impl Names {
+    /// The address of a socket, behind the interface that it is said to be behind.
+    fn in_its_zone(&self, ip: IpAddr, port: u16) -> io::Result<SocketAddr> {
+        match (&self.zone, ip) {
+            (Some(zone), IpAddr::V6(address)) if zone.ip == ip && self.proxy.is_none() => {
+                let number = match zone.interface.parse() {
+                    Ok(number) => number,
+                    Err(_) => index(&zone.interface)?,
+                };
+                Ok(SocketAddrV6::new(address, port, 0, number).into())
+            }
+            _ => Ok((ip, port).into()),
+        }
+    }
+
     fn look_up(&self, host: String, port: u16, timeout: NextTimeout) -> Result<Vec<SocketAddr>, ureq::Error> {
         let (tell, told) = mpsc::sync_channel(1);
         let resolve = move || {
@@ -526,10 +463,31 @@ impl Names {
     }
 }
 
+/// The number of a network interface.
+fn index(interface: &str) -> io::Result<u32> {
+    let any = socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    Ok(netdevice::name_to_index(any, interface)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_compressed_body_is_read_within_the_limit_and_another_is_left_alone() {
+        let compressed = |body: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(body).unwrap();
+            Zeroizing::new(encoder.finish().unwrap())
+        };
+        assert_eq!(**decompressed(compressed(b"{}"), 2).as_ref().unwrap(), b"{}"[..]);
+        assert_eq!(decompressed(compressed(&vec![b' '; 9_999_999]), 9_999_998).unwrap_err(), Oddity::TooLong);
+        assert_eq!(**decompressed(Zeroizing::new(b"{}".to_vec()), 9).as_ref().unwrap(), b"{}"[..]);
+        let half = Zeroizing::new(compressed(b"{}")[..12].to_vec());
+        assert_eq!(decompressed(half.clone(), 9).unwrap(), half);
+    }
 
     fn target(status: u16, from: &str, location: &str) -> Result<String, RedirectRefusal> {
         let mut headers = HeaderMap::new();

@@ -3,10 +3,14 @@
 mod address;
 mod call;
 mod classify;
+mod connect;
+mod conversation;
+mod der;
 mod error;
 mod http;
 pub(crate) mod kv;
 mod observer;
+mod pem;
 mod proxy;
 mod retry;
 mod socket;
@@ -24,13 +28,13 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 pub(crate) use address::{Address, DEFAULT_ADDRESS};
 pub(crate) use call::{CREATE_ORPHAN_PATH, CREATE_PATH, Call, RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 pub(crate) use error::{
-    Error, ErrorKind, Interrupted, No, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+    Error, ErrorKind, Interrupted, Named, No, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
 };
 pub(crate) use http::ConnectionSettings;
 pub(crate) use observer::{Exchange, Observer};
-pub(crate) use proxy::{NoProxy, ProxyRules};
+pub(crate) use proxy::{Candidate, NoProxy, Proxy, ProxyRules};
 pub(crate) use tls::{
-    TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
+    Roots, TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
 };
 pub(crate) use wire::{Meta, MintOrder};
 
@@ -403,9 +407,9 @@ impl<'a> Client<'a> {
             if settings.is_unaddressed && matches!(kind, ErrorKind::Unreachable(_)) {
                 self.http.observer().has_no_address(&settings.address.to_string());
             }
-            let redirected_by = place.is_some().then(|| settings.address.to_string());
+            let redirected_by = place.is_some().then(|| settings.address.to_string().into());
             let url = place.unwrap_or_else(|| settings.address.join(path));
-            let error = Error { call, url, redirected_by, kind };
+            let error = Error { call, named: Box::new(settings.named(&url)), url, redirected_by, kind };
             match pause {
                 Some(pause) if !self.stop.is_raised() => {
                     let until = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -458,7 +462,9 @@ impl<'a> Client<'a> {
     }
 
     fn error(&self, call: Call, kind: ErrorKind) -> Error {
-        Error { call, url: self.http.settings().address.join(call.route().1), redirected_by: None, kind }
+        let settings = self.http.settings();
+        let url = settings.address.join(call.route().1);
+        Error { call, named: Box::new(settings.named(&url)), url, redirected_by: None, kind }
     }
 
     /// Where a redirect led, as far as it may be shown.
@@ -589,6 +595,7 @@ mod tests {
             concurrency: 1,
             tls: TlsSettings::default(),
             proxies: ProxyRules::default(),
+            named: Named::default(),
         };
         let patience = Patience { request: Duration::from_secs(1), retry_for: Duration::ZERO, in_all: None };
         let stop = Stop::default();

@@ -13,46 +13,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use ureq::Timeout;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
 use crate::stop::{POLL, Stop};
 
 /// How long one address is tried alone before the next is tried beside it, by RFC 8305 and Go's dialer.
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Bytes kept per connection, in each direction.
+const BUFFER: usize = 16 * 1024;
+
 /// How long an answer that is on its way is still waited for when the run is to end.
 const GRACE: Duration = Duration::from_millis(80);
-
-/// Opens connections.
-#[derive(Debug)]
-pub(super) struct Dialer {
-    /// Whether somebody wants the run to end.
-    pub(super) stop: Stop,
-}
-
-impl<In: Transport> Connector<In> for Dialer {
-    type Out = Either<In, Socket>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        // A tunnel through a proxy is a connection already.
-        if chained.is_some() {
-            return Ok(chained.map(Either::A));
-        }
-        let mut stopped_at = None;
-        let mut wait = Wait::new(details.timeout, &self.stop, &mut stopped_at);
-        let stream = dial(&details.addrs, &mut wait)?;
-        stream.set_nodelay(true)?;
-        let buffers =
-            LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Either::B(Socket { stream, buffers, stop: self.stop.clone(), stopped_at })))
-    }
-}
 
 /// An open connection. Its socket never blocks; what waits is [`Wait`].
 #[derive(Debug)]
@@ -63,6 +35,14 @@ pub(super) struct Socket {
     /// When it was first seen that somebody wants the run to end: an answer that comes byte by byte is waited for again
     /// and again, and all these waits together get one moment.
     stopped_at: Option<Instant>,
+}
+
+impl Socket {
+    /// From a connection that does not block.
+    pub(super) fn new(stream: TcpStream, stop: Stop) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffers: LazyBuffers::new(BUFFER, BUFFER), stop, stopped_at: None })
+    }
 }
 
 impl Transport for Socket {
@@ -104,7 +84,7 @@ impl Transport for Socket {
 }
 
 /// One wait: until its time is up, or a moment after somebody wants the run to end.
-struct Wait<'a> {
+pub(super) struct Wait<'a> {
     start: Instant,
     limit: Option<Duration>,
     reason: Timeout,
@@ -113,7 +93,8 @@ struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    fn new(timeout: NextTimeout, stop: &'a Stop, stopped_at: &'a mut Option<Instant>) -> Self {
+    /// Begins now.
+    pub(super) fn new(timeout: NextTimeout, stop: &'a Stop, stopped_at: &'a mut Option<Instant>) -> Self {
         let limit = timeout.not_zero().map(|limit| *limit);
         Self { start: Instant::now(), limit, reason: timeout.reason, stop, stopped_at }
     }
@@ -162,7 +143,7 @@ impl<'a> Wait<'a> {
 }
 
 /// Connects to whichever of the addresses answers first. Each gets a head start before the next.
-fn dial(addresses: &[SocketAddr], wait: &mut Wait<'_>) -> Result<TcpStream, ureq::Error> {
+pub(super) fn dial(addresses: &[SocketAddr], wait: &mut Wait<'_>) -> Result<TcpStream, ureq::Error> {
     let mut waiting = by_turns(addresses).into_iter();
     let mut trying: Vec<OwnedFd> = Vec::new();
     let mut next = Instant::now();
