@@ -132,10 +132,12 @@ fn tls_text(trouble: &TlsTrouble) -> String {
         TlsTrouble::PlainServer => "the server does not speak TLS",
         TlsTrouble::NotForServers => "the certificate is not for servers (no serverAuth in extendedKeyUsage)",
         TlsTrouble::Signature => {
-            "the certificate is signed in a way that is not supported (SHA-1, RSA below 2048 bits)"
+            "the key or the signature of the certificate is not supported (SHA-1, RSA below 2048 bits)"
         }
         TlsTrouble::Unreadable => "the certificate cannot be read, or is of version 1",
-        TlsTrouble::NothingInCommon => "no TLS version, cipher suite or curve in common with the server",
+        TlsTrouble::NothingInCommon => {
+            "nothing in common with the server (TLS version, cipher suite, curve), or it wants a client certificate"
+        }
         TlsTrouble::ClientCertificate => "the server wants a client certificate, or another one",
         TlsTrouble::Other(reason) => return format!("TLS: {}", Shown(reason)),
     };

@@ -204,9 +204,11 @@ fn tls_remedy(trouble: &TlsTrouble, named: &Named) -> String {
         (TlsTrouble::NotForServers | TlsTrouble::Signature | TlsTrouble::Unreadable, _) => {
             "give the server another certificate; docs/configuration.md says which connect"
         }
-        (TlsTrouble::NothingInCommon, _) => {
-            "let the server speak TLS 1.2 or 1.3 with AES-GCM or ChaCha20; docs/configuration.md says more"
+        (TlsTrouble::NothingInCommon, Named { client_certificate: None, .. }) => {
+            "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY if the server wants them; else let it speak TLS 1.2 or \
+             1.3 with AES-GCM or ChaCha20"
         }
+        (TlsTrouble::NothingInCommon, _) => "let the server speak TLS 1.2 or 1.3 with AES-GCM or ChaCha20",
         (TlsTrouble::ClientCertificate, Named { client_certificate: Some(name), .. }) => {
             return format!("check that the server knows the authority of the certificate in {name}");
         }

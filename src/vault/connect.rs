@@ -127,12 +127,9 @@ impl Road {
         let config = self.tls.config().map_err(of_tls)?;
         let mut connection = ClientConnection::new(config, name).map_err(of_tls)?;
         let mut socket = stage.adapter(transport);
-        while connection.is_handshaking() {
-            connection.complete_io(&mut socket)?;
-        }
-        // The server may have sent the first bytes of its answer by now, and what has still to be told it.
-        while connection.wants_write() {
-            connection.write_tls(&mut socket)?;
+        while connection.is_handshaking() || connection.wants_write() {
+            let done = connection.complete_io(&mut socket);
+            done.map_err(|error| last_words(&mut connection, &mut socket, error))?;
         }
         let buffers = LazyBuffers::new(LAYER_BUFFER, LAYER_BUFFER);
         Ok(Box::new(Encrypted { stream: StreamOwned::new(connection, socket), buffers }))
@@ -192,6 +189,23 @@ fn place(uri: &Uri, with_usual_port: bool) -> String {
 /// An error of the TLS library, in the form that reading and writing give it.
 fn of_tls(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Why the other side closed the connection while we were still speaking, if it said so before. Else the error is all
+/// that is known.
+fn last_words(
+    connection: &mut ClientConnection,
+    socket: &mut TransportAdapter,
+    error: io::Error,
+) -> io::Error {
+    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+        while connection.read_tls(socket).is_ok_and(|length| length > 0) {
+            if let Err(error) = connection.process_new_packets() {
+                return of_tls(error);
+            }
+        }
+    }
+    error
 }
 
 /// An error while TLS is agreed upon with a proxy.
@@ -327,8 +341,9 @@ impl Transport for Encrypted {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.sock.set_timeout(timeout);
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output)?;
-        Ok(())
+        let done = self.stream.write_all(output);
+        let StreamOwned { conn, sock } = &mut self.stream;
+        Ok(done.map_err(|error| last_words(conn, sock, error))?)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {

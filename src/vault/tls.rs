@@ -25,7 +25,8 @@ use rustls::pki_types::{
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, NamedGroup, PeerMisbehaved, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, NamedGroup, PeerMisbehaved, RootCertStore,
+    SignatureScheme,
 };
 use zeroize::Zeroizing;
 
@@ -155,7 +156,8 @@ pub(crate) fn roots_from_file(path: &Path) -> Result<Vec<CertificateDer<'static>
     roots_from_pem(&pem).with_context(|| path.display().to_string())
 }
 
-/// The authorities in all files of a directory, subdirectories included.
+/// The authorities in all files of a directory, subdirectories included. A file without any is passed over, as long as
+/// another has one.
 pub(crate) fn roots_from_directory(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let mut roots = Vec::new();
     let mut pending = vec![path.to_owned()];
@@ -168,7 +170,9 @@ pub(crate) fn roots_from_directory(path: &Path) -> Result<Vec<CertificateDer<'st
             if path.is_dir() && !path.is_symlink() {
                 pending.push(path);
             } else if path.is_file() {
-                roots.extend(roots_from_file(&path)?);
+                let pem = bounded::read(&path, LARGEST_PEM);
+                let pem = pem.with_context(|| format!("cannot read {}", path.display()))?;
+                roots.extend(roots_from_pem(&pem).unwrap_or_default());
             }
         }
     }
@@ -325,7 +329,7 @@ impl Verifier {
     /// was refused for this reason; what it is for has not.
     fn is_trusted(&self, certificate: &CertificateDer<'_>, refusal: &rustls::Error) -> bool {
         let is_itself = || self.certificates.iter().any(|trusted| trusted == certificate);
-        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         if *refusal == unknown {
             return is_itself();
         }
@@ -351,8 +355,20 @@ impl Verifier {
 
 /// Whether a certificate was refused because it says that it is an authority's. The TLS library has no name for it.
 pub(super) fn is_authority_as_server(error: &rustls::Error) -> bool {
-    matches!(error, rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other))
         if format!("{other:?}").contains("CaUsedAsEndEntity"))
+}
+
+/// A signature of the handshake that cannot be checked is one of a key that is too small. Under that name it would be
+/// taken for that of an authority.
+fn of_handshake(error: rustls::Error) -> rustls::Error {
+    if error != rustls::Error::InvalidCertificate(CertificateError::BadSignature) {
+        return error;
+    }
+    rustls::Error::InvalidCertificate(CertificateError::UnsupportedSignatureAlgorithmContext {
+        signature_algorithm_id: Vec::new(),
+        supported_algorithms: Vec::new(),
+    })
 }
 
 impl ServerCertVerifier for Verifier {
@@ -386,7 +402,9 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        let verified =
+            rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms);
+        verified.map_err(of_handshake)
     }
 
     fn verify_tls13_signature(
@@ -395,7 +413,9 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        let verified =
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms);
+        verified.map_err(of_handshake)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -434,7 +434,7 @@ pub fn random_hex() -> String {
 }
 
 /// What `scripts/openbao` has made available. It is asked once and without the network: a test downloads nothing.
-fn binary_path() -> &'static Path {
+pub fn binary_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/openbao");
