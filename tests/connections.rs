@@ -292,7 +292,9 @@ fn where_the_official_command_line_connects_the_program_connects() {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(case) = table.cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    wrong.lock().unwrap().extend(judge(case));
+                    // Judged first: while the list is locked, nobody else is at work.
+                    let judged = judge(case);
+                    wrong.lock().unwrap().extend(judged);
                 }
             });
         }
