@@ -849,7 +849,11 @@ fn addresses(table: &mut Table) {
         ("IPv6", "[::1]", Both),
         ("IPv6 in a zone", "[::1%25lo]", Both),
         ("IPv6 in a zone by number", "[::1%251]", Both),
-        ("IPv6 in a zone that is not there", "[fe80::1%25nowhere0]", Neither("")),
+        (
+            "IPv6 in a zone that is not there",
+            "[fe80::1%25nowhere0]",
+            Neither("there is no network interface nowhere0"),
+        ),
     ] {
         table.add(name, &format!("http://{host}:{port6}"), &[], expected);
     }

@@ -249,7 +249,9 @@ impl<'a> Http<'a> {
         })?;
         let (parts, mut body) = response.into_parts();
         // Where nothing is encrypted, it is the proxy that says so, and not the server.
-        if parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && route != Route::Direct {
+        if parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && self.settings.proxies.passes_on(route, uri)
+        {
             return Err(ErrorKind::Unreachable(Unreachable::ProxyCredentials { socks: false }));
         }
         let bytes = match body.with_config().limit(question.limit).read_to_vec() {
@@ -466,7 +468,10 @@ impl Names {
 /// The number of a network interface.
 fn index(interface: &str) -> io::Result<u32> {
     let any = socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    Ok(netdevice::name_to_index(any, interface)?)
+    netdevice::name_to_index(any, interface).map_err(|_| {
+        // It may come: interfaces do, while a machine starts.
+        io::Error::new(io::ErrorKind::AddrNotAvailable, format!("there is no network interface {interface}"))
+    })
 }
 
 #[cfg(test)]

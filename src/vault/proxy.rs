@@ -77,6 +77,13 @@ impl ProxyRules {
         }
     }
 
+    /// Whether a proxy on this route passes on what it is asked, instead of only making the connection.
+    pub(super) fn passes_on(&self, route: Route, target: &Uri) -> bool {
+        let is_passing =
+            |proxy: &Proxy| proxy.kind != ProxyKind::Socks && target.scheme_str() == Some("http");
+        self.proxy(route).ok().flatten().is_some_and(is_passing)
+    }
+
     /// The variable that names the proxy of a route.
     pub(super) fn name(&self, route: Route) -> Option<&str> {
         let [always, http, https] = &self.names;
