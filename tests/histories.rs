@@ -658,7 +658,7 @@ impl<'a> World<'a> {
     fn expected_warnings(&self, place: Place, before: &View) -> Vec<&'static str> {
         let mut expected = Vec::new();
         if before.case != Case::NoToken && before.mode.is_some_and(|mode| mode & 0o077 != 0) {
-            expected.push("lets others read the token");
+            expected.push("other users could read the token");
         }
         if place == Place::Nowhere {
             expected.push("continuing without lock and state");
@@ -689,7 +689,7 @@ impl<'a> World<'a> {
             warnings.push("is dying: ");
         }
         if self.is_shortened(&before) {
-            warnings.push("the new token has 7 d at a time; the one it replaces had ");
+            warnings.push("each renewal gives the new token 7 d; the one it replaces had ");
         }
         let log = self.log(place);
 
@@ -865,7 +865,7 @@ impl<'a> World<'a> {
             assert!(run.all().lines().any(|line| unstamped(line).starts_with("FAIL: ")), "{run:?}");
             assert_eq!(after.named, before.named);
             if before.case == Case::Living(Kind::Child) {
-                assert!(run.all().contains("the token to keep is no orphan"), "{run:?}");
+                assert!(run.all().contains("the token to keep is not an orphan"), "{run:?}");
                 self.set_due(Place::Usual, true);
             }
         }
