@@ -305,4 +305,12 @@ fn what_another_user_owns_is_taken_back_by_the_command_that_is_printed() {
         assert!(given_away.iter().all(|path| fs::metadata(path).unwrap().uid() == mine), "{command}");
         person.types("vault-token-renew", &[]).expect(0).quiet();
     }
+    // Root in somebody else's home is not told to take things away from them.
+    person.home.put(&server.mint_ours().token);
+    for path in [person.home.path().to_owned(), person.home.token_file()] {
+        chown(path, Some(65_534), None).unwrap();
+    }
+    let told = person.types("vault-token-renew", &[]).all();
+    assert!(!told.contains("chown") && told.contains("hint: run it as the user whose home is "), "{told}");
+    chown(person.home.path(), Some(mine), None).unwrap();
 }

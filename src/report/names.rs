@@ -96,6 +96,10 @@ impl Names<'_> {
     /// that home. It names the topmost of it, or nobody gets at the rest. None if all of it is this user's.
     pub(super) fn take_back(&self, path: &Path) -> Option<String> {
         let own = rustix::process::geteuid().as_raw();
+        if self.home.metadata().is_ok_and(|data| data.uid() != own) {
+            // Typed by root, the command would take it away from the user whose home this is.
+            return Some(format!("run it as the user whose home is {}, without sudo", for_shell(self.home)));
+        }
         let is_taken = |path: &&Path| path.symlink_metadata().is_ok_and(|data| data.uid() != own);
         let below = path.ancestors().take_while(|path| path.starts_with(self.home) && *path != self.home);
         let holds_taken = |path: &Path| {

@@ -35,7 +35,7 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
         Failure::TokenFile(ReadError::NotAFile | ReadError::Owner(_) | ReadError::Io(_)) => {
             Some("name the right file with --token-file, VAULT_TOKEN_PATH or the key token_file".to_owned())
         }
-        Failure::LockBusy => Some("look for one that hangs: pgrep -a vault-token-renew".to_owned()),
+        Failure::LockBusy => Some("look for one that hangs: pgrep -af vault-token-renew".to_owned()),
         Failure::Vault(error) | Failure::Unchecked(error) => error_remedy(error),
         Failure::Contradiction(Contradiction::NoSuchPolicy(_)) => Some(
             "correct `policies` and `required_policy` in the settings, or have the policy \
