@@ -658,3 +658,125 @@ fn rounds_leave_memory_descriptors_and_threads_flat_and_idle_it_hardly_wakes() {
     assert!((1..=8).contains(&times), "woken {times} times in 6 s");
     stay.stop();
 }
+
+// --- what a hostile review found
+
+#[test]
+fn the_token_file_is_never_taken_for_the_followed_one() {
+    let world = World::new();
+    world.put("the-first-value-0123456789");
+    let stay = world.start(&[], &QUICK);
+    stay.wait_for("Token fetched", 1);
+    let token = world.home.token();
+    fs::remove_file(world.out()).unwrap();
+    std::os::unix::fs::symlink(".vault-token", world.out()).unwrap();
+    world.put("the-second-value-0123456789");
+    let lines = stay.wait_for("FAIL: ", 1);
+    assert!(lines[0].contains("it is the token file"), "{lines:?}");
+    assert_eq!(world.home.token(), token);
+    fs::remove_file(world.out()).unwrap();
+    wait_until("it is well again", || world.held() == "the-second-value-0123456789");
+    stay.stop();
+}
+
+#[test]
+fn a_link_to_a_file_that_is_still_to_be_made_stays_and_one_that_leads_nowhere_is_told() {
+    let world = World::new();
+    world.put("a-value-0123456789");
+    fs::create_dir(world.home.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real/x", world.out()).unwrap();
+    world.once(&[]).expect(0);
+    assert!(world.out().is_symlink(), "the link stays");
+    assert_eq!(fs::read_to_string(world.home.path().join("real/x")).unwrap(), "a-value-0123456789");
+    fs::remove_file(world.out()).unwrap();
+    std::os::unix::fs::symlink("agent-token", world.out()).unwrap();
+    let run = world.once(&[]).expect(1);
+    assert!(run.complaint().contains("the link leads nowhere"), "{run:?}");
+    assert!(world.out().is_symlink());
+}
+
+#[test]
+fn a_store_that_is_exchanged_with_its_policy_is_found_again() {
+    let world = World::new();
+    world.put("value-of-the-old-store-0123456789");
+    let stay = world.start(&[], &QUICK);
+    stay.wait_for("Token fetched", 1);
+    // Versions are gone, and so is the rule for the old path.
+    let server = &world.server;
+    server.write_policy("agent", "path \"secret/agent/token\" { capabilities = [\"read\"] }");
+    server.as_root("DELETE", "sys/mounts/secret", None);
+    let body = json!({ "type": "kv", "options": { "version": "1" } });
+    server.as_root("POST", "sys/mounts/secret", Some(body));
+    world.home.guard("value-of-the-new-store-0123456789");
+    let fields = json!({ "token": "value-of-the-new-store-0123456789" });
+    server.as_root("POST", "secret/agent/token", Some(fields));
+    wait_until("it is found", || world.held() == "value-of-the-new-store-0123456789");
+    stay.stop();
+}
+
+#[test]
+fn a_policy_that_lacks_the_secret_is_a_denial_with_a_hint() {
+    let world = World::new();
+    let nobody = world.server.mint(world.server.root_token(), json!({ "policies": ["default"] })).token;
+    world.home.put(&nobody);
+    let run = world.once(&["--detailed-exitcode"]).expect(1);
+    assert!(run.complaint().contains("403: \"preflight capability check returned 403"), "{run:?}");
+    assert!(run.hints()[0].contains("policy that lets it read the secret"), "{run:?}");
+}
+
+#[test]
+fn a_value_that_is_answered_bare_is_not_repeated() {
+    let world = World::new();
+    let value = "a-bare-value-0123456789";
+    world.put(value);
+    world.once(&[]).expect(0);
+    for reply in [
+        Reply::Json(200, value.to_owned()),
+        Reply::Json(500, value.to_owned()),
+        Reply::Json(403, json!({ "errors": [format!("permission denied: {value}")] }).to_string()),
+    ] {
+        let front = Scripted::in_front_of(&world.server, move |request, _| {
+            request.path.contains("data/agent/token").then(|| reply.clone())
+        });
+        let own = world.arguments();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        // The sandbox looks for it in all that is said.
+        world.home.run(front.address(), &[&own[..], &["--once", "--interval", "2s"]].concat()).expect(1);
+    }
+}
+
+#[test]
+fn a_signature_with_what_the_file_holds_is_good_from_the_first_moment() {
+    let world = World::new();
+    world.put("value-0-0123456789");
+    let arguments = ["--listen", "127.0.0.1:0", "--verify"];
+    let stay = world.start(&[], &[&QUICK[..], &arguments].concat());
+    stay.wait_for("Token fetched", 1);
+    let address = place(&stay);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (over, out) = (Arc::clone(&is_over), world.out());
+    let client = thread::spawn(move || {
+        let (mut good, mut refused) = (0, 0);
+        while !over.load(Ordering::SeqCst) {
+            let value = fs::read_to_string(&out).unwrap();
+            let time = now().to_string();
+            let sign = hex(&signature(&value, b"body"));
+            let headers = [("X-Timestamp", time.as_str()), ("X-Agent-Signature", sign.as_str())];
+            match post(address, "/verify", &headers, b"body").status {
+                204 => good += 1,
+                _ => refused += 1,
+            }
+        }
+        (good, refused)
+    });
+    for number in 1..6 {
+        let value = format!("value-{number}-0123456789");
+        world.put(&value);
+        wait_until("it is rotated", || world.held() == value);
+        thread::sleep(Duration::from_millis(300));
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let (good, refused) = client.join().unwrap();
+    assert!(good > 100 && refused == 0, "{good} good, {refused} refused");
+    stay.stop();
+}

@@ -47,6 +47,8 @@ pub(crate) struct Context<'a> {
     pub(crate) stop: &'a Stop,
     /// Where it goes that the rename may not survive a power cut.
     pub(crate) warn: &'a dyn Fn(io::Error),
+    /// Who has to know a value before anybody can read it in the file; none if it did not get there.
+    pub(crate) coming: &'a dyn Fn(Option<&Followed>),
 }
 
 /// What is kept from round to round.
@@ -81,6 +83,9 @@ impl Memory {
 
 /// One round.
 pub(crate) fn round(context: &Context<'_>, memory: &mut Memory) -> Round {
+    if let Some(held) = &memory.held {
+        context.client.hide(held.expose());
+    }
     match fetched(context, memory) {
         Ok((value, version, age)) => replaced(context, memory, value, version, age),
         Err(_) if context.stop.is_raised() => Round::Kept(Kept::Stopped(context.stop.signal())),
@@ -101,8 +106,11 @@ fn fetched(context: &Context<'_>, memory: &mut Memory) -> Result<(Followed, Opti
             .map_err(Kept::Vault)?
             .ok_or(Kept::NoStore)?,
     };
-    let answer = context.client.kv_read(&token, &place, &asked.field).map_err(Kept::Vault)?;
-    memory.place = Some(place);
+    let answer = context.client.kv_read(&token, &place, &asked.field);
+    // What is no outage may mean that the store is another one by now: then it is looked for again.
+    let is_lost = answer.as_ref().is_err_and(|error| !error.kind.is_temporary());
+    memory.place = Some(place).filter(|_| !is_lost);
+    let answer = answer.map_err(Kept::Vault)?;
     let (value, version) = match answer {
         KvAnswer::Found(value, version) => (value, version),
         KvAnswer::Absent => {
@@ -134,13 +142,21 @@ fn replaced(
 ) -> Round {
     let settings = context.settings;
     let out = real(&settings.out);
+    // It was another file when the settings were checked; a link may have been put in its place since.
+    if is_same(&out, &settings.token_file.real()) {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is the token file");
+        return Round::Kept(Kept::Unwritten(error));
+    }
     let on_disk = read(&out);
     let is_there = matches!(&on_disk, Ok((held, _)) if *held == value);
     let written =
         if is_there { set_mode(&out, settings.mode) } else { write(context, &out, &value).map(|()| true) };
     let is_changed = match written {
         Ok(is_changed) => is_changed,
-        Err(error) => return Round::Kept(Kept::Unwritten(error)),
+        Err(error) => {
+            (context.coming)(None);
+            return Round::Kept(Kept::Unwritten(error));
+        }
     };
     let now = context.clock.seconds();
     let is_held = memory.held.as_ref() == Some(&value);
@@ -152,12 +168,13 @@ fn replaced(
         (Some(_), false, Age::Current | Age::Stale) => Some(Why::Rotated),
     };
     let (old, since) = (memory.version, memory.since);
+    let is_new = !is_held || old != version;
     // What cannot be remembered costs a restart an age, and nothing else.
     if memory.version != version || is_changed {
         let _ = remember(&settings.state_directory, &out, Record { version });
     }
     memory.version = version;
-    if !is_held {
+    if is_new {
         memory.since = version.map_or(Some(now), |version| Some(version.created_at()));
     }
     memory.held = Some(value);
@@ -182,7 +199,11 @@ fn write(context: &Context<'_>, out: &Path, value: &Followed) -> io::Result<()> 
     if out.metadata().is_ok_and(|data| !data.is_file()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
+    if out.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the link leads nowhere"));
+    }
     let staged = Staged::write(out, value.expose(), Readers::Mode(context.settings.mode))?;
+    (context.coming)(Some(value));
     if let Committed::Unsynced(error) = staged.commit()? {
         (context.warn)(error);
     }
@@ -191,7 +212,21 @@ fn write(context: &Context<'_>, out: &Path, value: &Followed) -> io::Result<()> 
 
 /// The file behind the name: links stay, and their target is replaced.
 pub(crate) fn real(out: &Path) -> PathBuf {
+    // A link to a file that is still to be made.
+    if let (Ok(target), Err(_), Some(folder)) = (fs::read_link(out), out.metadata(), out.parent()) {
+        let target = folder.join(target);
+        let folder = target.parent().and_then(|folder| fs::canonicalize(folder).ok());
+        if let (Some(folder), Some(name)) = (folder, target.file_name()) {
+            return folder.join(name);
+        }
+    }
     TokenFile::new(out.to_owned()).real()
+}
+
+/// Whether two names lead to the same file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| path.metadata().map(|data| (data.dev(), data.ino()));
+    one == other || matches!((inode(one), inode(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What the file holds, and when it was written, in seconds since 1970.

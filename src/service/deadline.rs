@@ -34,6 +34,13 @@ impl Moment {
         Self { wall: SystemTime::now(), since_boot: Duration::new(whole, part) }
     }
 
+    /// How long ago that was, by whichever clock says more: one of them may have been set back, or have stood still.
+    pub(crate) fn elapsed(self) -> Duration {
+        let now = Self::now();
+        let by_wall = now.wall.duration_since(self.wall).unwrap_or_default();
+        by_wall.max(now.since_boot.saturating_sub(self.since_boot))
+    }
+
     /// The moment that is so much later.
     pub(crate) fn after(self, length: Duration) -> Deadline {
         // What no clock can hold is as good as never.

@@ -178,6 +178,13 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Blanks this out of all that the server says, too, if it is a word.
+    pub(crate) fn hide(&self, value: &[u8]) {
+        if let Ok(word) = Token::parse(value) {
+            self.secrets.add(&word);
+        }
+    }
+
     /// Where the server is.
     pub(crate) fn address(&self) -> String {
         self.http.settings().address.to_string()
@@ -428,8 +435,8 @@ impl<'a> Client<'a> {
         serde_json::from_slice(&answer.body).map_err(|error| {
             let oddity = if answer.body.is_empty() {
                 Oddity::Empty
-            } else if matches!(call, Call::Create | Call::CreateOrphan) {
-                // However strange, it may hold the token that was minted.
+            } else if matches!(call, Call::Create | Call::CreateOrphan | Call::Secret) {
+                // However strange, it may hold the token that was minted, or the value that is followed.
                 Oddity::Shape("not the JSON it should be".to_owned())
             } else if error.is_data() && !looks_like_html(answer) {
                 // serde names a value it did not expect, and that value could be a secret.
@@ -500,6 +507,9 @@ fn refusal(call: Call, answer: &Answer, secrets: &Secrets) -> ErrorKind {
             (Said::Errors(secrets.redact(&joined(&body.errors))), by_policy)
         }
         Err(_) if answer.body.is_empty() => (Said::Foreign(Oddity::Empty), false),
+        Err(_) if call == Call::Secret => {
+            (Said::Foreign(Oddity::Shape("not the JSON it should be".to_owned())), false)
+        }
         Err(_) => (Said::Foreign(not_json(answer, secrets)), false),
     };
     match (status, said) {

@@ -36,8 +36,10 @@ const LEADERLESS: [&str; 2] = ["node not active", "active cluster node not found
 const IN_BETWEEN: [&str; 7] =
     ["upstream", "draining", "rate limit", "gateway", "firewall", "try later", "try again later"];
 
-/// Of a token that may not, or is not known.
-const DENIAL: [&str; 3] = ["permission denied", "invalid token", "bad token"];
+/// Of a token that may not, or is not known. The last is what the question for the mount of a secret is answered, also
+/// where there is no such mount.
+const DENIAL: [&str; 4] =
+    ["permission denied", "invalid token", "bad token", "preflight capability check returned 403"];
 
 /// Of a policy that is a program, and forbids something.
 const FORBIDDEN: &str = "resulted in denial";

@@ -28,6 +28,7 @@ use crate::report::names::Names;
 use crate::report::streams::{Streams, Unhurried};
 use crate::report::watch::{Stage, Staying};
 use crate::report::{Log, Repeats, Report};
+use crate::secret::Followed;
 use crate::service::listener::{Listener, Page, Pages, Request};
 use crate::service::{self, Cause, Door, Duty, End, Next, Signals, Turn};
 use crate::stop::Stop;
@@ -82,7 +83,7 @@ pub(crate) fn follow_once(
         report.warn(&Warning::Settings(warning.clone()));
     }
     let mut memory = Memory::at_start(settings);
-    let round = make(settings, connection, clock, &stop, &report, &mut memory);
+    let round = make(settings, connection, clock, &stop, &report, &|_| (), &mut memory);
     if let Round::Replaced(replacement) = &round {
         write_down(settings, replacement, clock, &report);
         run_hook(settings, replacement, &stop, &report);
@@ -220,13 +221,14 @@ fn make(
     clock: Clock,
     stop: &Stop,
     report: &Arc<Report<'_>>,
+    coming: &dyn Fn(Option<&Followed>),
     memory: &mut Memory,
 ) -> Round {
     let limit = LONGEST_ROUND.min(settings.interval / 2);
     let patience = Patience { request: connection.timeout.min(limit), retry_for: limit, in_all: Some(limit) };
     let client = Client::new(connection, patience, stop, Arc::clone(report) as Arc<dyn Observer + '_>);
     let warn = |error| report.warn(&Warning::DirectoryUnsynced { error });
-    let context = Context { settings, client: &client, clock, stop, warn: &warn };
+    let context = Context { settings, client: &client, clock, stop, warn: &warn, coming };
     follow::round(&context, memory)
 }
 
@@ -280,7 +282,10 @@ where
             report.warn(&warning);
         }
         let began = clock.seconds();
-        let round = survived(|| make(settings, &household.connection, clock, stop, &report, memory));
+        let round = survived(|| {
+            let coming = |value: Option<&Followed>| live.expect(value);
+            make(settings, &household.connection, clock, stop, &report, &coming, memory)
+        });
         let beat = settings.interval + jitter(settings.jitter, fastrand::f64());
         let next = Next::In(beat);
         let round = match round {

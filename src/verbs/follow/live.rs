@@ -44,12 +44,15 @@ struct Now {
     is_there: bool,
     /// The value, where signatures are checked.
     held: Option<Followed>,
+    /// The value that is about to be written: a client may sign with it the moment that the file holds it.
+    coming: Option<Followed>,
     /// The values before it, the last one first, while their signatures are good: in memory only.
     before: VecDeque<(Followed, Deadline)>,
     version: Option<Version>,
     since: Option<u64>,
     last_ok: Option<bool>,
-    refreshed: Option<u64>,
+    /// When a fetch last ended well.
+    refreshed: Option<Moment>,
     good_until: Deadline,
     counts: Counts,
 }
@@ -62,6 +65,7 @@ impl Live {
             // Without signatures nobody needs another copy.
             is_there: memory.held.is_some(),
             held: memory.held.clone().filter(|_| settings.verification.is_some()),
+            coming: None,
             before: VecDeque::new(),
             version: memory.version,
             since: memory.since,
@@ -84,9 +88,17 @@ impl Live {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells which value the file is about to hold; none if it will not.
+    pub(super) fn expect(&self, value: Option<&Followed>) {
+        if self.verification.is_some() {
+            self.now().coming = value.cloned();
+        }
+    }
+
     /// Tells what a round left.
     pub(super) fn update(&self, round: &Round, memory: &Memory) {
         let mut now = self.now();
+        now.coming = None;
         if let Some(refresh) = round.refresh() {
             let is_ok = refresh == Refresh::Ok;
             now.last_ok = Some(is_ok);
@@ -94,7 +106,7 @@ impl Live {
                 *count += u64::from(*how == refresh);
             }
             if is_ok {
-                now.refreshed = Some(self.clock.seconds());
+                now.refreshed = Some(Moment::now());
                 now.good_until = Moment::now().after(self.good_for);
             }
         }
@@ -133,7 +145,8 @@ impl Live {
             version: now.version,
             since: now.since,
             last_ok: now.last_ok,
-            refreshed: now.refreshed,
+            // So long before now, whatever was done to the clock since.
+            refreshed: now.refreshed.map(|at| seconds.saturating_sub(at.elapsed().as_secs())),
             is_stale: now.good_until.is_past(),
             counts: &now.counts,
         };
@@ -156,7 +169,7 @@ impl Live {
                     signature: request.header("x-agent-signature"),
                 };
                 let before = now.before.iter().filter(|(_, until)| !until.is_past());
-                let values = now.held.iter().chain(before.map(|(value, _)| value));
+                let values = now.held.iter().chain(&now.coming).chain(before.map(|(value, _)| value));
                 let judgement = judge(signed, values, seconds, max_skew);
                 for (id, count) in &mut now.counts.signatures {
                     *count += u64::from(*id == judgement.id());
