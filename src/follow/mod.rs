@@ -114,15 +114,18 @@ fn fetched(context: &Context<'_>, memory: &mut Memory) -> Result<(Followed, Opti
     let (value, version) = match answer {
         KvAnswer::Found(value, version) => (value, version),
         KvAnswer::Absent => {
-            // It may have been moved, and the store with it.
-            memory.place = None;
+            // It may have been moved, and the store with it. What was said before is not said in a row any more.
+            (memory.place, memory.stale) = (None, Stale::default());
             return Err(Kept::Absent);
         }
         KvAnswer::NoMount => {
-            memory.place = None;
+            (memory.place, memory.stale) = (None, Stale::default());
             return Err(Kept::NoStore);
         }
-        KvAnswer::Deleted { destroyed } => return Err(Kept::Deleted { destroyed }),
+        KvAnswer::Deleted { destroyed } => {
+            memory.stale = Stale::default();
+            return Err(Kept::Deleted { destroyed });
+        }
         KvAnswer::Field(trouble) => return Err(Kept::Field(trouble)),
     };
     let age = age(memory.version, version, &mut memory.stale);

@@ -43,8 +43,12 @@ impl Report<'_> {
                 self.event(Level::Info, &format!("OK unchanged: {out} holds what {secret} holds"), "");
             }
             Round::Replaced(replacement) => {
+                // Each of them is an event of its own, however alike they look.
                 let (level, text) = replacement_text(following, replacement, &out);
-                self.event(level, &text, "");
+                if let Some(repeats) = self.repeats {
+                    repeats.forget_failures();
+                }
+                self.tell(level, &text);
             }
             Round::Kept(kept) => {
                 let keeps = if holds { "keeps what it holds" } else { "holds nothing yet" };

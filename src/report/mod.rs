@@ -314,7 +314,13 @@ impl<'a> Report<'a> {
     /// comes next may differ each time, and is no news.
     fn event(&self, level: Level, text: &str, sequel: &str) -> bool {
         let Some(again) = self.unless_known(level, text) else { return false };
-        let text = &without_tokens(&format!("{}{text}{sequel}{again}", self.names.mark()));
+        self.tell(level, &format!("{text}{sequel}{again}"));
+        true
+    }
+
+    /// Tells it, whatever was told before.
+    fn tell(&self, level: Level, text: &str) {
+        let text = &without_tokens(&format!("{}{text}", self.names.mark()));
         let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {
@@ -322,7 +328,7 @@ impl<'a> Report<'a> {
             Level::Warning | Level::Error => Stream::Err,
         };
         if self.volume == Volume::Failures && level != Level::Error {
-            return true;
+            return;
         }
         match self.log {
             _ if self.streams.is_journal(stream) => {
@@ -331,7 +337,6 @@ impl<'a> Report<'a> {
             Log::File(_) => self.print(stream, &format!("{stamp} {text}")),
             Log::None => self.print(stream, text),
         }
-        true
     }
 
     /// What is to be added to the text: how often it was kept back in between; none if it was told a short while ago.
