@@ -13,6 +13,8 @@ use crate::vault::Error;
 /// A warning, in the order in which it arose.
 #[derive(Debug)]
 pub(crate) enum Warning {
+    /// A process that follows a secret was told to stop before its hook ran, and no later one will run it.
+    HookNotRun,
     /// The server cannot be reached, and nobody said where it is: this is only the default.
     Unaddressed {
         /// The default.

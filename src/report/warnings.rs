@@ -81,6 +81,9 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::MetricsUnwritable { path, error } => {
             format!("the metrics file {} cannot be written: {}", names.path(path), io_text(error))
         }
+        Warning::HookNotRun => {
+            "the deploy hook was not run, because follow was told to stop; nobody else will run it".to_owned()
+        }
         Warning::Hook(failure) => format!("the deploy hook {}", failures::hook_text(failure)),
         Warning::LooseMode(LooseMode { mode, tightened }) => format!(
             "{} had mode {mode:04o}, so other users could read the token; {}",

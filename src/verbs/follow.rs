@@ -20,7 +20,7 @@ use crate::facts::followed::{Kept, Refresh, Replacement, Round};
 use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
 use crate::follow::{self, Context, Memory};
-use crate::local::hook::{Event, HookOutput};
+use crate::local::hook::{Event, HookFailure, HookOutput};
 use crate::local::watching::{self, Kind, Seat, Taking};
 use crate::local::{log_file, staged};
 use crate::report::follow::{Following, audit_line, standing_text};
@@ -246,8 +246,11 @@ fn run_hook(settings: &FollowSettings, replacement: &Replacement, stop: &Stop, r
     let Some(hook) = settings.hook.as_ref().filter(|hook| !hook.is_nested) else { return };
     let version = replacement.new.map(|version| version.number);
     let event = Event::Rotated { file: &settings.out, version };
-    if let Err(failure) = hook.run(&event, HookOutput::Out, stop, || ()) {
-        report.warn(&Warning::Hook(failure));
+    match hook.run(&event, HookOutput::Out, stop, || ()) {
+        Ok(()) => {}
+        // Nothing is noted of it, unlike that of a run.
+        Err(HookFailure::PutOff) => report.warn(&Warning::HookNotRun),
+        Err(failure) => report.warn(&Warning::Hook(failure)),
     }
 }
 
