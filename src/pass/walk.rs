@@ -229,9 +229,12 @@ impl Walk<'_> {
                 {
                     locked(&findings, |findings| findings.doubt(accessor, doubt));
                 }
-                let (examined, goes_on) =
-                    locked(&findings, |findings| (findings.examined + 1, findings.add(accessor, fate)));
-                (self.progress)(examined, total);
+                let goes_on = locked(&findings, |findings| {
+                    let goes_on = findings.add(accessor, fate);
+                    // While nobody else adds, so that nobody hears of fewer than before.
+                    (self.progress)(findings.examined, total);
+                    goes_on
+                });
                 if !goes_on {
                     return;
                 }
@@ -239,9 +242,9 @@ impl Walk<'_> {
         };
         thread::scope(|scope| {
             let until_done = |worker: usize| {
+                // Whoever still waits has nothing to wait for, even if this one panics.
+                let _closing = flow.closing();
                 work(worker);
-                // Whoever still waits has nothing to wait for.
-                flow.close();
             };
             for worker in 1..flow.most() {
                 // Where no more threads can be had, those there are do the work.

@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{
 use super::address::{ip, port};
 use super::conversation::{Conversation, Form};
 use super::proxy::{Proxy, ProxyKind};
-use super::socket::{Socket, Wait, dial};
+use super::socket::{Socket, Wait, dial, left_of};
 use super::tls::Tls;
 use crate::stop::Stop;
 
@@ -310,13 +310,7 @@ impl Stage<'_> {
     /// A transport to read from and to write to, for as long as there is time.
     fn adapter(&self, transport: Box<dyn Transport>) -> TransportAdapter {
         let mut adapter = TransportAdapter::new(transport, Arc::clone(&self.details.current_time));
-        let timeout = self.details.timeout;
-        let after = if timeout.after.is_not_happening() {
-            timeout.after
-        } else {
-            timeout.after.saturating_sub(self.start.elapsed()).into()
-        };
-        adapter.set_timeout(NextTimeout { after, ..timeout });
+        adapter.set_timeout(left_of(self.details.timeout, self.start));
         adapter
     }
 }

@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
+use super::socket::left_of;
+
 /// The headers of an answer may be as large as this, all together and with those of the answers that announce it (1xx).
 ///
 /// Source: Go's `Transport.MaxResponseHeaderBytes`.
@@ -100,15 +102,11 @@ impl Conversation {
         // Where the headers of the answer itself begin, behind those that announce it.
         let (mut begin, mut looked_at) = (0, 0);
         loop {
-            let after = if timeout.after.is_not_happening() {
-                timeout.after
-            } else {
-                timeout.after.saturating_sub(start.elapsed()).into()
-            };
-            if after.is_zero() {
+            let left = left_of(timeout, start);
+            if left.after.is_zero() {
                 return Err(ureq::Error::Timeout(timeout.reason));
             }
-            let goes_on = self.inner.maybe_await_input(NextTimeout { after, ..timeout })?;
+            let goes_on = self.inner.maybe_await_input(left)?;
             let input = self.inner.buffers().input();
             let (before, came) = (head.len(), input.len());
             head.extend_from_slice(input);

@@ -83,6 +83,16 @@ impl Transport for Socket {
     }
 }
 
+/// What is left of a wait that began then.
+pub(super) fn left_of(timeout: NextTimeout, since: Instant) -> NextTimeout {
+    let after = if timeout.after.is_not_happening() {
+        timeout.after
+    } else {
+        timeout.after.saturating_sub(since.elapsed()).into()
+    };
+    NextTimeout { after, ..timeout }
+}
+
 /// One wait: until its time is up, or a moment after somebody wants the run to end.
 pub(super) struct Wait<'a> {
     start: Instant,

@@ -52,7 +52,7 @@ fn lines_of(server: &OpenBao, configuration: Option<&str>) -> Vec<Line> {
     let address = server.address();
     // HEALED, OK with a WARN, OK of a sweep, FAIL, DRIFT, FAIL without a token.
     let mut lines = run(address, &[], &[]);
-    lines.extend(run(address, &[("VAULT_TOKEN", "hvs.something-else-0123456789")], &[]));
+    lines.extend(run(address, &[("VAULT_TOKEN", "s.another")], &[]));
     lines.extend(run(address, &[], &["sweep"]));
     lines.extend(run(NOWHERE, &[], &[]));
     home.put(&server.weak_login().token);
