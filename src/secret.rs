@@ -77,6 +77,11 @@ impl Followed {
         self.0.as_slice() == bytes
     }
 
+    /// Whether it is the same as the other but for white space around either.
+    pub(crate) fn is_trimmed(&self, other: &Self) -> bool {
+        self.0.trim_ascii() == other.0.trim_ascii()
+    }
+
     /// The secret itself.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0

@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::kv::{QUICK, World};
-use support::sandbox::{LOG, land};
+use support::sandbox::{LOG, file_in, land};
 use support::scripted::{Reply, Scripted};
 use support::stay::{get, place};
-use support::strace::Strace;
+use support::strace::{Call, Strace, Trace};
 use support::wait_until;
 
 const OLD: &str = "the-old-value-0123456789-0123456789";
@@ -204,32 +205,61 @@ const TELLING: [&str; 12] = [
     "sendto", "fchmod",
 ];
 
+/// The audit of a rotation.
+const AUDIT: &str = "audit.log";
+
+/// One round under strace, with an audit.
+fn under_strace(world: &World, injections: &[String]) -> (Output, Trace) {
+    let strace = Strace::new();
+    let mut command = strace.command(&world.home, world.server.address(), injections);
+    let audit = world.home.path().join(AUDIT);
+    command.args(world.arguments()).args(["--once", "--mode", "0640", "--audit-log"]).arg(audit);
+    (command.output().expect("strace runs"), strace.trace())
+}
+
+/// The first world of a rotation: nothing of an earlier one is remembered.
+fn begin_anew(world: &World) {
+    begin(world);
+    for name in [AUDIT, LOG] {
+        let _ = fs::remove_file(world.home.path().join(name));
+    }
+    let state = world.home.path().join(".local/state/vault-token-renew");
+    if let Some(ledger) = file_in(&state, "json") {
+        fs::remove_file(ledger).unwrap();
+    }
+}
+
+/// What a rotation owes is there: its line, and its line of the audit.
+#[track_caller]
+fn check_told(world: &World, what: &str) {
+    let read = |name: &str| fs::read_to_string(world.home.path().join(name)).unwrap_or_default();
+    assert!(read(LOG).contains("Token rotated: ~/agent-token holds version 1 of "), "{what}: {}", read(LOG));
+    assert!(read(AUDIT).contains("event=token_rotated mount=\"secret\""), "{what}: {}", read(AUDIT));
+}
+
 #[test]
-fn killed_at_any_system_call_of_a_rotation_the_file_is_whole() {
+fn killed_at_any_system_call_of_a_rotation_the_file_is_whole_and_the_rotation_is_told() {
     let world = world();
-    let run = |injections: &[String]| {
-        let strace = Strace::new();
-        let mut command = strace.command(&world.home, world.server.address(), injections);
-        let output =
-            command.args(world.arguments()).args(["--once", "--mode", "0640"]).output().expect("strace runs");
-        (output, strace.trace())
-    };
-    begin(&world);
-    let (output, trace) = run(&[]);
+    begin_anew(&world);
+    let (output, trace) = under_strace(&world, &[]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(world.held(), NEW);
+    check_told(&world, "undisturbed");
     let points: Vec<_> = trace.calls.iter().filter(|call| TELLING.contains(&call.name.as_str())).collect();
-    let step = if support::is_thorough() { 1 } else { 4 };
+    let step = if support::is_thorough() { 1 } else { 5 };
     let mut count = 0;
     for call in points.iter().step_by(step).chain(points.iter().filter(|call| {
         // Around the replacement itself none is left out.
         call.touches("agent-token") || call.name == "renameat" || call.name == "fsync"
     })) {
         let what = format!("killed at {} number {}", call.name, call.nth);
-        begin(&world);
-        let (output, _) = run(&[format!("{}:signal=KILL:when={}", call.name, call.nth)]);
+        begin_anew(&world);
+        let (output, _) = under_strace(&world, &[format!("{}:signal=KILL:when={}", call.name, call.nth)]);
         assert!(!output.status.success(), "{what}");
         check_whole(&world, &what);
+        let (output, _) = under_strace(&world, &[]);
+        assert!(output.status.success(), "{what}: {output:?}");
+        check_told(&world, &what);
         check_next(&world, &what);
         count += 1;
     }
@@ -240,25 +270,50 @@ fn killed_at_any_system_call_of_a_rotation_the_file_is_whole() {
 #[test]
 fn a_disk_that_says_no_leaves_the_file_whole_and_is_told() {
     let world = world();
-    for (injection, says) in [
-        ("fsync:error=EIO:when=1", "cannot be written: "),
-        ("fsync:error=ENOSPC:when=1", "no space left on device"),
-        ("renameat:error=EROFS:when=1", "read-only file system"),
-        ("fchmod:error=EPERM:when=1", "operation not permitted"),
+    begin_anew(&world);
+    let (_, trace) = under_strace(&world, &[]);
+    let of_file = |name: &str| {
+        let is_it = |call: &&Call| call.name == name && call.text.contains("agent-token.renew-");
+        trace.calls.iter().find(is_it).or_else(|| {
+            trace.calls.iter().find(|call| call.name == name && call.file.contains("agent-token.renew-"))
+        })
+    };
+    for (call, error, says) in [
+        ("fsync", "EIO", "cannot be written: "),
+        ("fsync", "ENOSPC", "no space left on device"),
+        ("renameat", "EROFS", "read-only file system"),
+        ("fchmod", "EPERM", "operation not permitted"),
     ] {
-        begin(&world);
-        let strace = Strace::new();
-        let mut command = strace.command(&world.home, world.server.address(), &[injection.to_owned()]);
-        let run = world.home.finish(command.args(world.arguments()).args(["--once", "--mode", "0640"]));
-        let run = run.expect(1);
-        let line = run.complaint();
+        begin_anew(&world);
+        let nth = of_file(call).unwrap_or_else(|| panic!("no {call} of it")).nth;
+        let (output, _) = under_strace(&world, &[format!("{call}:error={error}:when={nth}")]);
+        let line = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        assert_eq!(output.status.code(), Some(1), "{call} {error}: {output:?}");
         assert!(
-            line.starts_with("FAIL: ~/agent-token cannot be written: ") && line.contains(says),
-            "{injection}: {line}"
+            line.contains("FAIL: ~/agent-token cannot be written: ") && line.contains(says),
+            "{call} {error}: {line}"
         );
         assert!(line.ends_with("; ~/agent-token keeps what it holds"), "{line}");
-        assert_eq!(world.held(), OLD, "{injection}");
-        check_whole(&world, injection);
-        check_next(&world, injection);
+        assert_eq!(world.held(), OLD, "{call} {error}");
+        assert!(!world.home.path().join(AUDIT).exists(), "nothing was rotated");
+        check_whole(&world, call);
+        let (output, _) = under_strace(&world, &[]);
+        assert!(output.status.success(), "{call} {error}: {output:?}");
+        check_told(&world, call);
+        check_next(&world, call);
     }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_is_told_and_holds_nothing_up() {
+    let world = world();
+    begin(&world);
+    let state = world.home.path().join(".local/state/vault-token-renew");
+    fs::create_dir_all(state.parent().unwrap()).unwrap();
+    fs::write(&state, "no directory").unwrap();
+    let run = world.once(&["--mode", "0640"]).expect(0);
+    assert_eq!(world.held(), NEW);
+    let warned = "WARN: ~/.local/state/vault-token-renew: the state cannot be ";
+    assert!(run.complaints().iter().any(|line| line.starts_with(warned)), "{run:?}");
+    assert!(run.said().contains("Token rotated"), "{run:?}");
 }

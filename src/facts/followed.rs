@@ -3,6 +3,7 @@
 use std::io;
 
 use super::TEMPORARY;
+use crate::local::followed::Why;
 use crate::local::token_file::ReadError;
 use crate::vault::kv::FieldTrouble;
 use crate::vault::{Error, ErrorKind};
@@ -11,46 +12,40 @@ use crate::version::Version;
 /// What a round comes to.
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum Round {
-    /// The file holds what the secret holds, and did so before.
-    Unchanged,
-    /// The file was replaced.
-    Replaced(Replacement),
-    /// The file is as it was, for want of a value to put there.
-    Kept(Kept),
+pub(crate) struct Round {
+    /// Why there is no value to put into the file; none if there is one.
+    pub(crate) kept: Option<Kept>,
+    /// How the file stands after it.
+    pub(crate) file: FileStands,
 }
 
-/// A file that was replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Replacement {
-    /// The mount of the secret.
-    pub(crate) mount: String,
-    /// Its path below the mount.
-    pub(crate) path: String,
-    /// Why.
-    pub(crate) why: Why,
-    /// The version that was held before, as far as it is known.
-    pub(crate) old: Option<Version>,
-    /// The one that is held now, if there are versions.
-    pub(crate) new: Option<Version>,
-    /// For how many seconds the value before it was the current one, as far as that is known.
-    pub(crate) age: Option<u64>,
+/// How a followed file stands after a round.
+#[derive(Debug)]
+pub(crate) enum FileStands {
+    /// It holds the value that it should, and did so before.
+    Held,
+    /// It holds that since it was replaced.
+    Replaced(Why),
+    /// It cannot be written.
+    Unwritten(io::Error, Holding),
+    /// There is no value that it should hold, and it holds nothing.
+    Empty,
+    /// There is no value that it should hold, and nobody can tell what it holds.
+    Unread(io::Error),
 }
 
-/// Why a file was replaced.
+/// What a file holds that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It held nothing.
-    First,
-    /// The secret holds another value.
-    Rotated,
-    /// The secret holds an older value, and has said so three times: the server was restored.
-    Restored,
-    /// Somebody else had changed the file.
-    PutBack,
+pub(crate) enum Holding {
+    /// The value that it held before the round.
+    Former,
+    /// Nothing.
+    Nothing,
+    /// Something else, or what nobody can read.
+    SomethingElse,
 }
 
-/// Why a file was left as it was.
+/// Why a round has no value to put into the file.
 #[derive(Debug)]
 pub(crate) enum Kept {
     /// There is no token to ask with.
@@ -75,8 +70,6 @@ pub(crate) enum Kept {
         /// What was answered.
         seen: Version,
     },
-    /// The file cannot be written.
-    Unwritten(io::Error),
     /// Somebody wanted it to end.
     Stopped(Option<&'static str>),
 }
@@ -133,27 +126,33 @@ impl Refresh {
 impl Round {
     /// How its fetch ended; none if it was not made.
     pub(crate) fn refresh(&self) -> Option<Refresh> {
-        match self {
-            Self::Unchanged | Self::Replaced(_) => Some(Refresh::Ok),
-            Self::Kept(kept) => kept.refresh(),
+        match (&self.kept, &self.file) {
+            (Some(kept), _) => kept.refresh(),
+            (None, FileStands::Unwritten(..) | FileStands::Unread(_)) => Some(Refresh::Unwritten),
+            (None, FileStands::Held | FileStands::Replaced(_) | FileStands::Empty) => Some(Refresh::Ok),
+        }
+    }
+
+    /// Whether the file holds the value that it should at the end of it, as far as that is known.
+    pub(crate) fn holds(&self) -> bool {
+        match &self.file {
+            FileStands::Held | FileStands::Replaced(_) => true,
+            FileStands::Unwritten(_, holding) => *holding == Holding::Former,
+            FileStands::Empty | FileStands::Unread(_) => false,
         }
     }
 
     /// The exit status of a process that makes one round.
     pub(crate) fn exit_status(&self) -> u8 {
-        match self {
-            Self::Unchanged | Self::Replaced(_) => 0,
-            Self::Kept(_) => 1,
-        }
+        u8::from(self.refresh() != Some(Refresh::Ok))
     }
 
     /// The same, with the outcomes told apart.
     pub(crate) fn detailed_exit_status(&self) -> u8 {
-        match self {
-            Self::Unchanged => 0,
-            Self::Replaced(_) => 10,
-            Self::Kept(kept) if kept.is_temporary() => TEMPORARY,
-            Self::Kept(_) => 1,
+        match (&self.kept, &self.file) {
+            (Some(kept), _) if kept.is_temporary() => TEMPORARY,
+            (None, FileStands::Replaced(_)) => 10,
+            (Some(_) | None, _) => self.exit_status(),
         }
     }
 }
@@ -167,7 +166,6 @@ impl Kept {
             Self::Deleted { .. } => Refresh::Deleted,
             Self::Field(_) => Refresh::Shape,
             Self::Stale { .. } => Refresh::Stale,
-            Self::Unwritten(_) => Refresh::Unwritten,
             Self::Stopped(_) => return None,
         })
     }
@@ -177,12 +175,7 @@ impl Kept {
         match self {
             Self::Vault(error) => error.kind.is_temporary(),
             Self::Stale { .. } | Self::Stopped(_) => true,
-            Self::NoToken(_)
-            | Self::Absent
-            | Self::NoStore
-            | Self::Deleted { .. }
-            | Self::Field(_)
-            | Self::Unwritten(_) => false,
+            Self::NoToken(_) | Self::Absent | Self::NoStore | Self::Deleted { .. } | Self::Field(_) => false,
         }
     }
 }

@@ -13,8 +13,6 @@ use crate::vault::Error;
 /// A warning, in the order in which it arose.
 #[derive(Debug)]
 pub(crate) enum Warning {
-    /// A process that follows a secret was told to stop before its hook ran, and no later one will run it.
-    HookNotRun,
     /// The server cannot be reached, and nobody said where it is: this is only the default.
     Unaddressed {
         /// The default.
@@ -68,6 +66,8 @@ pub(crate) enum Warning {
     },
     /// What a killed run staged could not be removed.
     LeftoversRemain {
+        /// Beside which file it lies.
+        file: PathBuf,
         /// Why.
         error: io::Error,
     },
@@ -127,10 +127,17 @@ pub(crate) enum Warning {
         /// In how many seconds.
         seconds_left: u64,
     },
-    /// The token file was replaced, but a power cut now could undo that.
+    /// The file was replaced, but a power cut now could undo that.
     DirectoryUnsynced {
+        /// The file.
+        file: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// The file was replaced, and its owner or its group is another one now.
+    OwnerLost {
+        /// The file.
+        file: PathBuf,
     },
     /// A minted token could not be revoked.
     Stranded {

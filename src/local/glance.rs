@@ -37,20 +37,31 @@ pub(crate) struct Likeness {
 impl Likeness {
     /// That of the file at `path`, links followed; none where there is no file, or nobody may look.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let data = path.metadata().ok()?;
-        Some(Self {
-            device: data.dev(),
-            inode: data.ino(),
-            size: data.len(),
-            modified: (data.mtime(), data.mtime_nsec()),
-            changed: (data.ctime(), data.ctime_nsec()),
-        })
+        path.metadata().ok().map(|data| Self::from(&data))
+    }
+
+    /// Whether what is in both is the same, whatever became of name, mode and owner: a rename and a chmod change no
+    /// byte.
+    pub(crate) fn has_contents_of(self, other: Self) -> bool {
+        Self { changed: other.changed, ..self } == other
     }
 
     /// Whether nobody has written, renamed or otherwise changed it since `at`, nor in that very second: seconds since
     /// 1970, this machine's clock.
     pub(crate) fn is_older_than(self, at: u64) -> bool {
         u64::try_from(self.changed.0).is_ok_and(|changed| changed < at)
+    }
+}
+
+impl From<&Metadata> for Likeness {
+    fn from(data: &Metadata) -> Self {
+        Self {
+            device: data.dev(),
+            inode: data.ino(),
+            size: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }
     }
 }
 

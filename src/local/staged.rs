@@ -6,10 +6,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+use super::glance::Likeness;
 
 /// What stands between the name of the file to be replaced and the random part. Neither the file name that
 /// `vault login` writes (`.vault-token.tmp`) nor anything a person would choose.
@@ -17,6 +19,9 @@ const INFIX: &str = ".renew-";
 
 /// The length of the random part: 62 characters to the power of 12 are not guessed.
 const RANDOM: usize = 12;
+
+/// Bits of the mode of a directory that let others than its owner replace what is in it.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// Who may read a staged file, and the file it becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,30 @@ impl Staged {
         }
         file.as_file().sync_all()?;
         Ok(Self { file, target: target.to_owned() })
+    }
+
+    /// By what the file is recognised, before and after the rename.
+    pub(crate) fn likeness(&self) -> io::Result<Likeness> {
+        Ok(Likeness::from(&self.file.as_file().metadata()?))
+    }
+
+    /// Gives the staged file the owner and the group of its target, as far as this process may. Whether they are the
+    /// same now, or there was no target.
+    ///
+    /// Not where others than the owner of the directory may write to it: they could put a file of theirs in the place
+    /// of the target, and would own what it becomes.
+    pub(crate) fn keep_owner(&self) -> io::Result<bool> {
+        let Ok(former) = self.target.metadata() else { return Ok(true) };
+        let own = self.file.as_file().metadata()?;
+        if (own.uid(), own.gid()) == (former.uid(), former.gid()) {
+            return Ok(true);
+        }
+        if directory(&self.target).metadata()?.mode() & OTHERS_WRITE != 0 {
+            return Ok(false);
+        }
+        let give = |uid| fchown(self.file.as_file(), uid, Some(former.gid()));
+        // Only root may give a file away; a group of his own anybody may give it to.
+        Ok(give(Some(former.uid())).is_ok() || (give(None).is_ok() && own.uid() == former.uid()))
     }
 
     /// Puts the staged file in the place of its target. A power cut may undo that, and leaves one of the two

@@ -83,9 +83,8 @@ pub(crate) fn take(file: &Path, kind: Kind, now: u64, stop: &Stop) -> io::Result
             return Ok(Taking::Occupied(found(&path).unwrap_or_default()));
         };
         // Whoever had it before may have taken the file away between our opening and our locking it.
-        let inode = |data: io::Result<fs::Metadata>| data.map(|data| (data.dev(), data.ino())).ok();
-        if inode(path.symlink_metadata()) == inode(lock.file().metadata()) {
-            let seat = Seat { lock, path };
+        let seat = Seat { lock, path: path.clone() };
+        if !seat.is_lost() {
             seat.note(Watching { at_work_since: Some(now), ..Watching::default() })?;
             return Ok(Taking::Taken(seat));
         }
@@ -93,6 +92,13 @@ pub(crate) fn take(file: &Path, kind: Kind, now: u64, stop: &Stop) -> io::Result
 }
 
 impl Seat {
+    /// Whether somebody has taken the file away: then others find none, and sit down beside us.
+    pub(crate) fn is_lost(&self) -> bool {
+        let inode = |data: io::Result<fs::Metadata>| data.map(|data| (data.dev(), data.ino())).ok();
+        let own = inode(self.lock.file().metadata());
+        own.is_none() || inode(self.path.symlink_metadata()) != own
+    }
+
     /// Notes for others how it stands, whatever number is in it.
     pub(crate) fn note(&self, watching: Watching) -> io::Result<()> {
         let text = serde_json::to_vec(&Watching { pid: std::process::id(), ..watching })?;
@@ -105,7 +111,9 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // While it is locked, so that it is nobody else's. One that stays there is nobody's lock, and harmless.
-        let _ = fs::remove_file(&self.path);
+        if !self.is_lost() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

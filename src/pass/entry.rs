@@ -73,7 +73,7 @@ pub(super) fn enter(context: &Context<'_>) -> Result<Entered, Failure> {
     if place_lock.is_some()
         && let Err(error) = staged::remove_leftovers(&token_file, rustix::process::geteuid().as_raw())
     {
-        (context.warn)(Warning::LeftoversRemain { error });
+        (context.warn)(Warning::LeftoversRemain { file: settings.token_file.path().to_owned(), error });
     }
     Ok(Entered { locks: [run_lock, place_lock], state })
 }

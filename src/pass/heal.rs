@@ -243,7 +243,8 @@ fn adopt(
     match staged.commit() {
         Ok(Committed::Durably) => {}
         Ok(Committed::Unsynced(error)) => {
-            (context.warn)(Warning::DirectoryUnsynced { error });
+            let file = context.settings.token_file.path().to_owned();
+            (context.warn)(Warning::DirectoryUnsynced { file, error });
         }
         // Some network file systems report a failure of a rename that has happened. Were the minted token
         // revoked then, the file would hold a dead one.

@@ -13,8 +13,9 @@ use super::names::Names;
 use super::times::{local_text, utc_text};
 use super::{Level, Report};
 use crate::clock::Clock;
-use crate::facts::followed::{Kept, Refresh, Replacement, Round, Why};
+use crate::facts::followed::{FileStands, Holding, Kept, Refresh, Round};
 use crate::io_text::io_text;
+use crate::local::followed::{Replacement, Why};
 use crate::vault::kv::FieldTrouble;
 use crate::version::Version;
 
@@ -32,51 +33,53 @@ pub(crate) struct Following<'a> {
 }
 
 impl Report<'_> {
-    /// The end of a round. One that changed nothing is told if `always`, or if the one before it did not end well.
-    /// `holds` is whether the file holds a value at all.
-    pub(crate) fn round(&self, following: Following<'_>, round: &Round, holds: bool, always: bool) {
+    /// The end of a round, but for what it replaced. One that found nothing to do is told if `always`.
+    pub(crate) fn round(&self, following: Following<'_>, round: &Round, always: bool) {
         let out = self.names.path(following.out);
-        match round {
-            Round::Unchanged if !always => {}
-            Round::Unchanged => {
-                let secret = Shown(following.secret);
-                self.event(Level::Info, &format!("OK unchanged: {out} holds what {secret} holds"), "");
-            }
-            Round::Replaced(replacement) => {
-                // Each of them is an event of its own, however alike they look.
-                let (level, text) = replacement_text(following, replacement, &out);
-                if let Some(repeats) = self.repeats {
-                    repeats.forget_failures();
+        let stands = stands_text(&round.file, &out);
+        let Some(kept) = &round.kept else {
+            match &round.file {
+                FileStands::Unwritten(error, _) | FileStands::Unread(error) => {
+                    let text = format!("FAIL: {out} cannot be written: {}; {stands}", io_text(error));
+                    self.event(Level::Error, &text, "");
                 }
-                self.tell(level, &text);
-            }
-            Round::Kept(kept) => {
-                let keeps = if holds { "keeps what it holds" } else { "holds nothing yet" };
-                let why = kept_text(following, kept, self.clock, &self.names);
-                let text = match kept {
-                    Kept::Stopped(signal) => {
-                        let signal = signal.unwrap_or("a signal");
-                        format!("FAIL: stopped by {signal} while it fetched; {out} {keeps}")
-                    }
-                    Kept::Unwritten(_) => format!("FAIL: {why}; {out} {keeps}"),
-                    Kept::NoToken(_)
-                    | Kept::Vault(_)
-                    | Kept::Absent
-                    | Kept::NoStore
-                    | Kept::Deleted { .. }
-                    | Kept::Field(_)
-                    | Kept::Stale { .. } => {
-                        format!("FAIL: Failed to fetch token from Vault: {why}; {out} {keeps}")
-                    }
-                };
-                if self.event(Level::Error, &text, "")
-                    && let Kept::Vault(error) = kept
-                    && let Some(remedy) = super::remedies::error_remedy(error)
-                {
-                    self.hint(&remedy);
+                FileStands::Held if always => {
+                    let secret = Shown(following.secret);
+                    self.event(Level::Info, &format!("OK unchanged: {out} holds what {secret} holds"), "");
                 }
+                FileStands::Held | FileStands::Replaced(_) | FileStands::Empty => {}
             }
+            return;
+        };
+        let why = kept_text(following, kept, self.clock, &self.names);
+        let text = match kept {
+            Kept::Stopped(signal) => {
+                format!("FAIL: stopped by {} while it fetched; {stands}", signal.unwrap_or("a signal"))
+            }
+            Kept::NoToken(_)
+            | Kept::Vault(_)
+            | Kept::Absent
+            | Kept::NoStore
+            | Kept::Deleted { .. }
+            | Kept::Field(_)
+            | Kept::Stale { .. } => format!("FAIL: Failed to fetch token from Vault: {why}; {stands}"),
+        };
+        if self.event(Level::Error, &text, "")
+            && let Kept::Vault(error) = kept
+            && let Some(remedy) = super::remedies::error_remedy(error)
+        {
+            self.hint(&remedy);
         }
+    }
+
+    /// That the file was replaced. Each time is an event of its own, however alike they look.
+    pub(crate) fn replacement(&self, following: Following<'_>, replacement: &Replacement) {
+        let out = self.names.path(following.out);
+        let (level, text) = replacement_text(following, replacement, &out);
+        if let Some(repeats) = self.repeats {
+            repeats.forget_failures();
+        }
+        self.tell(level, &text);
     }
 
     /// That a signature was refused, and nothing of it.
@@ -85,11 +88,32 @@ impl Report<'_> {
     }
 }
 
+/// What the file holds at the end of a round, to be said after what went wrong.
+fn stands_text(file: &FileStands, out: &str) -> String {
+    match file {
+        FileStands::Held | FileStands::Unwritten(_, Holding::Former) => format!("{out} keeps what it holds"),
+        FileStands::Replaced(_) => format!("{out} holds what it did before"),
+        FileStands::Unwritten(_, Holding::Nothing) | FileStands::Empty => format!("{out} holds nothing yet"),
+        FileStands::Unwritten(error, Holding::SomethingElse) => {
+            format!("{out} holds something else, and cannot be written: {}", io_text(error))
+        }
+        FileStands::Unread(error) => format!("{out} cannot be read: {}", io_text(error)),
+    }
+}
+
 fn replacement_text(following: Following<'_>, replacement: &Replacement, out: &str) -> (Level, String) {
-    let secret = Shown(following.secret).to_string();
+    let Replacement { mount, path, .. } = replacement;
+    let secret = [mount.as_str(), path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    let secret = Shown(&secret.join("/")).to_string();
     let what = replacement.new.map_or(secret.clone(), |new| format!("version {} of {secret}", new.number));
     match replacement.why {
         Why::First => (Level::Info, format!("Token fetched: {out} holds {what} now; it held nothing")),
+        Why::Unread => {
+            (Level::Info, format!("Token fetched: {out} holds {what} now; what it held could not be read"))
+        }
+        Why::Trimmed => {
+            (Level::Info, format!("Token fetched: {out} holds {what} now; white space around it has changed"))
+        }
         Why::PutBack => (Level::Warning, format!("WARN: somebody had changed {out}; it holds {what} again")),
         Why::Rotated => {
             let audit = rotation_text(following, replacement);
@@ -122,14 +146,9 @@ fn rotation_text(following: Following<'_>, replacement: &Replacement) -> String 
     )
 }
 
-/// A line of the audit log, if this was a rotation.
-pub(crate) fn audit_line(following: Following<'_>, replacement: &Replacement, now: u64) -> Option<String> {
-    match replacement.why {
-        Why::Rotated | Why::Restored => {
-            Some(format!("time={} {}\n", utc_text(now), rotation_text(following, replacement)))
-        }
-        Why::First | Why::PutBack => None,
-    }
+/// A line of the audit log.
+pub(crate) fn audit_line(following: Following<'_>, replacement: &Replacement) -> String {
+    format!("time={} {}\n", utc_text(replacement.at), rotation_text(following, replacement))
 }
 
 fn kept_text(following: Following<'_>, kept: &Kept, clock: Clock, names: &Names<'_>) -> String {
@@ -153,9 +172,6 @@ fn kept_text(following: Following<'_>, kept: &Kept, clock: Clock, names: &Names<
             held.number,
             local_text(clock, held.created_at())
         ),
-        Kept::Unwritten(error) => {
-            format!("{} cannot be written: {}", names.path(following.out), io_text(error))
-        }
         Kept::Stopped(_) => String::new(),
     }
 }
@@ -261,7 +277,11 @@ pub(crate) fn metrics_page(held: Held<'_>, labels: Labels<'_>, now: u64) -> Stri
 
 /// How it stands, in one line for whoever asks the service manager. No word in it is a server's.
 pub(crate) fn standing_text(round: &Round, version: Option<Version>, next: u64, clock: Clock) -> String {
-    let holds = version.map(|version| format!("version {} held, ", version.number)).unwrap_or_default();
+    let holds = match version {
+        Some(version) if round.holds() => format!("version {} held, ", version.number),
+        Some(_) => "the file does not hold what it should, ".to_owned(),
+        None => String::new(),
+    };
     let went = match round.refresh() {
         Some(Refresh::Ok) | None => "fetched".to_owned(),
         Some(other) => format!("not fetched ({})", other.id()),

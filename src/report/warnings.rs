@@ -68,10 +68,10 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         Warning::StateUnsaved { path, error } => {
             format!("{}: the state cannot be saved: {}", names.path(path), io_text(error))
         }
-        Warning::LeftoversRemain { error } => {
+        Warning::LeftoversRemain { file, error } => {
             format!(
                 "what a killed run may have left beside {} cannot be removed: {}",
-                names.token_file(),
+                names.path(file),
                 io_text(error)
             )
         }
@@ -80,9 +80,6 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
         }
         Warning::MetricsUnwritable { path, error } => {
             format!("the metrics file {} cannot be written: {}", names.path(path), io_text(error))
-        }
-        Warning::HookNotRun => {
-            "the deploy hook was not run, because follow was told to stop; nobody else will run it".to_owned()
         }
         Warning::Hook(failure) => format!("the deploy hook {}", failures::hook_text(failure)),
         Warning::LooseMode(LooseMode { mode, tightened }) => format!(
@@ -118,13 +115,17 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             Quoted(display_name),
             failures::dying_text(*dying)
         ),
-        Warning::DirectoryUnsynced { error } => {
+        Warning::DirectoryUnsynced { file, error } => {
             format!(
                 "{} is replaced, but its directory cannot be synced: {}",
-                names.token_file(),
+                names.path(file),
                 io_text(error)
             )
         }
+        Warning::OwnerLost { file } => format!(
+            "{} belonged to another user or group, and belongs to this one now; can whoever reads it still do so?",
+            names.path(file)
+        ),
         Warning::Stranded { accessor, error } => format!(
             "the minted token{} could not be revoked ({}); a sweep that walks will find it",
             accessor.as_ref().map(|accessor| format!(" {}", Shown(&accessor.short()))).unwrap_or_default(),

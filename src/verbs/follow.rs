@@ -13,22 +13,23 @@ use anyhow::Result;
 
 use super::aside::Aside;
 use super::once::Manner;
+use super::seat::{Occupied, Place};
 use super::survived::survived;
 use crate::clock::Clock;
 use crate::config::follow::FollowSettings;
-use crate::facts::followed::{Kept, Refresh, Replacement, Round};
+use crate::facts::followed::{Kept, Refresh, Round};
 use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
-use crate::follow::{self, Context, Memory};
-use crate::local::hook::{Event, HookFailure, HookOutput};
-use crate::local::watching::{self, Kind, Seat, Taking};
+use crate::follow::{self, Coming, Context, Memory};
+use crate::local::followed::{Ledger, Owed, Replacement};
+use crate::local::hook::{Event, Hook, HookFailure, HookOutput};
+use crate::local::watching::Kind;
 use crate::local::{log_file, staged};
 use crate::report::follow::{Following, audit_line, standing_text};
 use crate::report::names::Names;
 use crate::report::streams::{Streams, Unhurried};
 use crate::report::watch::{Stage, Staying};
 use crate::report::{Log, Repeats, Report};
-use crate::secret::Followed;
 use crate::service::listener::{Listener, Page, Pages, Request};
 use crate::service::{self, Cause, Door, Duty, End, Next, Signals, Turn};
 use crate::stop::Stop;
@@ -40,6 +41,9 @@ const LONGEST_ROUND: Duration = Duration::from_secs(10);
 
 /// Who asks for a round again and again gets one in so long.
 const ASKED_AFTER: Duration = Duration::from_secs(10);
+
+/// After a failure nobody waits for longer until the next try, whatever the interval.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// So many beats without a good fetch, and what is held is not to be trusted any more.
 const BEATS: u32 = 3;
@@ -78,17 +82,21 @@ pub(crate) fn follow_once(
     // Where signals cannot be heard, it ends without a word.
     let _heard = stop.on_signals();
     let report = report_of(settings, clock, streams, manner, None);
-    let Ok(_seat) = take_seat(settings, &report, clock, &stop) else { return occupied(manner) };
+    let mut place = place_of(settings);
+    let Ok(()) = sit_down(&mut place, settings, &report, clock, &stop) else { return occupied(manner) };
     for warning in &settings.warnings {
         report.warn(&Warning::Settings(warning.clone()));
     }
-    let mut memory = Memory::at_start(settings);
-    let round = make(settings, connection, clock, &stop, &report, &|_| (), &mut memory);
-    if let Round::Replaced(replacement) = &round {
-        write_down(settings, replacement, clock, &report);
-        run_hook(settings, replacement, &stop, &report);
+    let ledger = open_ledger(settings, connection, &report);
+    tell(settings, &ledger, &report);
+    let mut memory = Memory::at_start(settings, &ledger);
+    let work = Work { settings, connection, clock, stop: &stop, report: &report, ledger: &ledger };
+    let round = work.round(&|_| (), &mut memory);
+    tell(settings, &ledger, &report);
+    if let Some((hook, owed)) = hook_due(settings, &ledger) {
+        run_hook(settings, hook, &owed, &ledger, &stop, &report);
     }
-    report.round(following(settings), &round, memory.held.is_some(), true);
+    report.round(following(settings), &round, true);
     if manner.detailed_exitcode { round.detailed_exit_status() } else { round.exit_status() }
 }
 
@@ -109,7 +117,8 @@ where
             return FAILED;
         }
     };
-    let Ok(seat) = take_seat(&settings, &report, clock, &stop) else { return occupied(manner) };
+    let mut place = place_of(&settings);
+    let Ok(()) = sit_down(&mut place, &settings, &report, clock, &stop) else { return occupied(manner) };
     let listener = match settings.listen.as_ref().map(|place| (place, Listener::open(place))) {
         None => None,
         Some((_, Ok(listener))) => Some(listener),
@@ -118,18 +127,21 @@ where
             return FAILED;
         }
     };
-    let place = listener.as_ref().map(|listener| listener.place().to_string());
-    report.stage(staying, &Stage::Begun(place.as_deref()));
-    let memory = Memory::at_start(&settings);
+    let listens_at = listener.as_ref().map(|listener| listener.place().to_string());
+    report.stage(staying, &Stage::Begun(listens_at.as_deref()));
+    let ledger = Arc::new(open_ledger(&settings, &household.connection, &report));
+    let memory = Memory::at_start(&settings, &ledger);
     let live = Arc::new(Live::new(&settings, &memory, BEATS * longest_beat(&settings), clock));
     let mut entrance = Entrance { live: &live, report: &report };
     let rounds = Rounds {
+        place,
+        ledger,
         memory,
         live: Arc::clone(&live),
         repeats: Arc::clone(&repeats),
         was_ok: None,
         aside: Aside::default(),
-        _seat: seat,
+        hook_ordered: None,
         household,
     };
     match service::stay(rounds, &mut entrance, listener, signals, ASKED_AFTER, &stop) {
@@ -177,32 +189,38 @@ fn report_of<'a>(
     Arc::new(report.in_mind_of(repeats).at(manner.volume))
 }
 
-/// The right to be the only one that keeps the file; none where it cannot be had. An error, which was told, where
-/// another one has it.
-fn take_seat(
+fn place_of(settings: &FollowSettings) -> Place {
+    Place::of(follow::real(&settings.out), Kind::Follow)
+}
+
+/// Makes this process the only one that keeps the file, unless it is.
+fn sit_down(
+    place: &mut Place,
     settings: &FollowSettings,
     report: &Report<'_>,
     clock: Clock,
     stop: &Stop,
-) -> Result<Option<Seat>, ()> {
-    let out = follow::real(&settings.out);
-    match watching::take(&out, Kind::Follow, clock.seconds(), stop) {
-        Ok(Taking::Taken(seat)) => {
-            // Nobody else stages a file there, so what lies there was left by a kill. It may hold a value.
-            if let Err(error) = staged::remove_leftovers(&out, rustix::process::geteuid().as_raw()) {
-                report.warn(&Warning::LeftoversRemain { error });
-            }
-            Ok(Some(seat))
-        }
-        Ok(Taking::Occupied(other)) => {
-            report.stage(Staying { verb: "follow", file: &settings.out }, &Stage::Occupied(other.pid));
-            Err(())
-        }
-        Err(error) => {
-            report.warn(&Warning::NoSeat { file: settings.out.clone(), error });
-            Ok(None)
+) -> Result<(), Occupied> {
+    let staying = Staying { verb: "follow", file: &settings.out };
+    if place.take(staying, report, clock, stop)? {
+        let out = follow::real(&settings.out);
+        // Nobody else stages a file there, so what lies there was left by a kill. It may hold a value.
+        if let Err(error) = staged::remove_leftovers(&out, rustix::process::geteuid().as_raw()) {
+            report.warn(&Warning::LeftoversRemain { file: out, error });
         }
     }
+    Ok(())
+}
+
+/// What earlier processes have left of this file.
+fn open_ledger(settings: &FollowSettings, connection: &ConnectionSettings, report: &Report<'_>) -> Ledger {
+    let namespace = connection.namespace.iter().map(String::as_str);
+    let secret = namespace.chain([settings.asked.path.as_str()]).collect::<Vec<_>>().join("/");
+    let (ledger, spoilt) = Ledger::open(&settings.state_directory, &settings.out, &secret);
+    if let Some(error) = spoilt {
+        report.warn(&Warning::StateSpoilt { path: settings.state_directory.clone(), error });
+    }
+    ledger
 }
 
 fn following(settings: &FollowSettings) -> Following<'_> {
@@ -214,43 +232,103 @@ fn following(settings: &FollowSettings) -> Following<'_> {
     }
 }
 
-/// One round, whose requests are bounded all together.
-fn make(
-    settings: &FollowSettings,
-    connection: &ConnectionSettings,
+/// What a round is made with.
+struct Work<'a> {
+    settings: &'a FollowSettings,
+    connection: &'a ConnectionSettings,
     clock: Clock,
-    stop: &Stop,
-    report: &Arc<Report<'_>>,
-    coming: &dyn Fn(Option<&Followed>),
-    memory: &mut Memory,
-) -> Round {
-    let limit = LONGEST_ROUND.min(settings.interval / 2);
-    let patience = Patience { request: connection.timeout.min(limit), retry_for: limit, in_all: Some(limit) };
-    let client = Client::new(connection, patience, stop, Arc::clone(report) as Arc<dyn Observer + '_>);
-    let warn = |error| report.warn(&Warning::DirectoryUnsynced { error });
-    let context = Context { settings, client: &client, clock, stop, warn: &warn, coming };
-    follow::round(&context, memory)
+    stop: &'a Stop,
+    report: &'a Arc<Report<'a>>,
+    ledger: &'a Ledger,
 }
 
-/// A line of the audit, where that is wanted.
-fn write_down(settings: &FollowSettings, replacement: &Replacement, clock: Clock, report: &Report<'_>) {
-    let Some(path) = &settings.audit_log else { return };
-    let Some(line) = audit_line(following(settings), replacement, clock.seconds()) else { return };
-    if let Err(error) = log_file::append(path, &line) {
-        report.warn(&Warning::LogUnwritable { path: path.clone(), error });
+impl Work<'_> {
+    /// One round, whose requests are bounded all together.
+    fn round(&self, coming: &dyn Fn(Option<Coming<'_>>), memory: &mut Memory) -> Round {
+        let Self { settings, connection, clock, stop, report, ledger } = *self;
+        let limit = LONGEST_ROUND.min(settings.interval / 2);
+        let patience =
+            Patience { request: connection.timeout.min(limit), retry_for: limit, in_all: Some(limit) };
+        let client = Client::new(connection, patience, stop, Arc::clone(report) as Arc<dyn Observer + '_>);
+        let warn = |warning| report.warn(&warning);
+        follow::round(
+            &Context { settings, client: &client, clock, stop, ledger, warn: &warn, coming },
+            memory,
+        )
     }
 }
 
-/// The deploy hook, if there is one. What becomes of it is told, and changes nothing.
-fn run_hook(settings: &FollowSettings, replacement: &Replacement, stop: &Stop, report: &Report<'_>) {
-    let Some(hook) = settings.hook.as_ref().filter(|hook| !hook.is_nested) else { return };
-    let version = replacement.new.map(|version| version.number);
+/// Tells what was replaced, and writes it down; how many of them were rotations.
+fn tell(settings: &FollowSettings, ledger: &Ledger, report: &Report<'_>) -> u64 {
+    let mut rotations = 0;
+    let mut done = Vec::new();
+    for owed in ledger.owed() {
+        if !owed.is_told {
+            report.replacement(following(settings), &owed.replacement);
+            rotations += u64::from(owed.replacement.why.is_rotation());
+        }
+        let is_audited = owed.is_audited || write_down(settings, &owed.replacement, report);
+        done.push((owed.number, is_audited));
+    }
+    let settled = ledger.settle(|owed| {
+        if let Some((_, is_audited)) = done.iter().find(|(number, _)| *number == owed.number) {
+            (owed.is_told, owed.is_audited) = (true, *is_audited);
+            owed.is_hooked |= hook_of(settings).is_none();
+        }
+    });
+    noted(settings, settled, report);
+    rotations
+}
+
+/// A line of the audit, where that is wanted; whether nothing is left to do about it.
+fn write_down(settings: &FollowSettings, replacement: &Replacement, report: &Report<'_>) -> bool {
+    let Some(path) = &settings.audit_log else { return true };
+    match log_file::append(path, &audit_line(following(settings), replacement)) {
+        Ok(()) => true,
+        Err(error) => {
+            report.warn(&Warning::LogUnwritable { path: path.clone(), error });
+            false
+        }
+    }
+}
+
+/// What cannot be noted is done twice at worst.
+fn noted(settings: &FollowSettings, note: std::io::Result<()>, report: &Report<'_>) {
+    if let Err(error) = note {
+        report.warn(&Warning::StateUnsaved { path: settings.state_directory.clone(), error });
+    }
+}
+
+/// The deploy hook, if one is to be run.
+fn hook_of(settings: &FollowSettings) -> Option<&Hook> {
+    settings.hook.as_ref().filter(|hook| !hook.is_nested)
+}
+
+/// The deploy hook, and the last replacement that it was not run for, if there is one.
+fn hook_due<'a>(settings: &'a FollowSettings, ledger: &Ledger) -> Option<(&'a Hook, Owed)> {
+    hook_of(settings).zip(ledger.owed().into_iter().rfind(|owed| !owed.is_hooked))
+}
+
+/// Runs the hook. What becomes of it is told, and changes nothing; one that did not come to its end because somebody
+/// wanted this process to end is left to the next one.
+fn run_hook(
+    settings: &FollowSettings,
+    hook: &Hook,
+    owed: &Owed,
+    ledger: &Ledger,
+    stop: &Stop,
+    report: &Report<'_>,
+) {
+    let version = owed.replacement.new.map(|version| version.number);
     let event = Event::Rotated { file: &settings.out, version };
-    match hook.run(&event, HookOutput::Out, stop, || ()) {
-        Ok(()) => {}
-        // Nothing is noted of it, unlike that of a run.
-        Err(HookFailure::PutOff) => report.warn(&Warning::HookNotRun),
-        Err(failure) => report.warn(&Warning::Hook(failure)),
+    let ran = hook.run(&event, HookOutput::Out, stop, || ());
+    let is_put_off = matches!(ran, Err(HookFailure::PutOff | HookFailure::Stopped));
+    if let Err(failure) = ran {
+        report.warn(&Warning::Hook(failure));
+    }
+    if !is_put_off {
+        // Of those before it, it was run for the last one.
+        noted(settings, ledger.settle(|other| other.is_hooked |= other.number <= owed.number), report);
     }
 }
 
@@ -262,63 +340,75 @@ fn longest_beat(settings: &FollowSettings) -> Duration {
 /// The work: rounds, and what is kept from one to the next.
 struct Rounds<R> {
     household: Household<R>,
+    place: Place,
+    ledger: Arc<Ledger>,
     memory: Memory,
     live: Arc<Live>,
     repeats: Arc<Repeats>,
     /// Whether the last round ended well; none before the first.
     was_ok: Option<bool>,
     aside: Aside,
-    /// Held until the process ends.
-    _seat: Option<Seat>,
+    /// The replacement for which the hook was ordered last.
+    hook_ordered: Option<u64>,
 }
 
 impl<R> Duty for Rounds<R>
 where
     R: Fn() -> Result<(FollowSettings, ConnectionSettings)> + Send + 'static,
 {
-    fn turn(&mut self, _: Cause, stop: &Stop) -> Turn {
+    fn turn(&mut self, cause: Cause, stop: &Stop) -> Turn {
         let stale = self.refresh();
-        let Self { household, memory, live, repeats, was_ok, aside, .. } = self;
+        let Self { household, place, ledger, memory, live, repeats, was_ok, aside, hook_ordered } = self;
         let (settings, clock, manner) = (&household.settings, household.clock, household.manner);
         let report = report_of(settings, clock, &*household.streams, manner, Some(repeats));
+        let Ok(()) = sit_down(place, settings, &report, clock, stop) else {
+            return Turn::good(Next::Over(occupied(manner)), None, false);
+        };
         for warning in settings.warnings.iter().cloned().map(Warning::Settings).chain(stale) {
             report.warn(&warning);
         }
+        // What the process before this one could not.
+        live.count_rotations(tell(settings, ledger, &report));
         let began = clock.seconds();
-        let round = survived(|| {
-            let coming = |value: Option<&Followed>| live.expect(value);
-            make(settings, &household.connection, clock, stop, &report, &coming, memory)
-        });
-        let beat = settings.interval + jitter(settings.jitter, fastrand::f64());
-        let next = Next::In(beat);
+        let work = Work { settings, connection: &household.connection, clock, stop, report: &report, ledger };
+        let round = survived(|| work.round(&|coming| live.expect(coming), memory));
         let round = match round {
             Ok(round) => round,
             Err(fault) => {
                 report.fault(&Outcome::Failed(fault));
-                return Turn::good(next, None, false).in_vain();
+                return Turn::good(Next::In(beat(settings, false)), None, false).in_vain();
             }
         };
         let is_ok = round.refresh() == Some(Refresh::Ok);
+        let beat = beat(settings, is_ok);
         live.update(&round, memory);
-        if let Round::Replaced(replacement) = &round {
-            write_down(settings, replacement, clock, &report);
-        }
-        report.round(following(settings), &round, memory.held.is_some(), *was_ok != Some(true));
-        if !matches!(round, Round::Kept(Kept::Stopped(_))) {
+        live.count_rotations(tell(settings, ledger, &report));
+        report.round(following(settings), &round, *was_ok != Some(true));
+        if !matches!(round.kept, Some(Kept::Stopped(_))) {
             *was_ok = Some(is_ok);
         }
-        let next_at = began.saturating_add(beat.as_secs());
-        let status = Some(standing_text(&round, memory.version, next_at, clock));
-        if let Round::Replaced(replacement) = round {
-            let (settings, streams, repeats) =
-                (Arc::clone(settings), Arc::clone(&household.streams), Arc::clone(repeats));
+        if let Some((_, owed)) = hook_due(settings, ledger)
+            && hook_ordered.is_none_or(|number| number < owed.number)
+        {
+            *hook_ordered = Some(owed.number);
+            let (settings, streams, repeats, ledger) = (
+                Arc::clone(settings),
+                Arc::clone(&household.streams),
+                Arc::clone(repeats),
+                Arc::clone(ledger),
+            );
             let stop = stop.clone();
             aside.order(Box::new(move || {
                 let report = report_of(&settings, clock, &*streams, manner, Some(&repeats));
-                run_hook(&settings, &replacement, &stop, &report);
+                if let Some(hook) = hook_of(&settings) {
+                    run_hook(&settings, hook, &owed, &ledger, &stop, &report);
+                }
             }));
         }
-        Turn::good(next, status, memory.held.is_some())
+        let status = standing_text(&round, memory.version, began.saturating_add(beat.as_secs()), clock);
+        let turn = Turn::good(Next::In(beat), Some(status), round.holds());
+        // Whoever changes the file again and again causes no hot loop.
+        if cause == Cause::Changed { turn.in_vain() } else { turn }
     }
 }
 
@@ -337,6 +427,12 @@ where
     }
 }
 
+/// How long after the beginning of a round the next one begins.
+fn beat(settings: &FollowSettings, is_ok: bool) -> Duration {
+    let interval = if is_ok { settings.interval } else { settings.interval.min(AFTER_FAILURE) };
+    interval + jitter(settings.jitter, fastrand::f64())
+}
+
 /// What chance adds to the interval. `dice` is from 0 to 1.
 fn jitter((least, most): (Duration, Duration), dice: f64) -> Duration {
     least + most.saturating_sub(least).mul_f64(dice)
@@ -351,7 +447,7 @@ struct Entrance<'a> {
 impl Door for Entrance<'_> {
     fn has_changed(&mut self) -> bool {
         self.live.forget();
-        false
+        self.live.has_changed()
     }
 }
 

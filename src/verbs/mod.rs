@@ -3,6 +3,7 @@
 mod aside;
 pub(crate) mod follow;
 pub(crate) mod once;
+mod seat;
 pub(crate) mod status;
 pub(crate) mod surroundings;
 mod survived;

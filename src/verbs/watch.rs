@@ -19,6 +19,7 @@ use anyhow::Result;
 
 use super::aside::Aside;
 use super::once::{Manner, Run};
+use super::seat::Place;
 use super::surroundings::{Pace, Surroundings};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -29,7 +30,7 @@ use crate::local::glance::Likeness;
 use crate::local::history::{History, LastRun};
 use crate::local::state::State;
 use crate::local::token_file::Looseness;
-use crate::local::watching::{self, Kind, Seat, Taking, Watching};
+use crate::local::watching::{Kind, Watching};
 use crate::pass::{LONGEST_WALK, Work};
 use crate::report::names::Names;
 use crate::report::streams::Unhurried;
@@ -96,17 +97,8 @@ where
         }
     };
     let token_file = settings.token_file.real();
-    let seat = match watching::take(&token_file, Kind::Watch, clock.seconds(), &stop) {
-        Ok(Taking::Taken(seat)) => Some(seat),
-        Ok(Taking::Occupied(other)) => {
-            report.stage(staying, &Stage::Occupied(other.pid));
-            return if manner.detailed_exitcode { TEMPORARY } else { FAILED };
-        }
-        Err(error) => {
-            report.warn(&Warning::NoSeat { file: token_file.clone(), error });
-            None
-        }
-    };
+    let mut place = Place::of(token_file.clone(), Kind::Watch);
+    let Ok(_) = place.take(staying, &report, clock, &stop) else { return occupied(manner) };
     let listener = match settings.watch.listen.as_ref().map(|place| (place, Listener::open(place))) {
         None => None,
         Some((_, Ok(listener))) => Some(listener),
@@ -129,7 +121,7 @@ where
         live: &live,
     };
     let runs = Runs {
-        seat,
+        place,
         live: Arc::clone(&live),
         token: None,
         plan: remembered(&settings, &history, clock),
@@ -155,10 +147,15 @@ where
     }
 }
 
+/// The exit status where another one keeps the file, which may be gone the next time.
+fn occupied(manner: Manner) -> u8 {
+    if manner.detailed_exitcode { TEMPORARY } else { FAILED }
+}
+
 /// The work: runs, and what is kept from one to the next.
 struct Runs<R> {
     household: Household<R>,
-    seat: Option<Seat>,
+    place: Place,
     live: Arc<Live>,
     /// The token that the last run left in the token file.
     token: Option<Fingerprint>,
@@ -182,12 +179,20 @@ where
         }
         let stale = self.refresh();
         self.takes_note_of(found);
-        let Self { household, seat, live, plan, repeats, history, .. } = self;
-        let (settings, clock) = (&household.settings, household.clock);
+        let Self { household, place, live, plan, repeats, history, .. } = self;
+        let (settings, clock, manner) = (&household.settings, household.clock, household.manner);
+        {
+            let log = Log::File(settings.log_file.clone());
+            let report = Report::new(Names::of(settings), clock, log, &*household.streams, manner.format)
+                .in_mind_of(Some(repeats))
+                .at(manner.volume);
+            let staying = Staying { verb: "watch", file: settings.token_file.path() };
+            let Ok(_) = place.take(staying, &report, clock, stop) else {
+                return Turn::good(Next::Over(occupied(manner)), None, false);
+            };
+        }
         let (began, began_at) = (Moment::now(), clock.seconds());
-        // A seat that cannot be written is no reason not to run: others learn less.
-        let note = |watching| drop(seat.as_ref().map(|seat| seat.note(watching)));
-        note(Watching { at_work_since: Some(began_at), ..Watching::default() });
+        place.note(Watching { at_work_since: Some(began_at), ..Watching::default() });
         let around = Surroundings {
             settings,
             connection: &household.connection,
@@ -200,7 +205,7 @@ where
             repeats: Some(&**repeats),
             earlier: Some(&*history),
         };
-        let run = Run::begin(&around, Work::Pass, household.manner);
+        let run = Run::begin(&around, Work::Pass, manner);
         if let Some(warning) = &stale {
             run.warn(warning);
         }
@@ -217,7 +222,7 @@ where
         let next_run = began_at.saturating_add(sequel.length().as_secs());
         // Whoever reads the line may ask at once.
         live.update(&finished, plan.deadline(), next_run);
-        note(Watching { next_run: Some(next_run), ..Watching::default() });
+        place.note(Watching { next_run: Some(next_run), ..Watching::default() });
         let token = finished.token.or(found);
         if token != self.token {
             repeats.forget_failures();

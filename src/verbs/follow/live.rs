@@ -2,13 +2,15 @@
 //! tells it after each round; all that depends on the time is worked out when somebody asks.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::follow::{FollowSettings, Verification};
-use crate::facts::followed::{Refresh, Replacement, Round, Why};
-use crate::follow::{Judgement, Memory, Signed, judge};
+use crate::facts::followed::{FileStands, Refresh, Round};
+use crate::follow::{Coming, Judgement, Memory, Signed, judge};
+use crate::local::glance::Likeness;
 use crate::report::follow::{Counts, Held, health_page, metrics_page};
 use crate::report::metrics::Labels;
 use crate::report::watch::METRICS;
@@ -35,13 +37,19 @@ pub(super) struct Live {
     verification: Option<Verification>,
     /// How long a good fetch counts.
     good_for: Duration,
+    /// The followed file.
+    out: PathBuf,
     now: Mutex<Now>,
 }
 
 #[derive(Debug)]
 struct Now {
-    /// Whether a value is held.
-    is_there: bool,
+    /// The file as the last round left it with its value; none if there is no such value, or no such file.
+    left: Option<Likeness>,
+    /// The file that is about to take its place.
+    coming_file: Option<Likeness>,
+    /// The file as it was last seen.
+    seen: Option<Likeness>,
     /// The value, where signatures are checked.
     held: Option<Followed>,
     /// The value that is about to be written: a client may sign with it the moment that the file holds it.
@@ -57,13 +65,24 @@ struct Now {
     counts: Counts,
 }
 
+impl Now {
+    /// Whether the file, which looks like this at the moment, holds the value that it should: whatever the last round
+    /// has left, somebody may have taken it away since.
+    fn is_there(&self, file: Option<Likeness>) -> bool {
+        let known = [self.left, self.coming_file];
+        file.is_some_and(|file| known.into_iter().flatten().any(|known| file.has_contents_of(known)))
+    }
+}
+
 impl Live {
     /// Before the first round.
     pub(super) fn new(settings: &FollowSettings, memory: &Memory, good_for: Duration, clock: Clock) -> Self {
         let signatures = Judgement::ALL.map(|judgement| (judgement.id(), 0));
         let now = Now {
+            left: memory.left,
+            coming_file: None,
+            seen: Likeness::of(&settings.out),
             // Without signatures nobody needs another copy.
-            is_there: memory.held.is_some(),
             held: memory.held.clone().filter(|_| settings.verification.is_some()),
             coming: None,
             before: VecDeque::new(),
@@ -80,6 +99,7 @@ impl Live {
             user: settings.user.clone(),
             verification: settings.verification,
             good_for,
+            out: settings.out.clone(),
             now: Mutex::new(now),
         }
     }
@@ -88,17 +108,22 @@ impl Live {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells which value the file is about to hold; none if it will not.
-    pub(super) fn expect(&self, value: Option<&Followed>) {
-        if self.verification.is_some() {
-            self.now().coming = value.cloned();
-        }
+    /// Tells which value the file is about to hold, and what it looks like then; none if it will not.
+    pub(super) fn expect(&self, coming: Option<Coming<'_>>) {
+        let mut now = self.now();
+        now.coming_file = coming.map(|(_, file)| file);
+        now.coming = coming.map(|(value, _)| value.clone()).filter(|_| self.verification.is_some());
+    }
+
+    /// Counts rotations that were told.
+    pub(super) fn count_rotations(&self, count: u64) {
+        self.now().counts.rotations += count;
     }
 
     /// Tells what a round left.
     pub(super) fn update(&self, round: &Round, memory: &Memory) {
         let mut now = self.now();
-        now.coming = None;
+        (now.coming, now.coming_file) = (None, None);
         if let Some(refresh) = round.refresh() {
             let is_ok = refresh == Refresh::Ok;
             now.last_ok = Some(is_ok);
@@ -110,20 +135,28 @@ impl Live {
                 now.good_until = Moment::now().after(self.good_for);
             }
         }
-        if let Round::Replaced(Replacement { why: Why::Rotated | Why::Restored, .. }) = round {
-            now.counts.rotations += 1;
-            if let Some(Verification { grace, .. }) = self.verification {
-                let until = Moment::now().after(grace);
-                now.before.truncate(MOST_BEFORE - 1);
-                if let Some(held) = now.held.take() {
-                    now.before.push_front((held, until));
-                }
+        if let FileStands::Replaced(why) = round.file
+            && why.is_rotation()
+            && let Some(Verification { grace, .. }) = self.verification
+        {
+            let until = Moment::now().after(grace);
+            now.before.truncate(MOST_BEFORE - 1);
+            if let Some(held) = now.held.take() {
+                now.before.push_front((held, until));
             }
         }
         if self.verification.is_some() {
             now.held.clone_from(&memory.held);
         }
-        (now.is_there, now.version, now.since) = (memory.held.is_some(), memory.version, memory.since);
+        (now.left, now.version, now.since) = (memory.left, memory.version, memory.since);
+    }
+
+    /// Whether the file looks different than the last time, and not as the last round left it.
+    pub(super) fn has_changed(&self) -> bool {
+        let file = Likeness::of(&self.out);
+        let mut now = self.now();
+        let is_news = file != std::mem::replace(&mut now.seen, file);
+        is_news && !now.is_there(file)
     }
 
     /// Wipes the values before the current one whose signatures are not good any more.
@@ -139,11 +172,13 @@ impl Live {
     /// What there is for this request, and why a signature was refused, if it was.
     pub(super) fn page(&self, request: &Request<'_>) -> Option<(Page, Option<&'static str>)> {
         let seconds = self.clock.seconds();
+        let file = Likeness::of(&self.out);
         let mut now = self.now();
+        let is_there = now.is_there(file);
         let held = Held {
-            is_there: now.is_there,
-            version: now.version,
-            since: now.since,
+            is_there,
+            version: now.version.filter(|_| is_there),
+            since: now.since.filter(|_| is_there),
             last_ok: now.last_ok,
             // So long before now, whatever was done to the clock since.
             refreshed: now.refreshed.map(|at| seconds.saturating_sub(at.elapsed().as_secs())),
