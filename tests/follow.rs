@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::kv::{QUICK, World};
+use support::kv::{QUICK, World, telling};
 use support::sandbox::{LOG, PROGRAM, land};
 use support::scripted::{Reply, Scripted};
 use support::stay::{Holdings, Page, Stay, get, place, post, woken};
@@ -282,22 +282,6 @@ fn results_are_counted_by_their_names_and_health_is_the_truth() {
 }
 
 // --- versions
-
-/// A server with one secret, of which it tells the version that is wanted.
-fn telling(version: &Arc<AtomicUsize>) -> Scripted {
-    let version = Arc::clone(version);
-    Scripted::start(move |request, _| {
-        let number = version.load(Ordering::SeqCst);
-        if request.path.contains("internal/ui/mounts") {
-            let data = json!({ "path": "secret/", "type": "kv", "options": { "version": "2" } });
-            return Reply::Json(200, json!({ "data": data }).to_string());
-        }
-        let metadata =
-            json!({ "version": number, "created_time": format!("2026-11-26T10:00:{number:02}.5Z") });
-        let data = json!({ "data": { "token": format!("value-{number}") }, "metadata": metadata });
-        Reply::Json(200, json!({ "data": data }).to_string())
-    })
-}
 
 #[test]
 fn a_standby_that_lags_behind_is_not_believed_until_it_insists() {

@@ -308,9 +308,7 @@ fn a_disk_that_says_no_leaves_the_file_whole_and_is_told() {
 fn a_ledger_that_cannot_be_written_is_told_and_holds_nothing_up() {
     let world = world();
     begin(&world);
-    let state = world.home.path().join(".local/state/vault-token-renew");
-    fs::create_dir_all(state.parent().unwrap()).unwrap();
-    fs::write(&state, "no directory").unwrap();
+    world.home.write(".local/state/vault-token-renew", "no directory");
     let run = world.once(&["--mode", "0640"]).expect(0);
     assert_eq!(world.held(), NEW);
     let warned = "WARN: ~/.local/state/vault-token-renew: the state cannot be ";

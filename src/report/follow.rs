@@ -51,6 +51,10 @@ impl Report<'_> {
             }
             return;
         };
+        let stands = match &round.file {
+            FileStands::Unwritten(error, _) => format!("{stands}, and cannot be written: {}", io_text(error)),
+            FileStands::Held | FileStands::Replaced(_) | FileStands::Empty | FileStands::Unread(_) => stands,
+        };
         let why = kept_text(following, kept, self.clock, &self.names);
         let text = match kept {
             Kept::Stopped(signal) => {
@@ -94,9 +98,7 @@ fn stands_text(file: &FileStands, out: &str) -> String {
         FileStands::Held | FileStands::Unwritten(_, Holding::Former) => format!("{out} keeps what it holds"),
         FileStands::Replaced(_) => format!("{out} holds what it did before"),
         FileStands::Unwritten(_, Holding::Nothing) | FileStands::Empty => format!("{out} holds nothing yet"),
-        FileStands::Unwritten(error, Holding::SomethingElse) => {
-            format!("{out} holds something else, and cannot be written: {}", io_text(error))
-        }
+        FileStands::Unwritten(_, Holding::SomethingElse) => format!("{out} holds something else"),
         FileStands::Unread(error) => format!("{out} cannot be read: {}", io_text(error)),
     }
 }

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 use super::openbao::OpenBao;
 use super::sandbox::{PROGRAM, Run, Sandbox};
+use super::scripted::{Reply, Scripted};
 use super::stay::Stay;
 use super::wait_until;
 
@@ -78,8 +81,28 @@ impl World {
     }
 
     pub fn once(&self, arguments: &[&str]) -> Run {
+        self.once_at(self.server.address(), arguments)
+    }
+
+    pub fn once_at(&self, address: &str, arguments: &[&str]) -> Run {
         let own = self.arguments();
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
-        self.home.run(self.server.address(), &[&own[..], &["--once"], arguments].concat())
+        self.home.run(address, &[&own[..], &["--once"], arguments].concat())
     }
+}
+
+/// A server with one secret, of which it tells the version that is wanted.
+pub fn telling(version: &Arc<AtomicUsize>) -> Scripted {
+    let version = Arc::clone(version);
+    Scripted::start(move |request, _| {
+        let number = version.load(Ordering::SeqCst);
+        if request.path.contains("internal/ui/mounts") {
+            let data = json!({ "path": "secret/", "type": "kv", "options": { "version": "2" } });
+            return Reply::Json(200, json!({ "data": data }).to_string());
+        }
+        let metadata =
+            json!({ "version": number, "created_time": format!("2026-11-26T10:00:{number:02}.5Z") });
+        let data = json!({ "data": { "token": format!("value-{number}") }, "metadata": metadata });
+        Reply::Json(200, json!({ "data": data }).to_string())
+    })
 }

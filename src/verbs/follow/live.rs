@@ -149,6 +149,9 @@ impl Live {
             now.held.clone_from(&memory.held);
         }
         (now.left, now.version, now.since) = (memory.left, memory.version, memory.since);
+        if memory.left.is_some() {
+            now.seen = memory.left;
+        }
     }
 
     /// Whether the file looks different than the last time, and not as the last round left it.
