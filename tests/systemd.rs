@@ -1753,3 +1753,41 @@ fn scripts_install_puts_a_watch_in_the_place_of_the_timer_and_an_upgrade_keeps_i
     user.must_systemctl(["daemon-reload"]);
     assert_eq!(states(WATCH)[1], "enabled");
 }
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn root_leaves_a_followed_file_to_its_owner_where_nobody_else_could_have_put_it() {
+    let world = support::kv::World::new();
+    let folder = world.home.path().join("folder");
+    let out = folder.join("token");
+    fs::create_dir(&folder).expect("a folder");
+    let begin = |mode: u32| {
+        let _ = fs::remove_file(&out);
+        fs::write(&out, "").expect("a file");
+        std::os::unix::fs::chown(&out, Some(12_345), Some(23_456)).expect("root");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    let once = |value: &str| {
+        world.put(value);
+        let arguments = ["follow", "--once", "--mount", "secret", "--path", "agent/token", "--mode", "0640"];
+        let out = ["--out", out.to_str().expect("UTF-8")];
+        world.home.run(&world.server, &[&arguments[..], &out].concat()).expect(0)
+    };
+    let owner =
+        || fs::metadata(&out).map(|data| (data.uid(), data.gid(), data.mode() & 0o7777)).expect("a file");
+    begin(0o755);
+    for value in ["first-for-another-0123456789", "second-for-another-0123456789"] {
+        once(value).quiet();
+        assert_eq!(owner(), (12_345, 23_456, 0o640));
+        assert_eq!(fs::read_to_string(&out).expect("a value"), value);
+    }
+    // Anybody could have put it there, and would own the value now.
+    for mode in [0o775, 0o777, 0o1777] {
+        begin(mode);
+        let run = once("for-nobody-else-0123456789");
+        let warned = "WARN: ~/folder/token belonged to another user or group, and belongs to this one now; can \
+                      whoever reads it still do so?";
+        assert_eq!(run.complaint(), warned);
+        assert_eq!(owner(), (0, 0, 0o640), "{mode:o}");
+    }
+}

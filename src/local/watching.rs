@@ -191,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn whose_file_was_taken_away_knows_it_and_takes_nobody_elses_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let token_file = &directory.path().join("token");
+        let seat = taken(token_file);
+        assert!(!seat.is_lost());
+        fs::remove_file(directory.path().join(".token.watch")).unwrap();
+        assert!(seat.is_lost());
+        let other = taken(token_file);
+        assert!(seat.is_lost() && !other.is_lost());
+        drop(seat);
+        assert!(!other.is_lost() && watching(token_file).is_some());
+    }
+
+    #[test]
     fn what_is_garbled_still_says_that_somebody_stays() {
         let directory = tempfile::tempdir().unwrap();
         let token_file = &directory.path().join("token");
