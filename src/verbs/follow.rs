@@ -429,8 +429,12 @@ where
 
 /// How long after the beginning of a round the next one begins.
 fn beat(settings: &FollowSettings, is_ok: bool) -> Duration {
-    let interval = if is_ok { settings.interval } else { settings.interval.min(AFTER_FAILURE) };
-    interval + jitter(settings.jitter, fastrand::f64())
+    interval(settings.interval, is_ok) + jitter(settings.jitter, fastrand::f64())
+}
+
+/// The beat without what chance adds to it.
+fn interval(set: Duration, is_ok: bool) -> Duration {
+    if is_ok { set } else { set.min(AFTER_FAILURE) }
 }
 
 /// What chance adds to the interval. `dice` is from 0 to 1.
@@ -468,6 +472,20 @@ impl Pages for Entrance<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_failure_it_tries_again_within_a_minute_and_never_sooner_than_it_should() {
+        let [second, minute, hour] = [1, 60, 3600].map(Duration::from_secs);
+        for (set, is_ok, expected) in [
+            (hour, true, hour),
+            (hour, false, minute),
+            (minute, false, minute),
+            (second, false, second),
+            (second, true, second),
+        ] {
+            assert_eq!(interval(set, is_ok), expected, "{set:?} {is_ok}");
+        }
+    }
 
     #[test]
     fn chance_adds_no_more_and_no_less_than_it_may() {
