@@ -14,6 +14,8 @@
 #[path = "monitoring/blocks.rs"]
 #[expect(dead_code, reason = "tests/monitoring.rs uses the rest")]
 mod blocks;
+#[path = "systemd/follow.rs"]
+mod follow;
 #[path = "systemd/install.rs"]
 mod install;
 #[path = "systemd/ping.rs"]
@@ -1562,43 +1564,6 @@ fn wrong_in(status: &Value) -> Vec<String> {
 }
 
 /// Where the watch of the unit listens.
-#[test]
-#[ignore = "needs root and a user manager; scripts/test runs it"]
-fn a_follow_is_ready_when_its_file_holds_a_value_and_fetches_when_it_is_reloaded() {
-    const UNIT: &str = "vault-token-follow@agent.service";
-    let world = World::installed();
-    world.strong_login();
-    let address = world.bao.address();
-    let settings = format!(
-        "address = \"{address}\"\n[follow]\nmount = \"secret\"\npath = \"agent/token\"\nout = \"~/agent-token\"\n"
-    );
-    world.user.write(".config/vault-token-renew/agent.toml", 0o600, &settings);
-    world.user.must_systemctl(["start", "--no-block", UNIT]);
-    world.user.wait_until("it says what it waits for", || {
-        world.user.property(UNIT, "StatusText").starts_with("not fetched (missing), next at 20")
-    });
-    assert_eq!(world.user.property(UNIT, "ActiveState"), "activating");
-    let put = |value: &str| {
-        world.bao.as_root("POST", "secret/data/agent/token", Some(json!({ "data": { "token": value } })));
-    };
-    put("first-value-0123456789");
-    // Asked for at most once in ten seconds.
-    world.user.must_systemctl(["kill", "--signal=HUP", UNIT]);
-    world.user.wait_until("it is ready", || world.user.property(UNIT, "ActiveState") == "active");
-    let held = || fs::read_to_string(world.user.path("agent-token")).unwrap_or_default();
-    assert_eq!(held(), "first-value-0123456789");
-    put("second-value-0123456789");
-    world.user.must_systemctl(["reload", UNIT]);
-    world.user.wait_until("it is rotated", || held() == "second-value-0123456789");
-    assert!(world.user.property(UNIT, "StatusText").starts_with("version 2 held, fetched, next at 20"));
-    let socket = runtime_of(&world.user).join("vault-token-follow-agent/follow.sock");
-    let health = get_at(&socket, "/health");
-    assert_eq!((health.status, &health.json()["version"]), (200, &json!(2)), "{health:?}");
-    world.user.must_systemctl(["stop", UNIT]);
-    let state = world.user.properties(UNIT, ["Result", "ExecMainStatus", "ActiveState"]);
-    assert_eq!(state, ["success", "0", "inactive"], "{}", world.user.report());
-}
-
 fn socket_of_watch(user: &UserManager) -> PathBuf {
     runtime_of(user).join("vault-token-renew/watch.sock")
 }
@@ -1752,42 +1717,4 @@ fn scripts_install_puts_a_watch_in_the_place_of_the_timer_and_an_upgrade_keeps_i
     assert!(text(&output).contains("warning: the watch does not run: no user manager"), "{}", text(&output));
     user.must_systemctl(["daemon-reload"]);
     assert_eq!(states(WATCH)[1], "enabled");
-}
-
-#[test]
-#[ignore = "needs root and a user manager; scripts/test runs it"]
-fn root_leaves_a_followed_file_to_its_owner_where_nobody_else_could_have_put_it() {
-    let world = support::kv::World::new();
-    let folder = world.home.path().join("folder");
-    let out = folder.join("token");
-    fs::create_dir(&folder).expect("a folder");
-    let begin = |mode: u32| {
-        let _ = fs::remove_file(&out);
-        fs::write(&out, "").expect("a file");
-        std::os::unix::fs::chown(&out, Some(12_345), Some(23_456)).expect("root");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("a mode");
-    };
-    let once = |value: &str| {
-        world.put(value);
-        let arguments = ["follow", "--once", "--mount", "secret", "--path", "agent/token", "--mode", "0640"];
-        let out = ["--out", out.to_str().expect("UTF-8")];
-        world.home.run(&world.server, &[&arguments[..], &out].concat()).expect(0)
-    };
-    let owner =
-        || fs::metadata(&out).map(|data| (data.uid(), data.gid(), data.mode() & 0o7777)).expect("a file");
-    begin(0o755);
-    for value in ["first-for-another-0123456789", "second-for-another-0123456789"] {
-        once(value).quiet();
-        assert_eq!(owner(), (12_345, 23_456, 0o640));
-        assert_eq!(fs::read_to_string(&out).expect("a value"), value);
-    }
-    // Anybody could have put it there, and would own the value now.
-    for mode in [0o775, 0o777, 0o1777] {
-        begin(mode);
-        let run = once("for-nobody-else-0123456789");
-        let warned = "WARN: ~/folder/token belonged to another user or group, and belongs to this one now; can \
-                      whoever reads it still do so?";
-        assert_eq!(run.complaint(), warned);
-        assert_eq!(owner(), (0, 0, 0o640), "{mode:o}");
-    }
 }
