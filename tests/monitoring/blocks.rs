@@ -1,4 +1,4 @@
-//! The blocks of code in docs/monitoring.md, as somebody copies them.
+//! The blocks of code in the documents, as somebody copies them: those of docs/monitoring.md, unless it says otherwise.
 
 use std::fs;
 
@@ -13,7 +13,10 @@ pub(crate) struct Block {
 
 /// All of them, in their order.
 pub(crate) fn blocks() -> Vec<Block> {
-    let documentation = super::documentation();
+    blocks_of(&super::documentation())
+}
+
+fn blocks_of(documentation: &str) -> Vec<Block> {
     let (mut blocks, mut open) = (Vec::new(), None::<(usize, Block)>);
     for line in documentation.lines() {
         let fence = line.trim_start().strip_prefix("```");
@@ -48,12 +51,17 @@ pub(crate) fn block(language: &str, part: &str) -> String {
 /// The files below the home that the documentation tells people to write, with their contents: those blocks of this
 /// language that begin with a comment that is a path.
 pub(crate) fn files(language: &str) -> Vec<(String, String)> {
+    files_of(&super::documentation(), language)
+}
+
+/// The same of another document.
+pub(crate) fn files_of(documentation: &str, language: &str) -> Vec<(String, String)> {
     let named = |block: Block| {
         let mut lines = block.text.lines().filter(|line| !line.starts_with("#!"));
         let path = lines.next()?.strip_prefix("# ~/")?.to_owned();
         (block.language == language).then_some((path, block.text))
     };
-    blocks().into_iter().filter_map(named).collect()
+    blocks_of(documentation).into_iter().filter_map(named).collect()
 }
 
 /// One of these files.

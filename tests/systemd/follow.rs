@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::support::kv::World as Store;
 use super::support::stay::get_at;
-use super::{World, runtime_of};
+use super::{World, blocks, runtime_of, source};
 
 const UNIT: &str = "vault-token-follow@agent.service";
 
@@ -57,6 +57,33 @@ fn a_follow_is_ready_when_its_file_holds_a_value_and_fetches_when_it_is_reloaded
     world.user.must_systemctl(["stop", UNIT]);
     let state = world.user.properties(UNIT, ["Result", "ExecMainStatus", "ActiveState"]);
     assert_eq!(state, ["success", "0", "inactive"], "{}", world.user.report());
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
+fn the_timer_of_the_documents_fetches_again_and_again_without_a_process_that_stays() {
+    let world = World::following();
+    let user = &world.user;
+    let files = blocks::files_of(&source("docs/follow.md"), "ini");
+    let names: Vec<_> = files.iter().filter_map(|(path, _)| path.rsplit('/').next()).collect();
+    assert_eq!(names, ["once.conf", "vault-token-follow@.timer"]);
+    for (path, contents) in files {
+        // A minute is too long for a test, and nothing else is changed.
+        user.write(&path, 0o644, contents.replace("OnCalendar=*:*:00", "OnCalendar=*:*:0/2"));
+    }
+    user.must_systemctl(["daemon-reload"]);
+    user.must_systemctl(["enable", "--now", "vault-token-follow@agent.timer"]);
+    user.wait_until("it fails without a secret", || user.property(UNIT, "Result") == "exit-code");
+    world.put_secret("first-value-0123456789");
+    user.wait_until("it is fetched", || world.held() == "first-value-0123456789");
+    world.put_secret("second-value-0123456789");
+    user.wait_until("it is rotated", || world.held() == "second-value-0123456789");
+    user.wait_until("it has ended well", || {
+        user.properties(UNIT, ["Result", "ActiveState"]) == ["success", "inactive"]
+    });
+    // The hardening is that of the service, and it still protects.
+    assert_eq!(user.property(UNIT, "NoNewPrivileges"), "yes");
+    user.must_systemctl(["disable", "--now", "vault-token-follow@agent.timer"]);
 }
 
 #[test]
