@@ -72,13 +72,11 @@ impl Versions {
             self.doubted = None;
             return Age::Current;
         }
-        let count = self.doubted.filter(|(known, _)| *known == seen).map_or(0, |(_, count)| count) + 1;
-        if count >= CONVINCED_BY {
-            self.doubted = None;
-            return Age::Restored;
-        }
+        let said = self.doubted.filter(|(known, _)| *known == seen).map_or(0, |(_, count)| count);
+        let count = CONVINCED_BY.min(said + 1);
+        // It stays in mind until it is accepted: the file may not take it at once.
         self.doubted = Some((seen, count));
-        Age::Stale(newest)
+        if count >= CONVINCED_BY { Age::Restored } else { Age::Stale(newest) }
     }
 
     /// What was said before is not said in a row any more.
@@ -156,8 +154,8 @@ mod tests {
         assert_eq!(versions.judge(version(9, 90)), Age::Stale(version(9, 200).unwrap()));
         // A server that was restored is believed at last, and in all that it says from then on.
         let mut versions = after(&[version(9, 90), version(1, 100)]);
-        let ages: Vec<_> = (0..3).map(|_| versions.judge(version(9, 90))).collect();
-        assert_eq!(ages, [stale, stale, Age::Restored]);
+        let ages: Vec<_> = (0..4).map(|_| versions.judge(version(9, 90))).collect();
+        assert_eq!(ages, [stale, stale, Age::Restored, Age::Restored], "until it is accepted");
         versions.accept(version(9, 90), Age::Restored);
         assert_eq!(versions.judge(version(9, 90)), Age::Current);
     }
@@ -167,9 +165,10 @@ mod tests {
         let [held, old, older] = [version(5, 50), version(3, 30), version(2, 20)];
         let stale = Age::Stale(held.unwrap());
         let mut versions = after(&[held]);
-        let mut seen = |seen| versions.judge(seen);
-        assert_eq!([seen(old), seen(old), seen(old)], [stale, stale, Age::Restored]);
+        assert_eq!([0; 3].map(|_| versions.judge(old)), [stale, stale, Age::Restored]);
         // Not three times the same, or not in a row.
+        let mut versions = after(&[held]);
+        let mut seen = |seen| versions.judge(seen);
         assert_eq!([seen(old), seen(older), seen(old), seen(old)], [stale; 4]);
         assert_eq!([seen(held), seen(old), seen(old)], [Age::Current, stale, stale]);
         versions.forget_doubts();

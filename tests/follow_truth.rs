@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::kv::{QUICK, World, telling};
-use support::sandbox::{LOG, land};
+use support::sandbox::{LOG, PROGRAM, land};
 use support::scripted::{Reply, Scripted};
 use support::stay::{Stay, get, place};
 use support::wait_until;
@@ -119,8 +119,7 @@ fn a_file_that_cannot_be_put_back_is_not_called_held() {
     let arguments = ["--out", out.to_str().unwrap(), "--listen", "127.0.0.1:0"];
     let arguments =
         [&["follow", "--mount", "secret", "--path", "agent/token"], &QUICK[..], &arguments].concat();
-    let start =
-        || Stay::start_of(&world.home, support::sandbox::PROGRAM, &arguments, front.address(), &variables);
+    let start = || Stay::start_of(&world.home, PROGRAM, &arguments, front.address(), &variables);
     let stay = start();
     stay.wait_for("Token fetched", 1);
     assert!(told().starts_with("READY=1\n"));
@@ -158,6 +157,30 @@ fn a_file_that_cannot_be_put_back_is_not_called_held() {
     assert_eq!(health(place(&stay)).0, 200);
     is_down.store(false, Ordering::SeqCst);
     stay.wait_for("Token rotated", 1);
+    stay.stop();
+}
+
+#[test]
+fn a_file_that_cannot_be_replaced_keeps_its_value_and_is_held_until_that_is_too_old() {
+    const VALUE: &str = "the-value-before-0123456789";
+    let world = World::new();
+    world.put(VALUE);
+    // Room for its own name, and for none beside it.
+    let out = world.home.path().join("x".repeat(250));
+    land(&out, VALUE);
+    let arguments = ["--mount", "secret", "--path", "agent/token", "--out", out.to_str().unwrap()];
+    let arguments = [&["follow"], &arguments[..], &QUICK, &["--listen", "127.0.0.1:0"]].concat();
+    let stay = Stay::start_of(&world.home, PROGRAM, &arguments, world.server.address(), &[]);
+    stay.wait_for("OK unchanged", 1);
+    let address = place(&stay);
+    world.put("the-value-after-it-0123456789");
+    let lines = stay.wait_for("FAIL: ", 1);
+    assert!(lines[0].contains(" cannot be written: file name too long; "), "{lines:?}");
+    assert!(lines[0].ends_with(" keeps what it holds"), "{lines:?}");
+    let (status, page) = health(address);
+    assert_eq!((status, &page["status"], &page["version"]), (200, &json!("degraded"), &json!(1)));
+    wait_until("it is too old", || health(address).0 == 503);
+    assert_eq!(fs::read_to_string(&out).unwrap(), VALUE);
     stay.stop();
 }
 
@@ -335,7 +358,7 @@ fn two_that_follow_into_one_file_find_each_other_whatever_was_there_at_their_sta
     let arguments = ["follow", "--mount", "secret", "--path", "agent/token", "--out", out.to_str().unwrap()];
     let arguments = [&arguments[..], &QUICK].concat();
     let address = world.server.address();
-    let start = || Stay::start_of(&world.home, support::sandbox::PROGRAM, &arguments, address, &[]);
+    let start = || Stay::start_of(&world.home, PROGRAM, &arguments, address, &[]);
     let (mut one, mut other) = (start(), start());
     one.wait_for("WARN: cannot lock a file beside ", 2);
     fs::create_dir(&folder).unwrap();

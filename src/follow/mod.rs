@@ -185,7 +185,7 @@ fn noted(context: &Context<'_>, note: io::Result<()>) {
 fn placed(context: &Context<'_>, memory: &mut Memory, out: &Path, fetched: Fetched) -> FileStands {
     let Fetched { value, version, age } = fetched;
     if let Err(error) = check_place(context, out) {
-        return FileStands::Unwritten(error, holding(memory, out));
+        return unwritten(memory, out, error);
     }
     let found = read(out);
     let is_held = memory.held.as_ref() == Some(&value);
@@ -209,7 +209,7 @@ fn placed(context: &Context<'_>, memory: &mut Memory, out: &Path, fetched: Fetch
     };
     let left = match written {
         Ok(left) => left,
-        Err(error) => return FileStands::Unwritten(error, holding(memory, out)),
+        Err(error) => return unwritten(memory, out, error),
     };
     if !is_held || memory.version != version {
         let now = context.clock.seconds();
@@ -225,7 +225,7 @@ fn placed(context: &Context<'_>, memory: &mut Memory, out: &Path, fetched: Fetch
 /// care why the server is silent.
 fn upheld(context: &Context<'_>, memory: &mut Memory, out: &Path) -> FileStands {
     if let Err(error) = check_place(context, out) {
-        return FileStands::Unwritten(error, holding(memory, out));
+        return unwritten(memory, out, error);
     }
     let found = read(out);
     let Some(held) = &memory.held else {
@@ -255,7 +255,7 @@ fn upheld(context: &Context<'_>, memory: &mut Memory, out: &Path) -> FileStands 
             }
             FileStands::Replaced(Why::PutBack)
         }
-        Err(error) => FileStands::Unwritten(error, holding(memory, out)),
+        Err(error) => unwritten(memory, out, error),
     }
 }
 
@@ -273,15 +273,19 @@ fn replacement(context: &Context<'_>, memory: &Memory, why: Why, new: Option<Ver
     }
 }
 
-/// What the file holds although it should hold something else.
-fn holding(memory: &Memory, out: &Path) -> Holding {
-    match (read(out), &memory.held) {
-        (Ok(found), Some(held)) if found.value == *held => Holding::Former,
+/// That the file could not be written, and what it holds all the same.
+fn unwritten(memory: &mut Memory, out: &Path, error: io::Error) -> FileStands {
+    let holding = match (read(out), &memory.held) {
+        (Ok(found), Some(held)) if found.value == *held => {
+            memory.left = Some(found.likeness);
+            Holding::Former
+        }
         (Ok(found), _) if found.value.is(b"") => Holding::Nothing,
         (Err(_), None) => Holding::Nothing,
         (Err(error), Some(_)) if error.kind() == io::ErrorKind::NotFound => Holding::Nothing,
         (Ok(_) | Err(_), _) => Holding::SomethingElse,
-    }
+    };
+    FileStands::Unwritten(error, holding)
 }
 
 /// An error if the file cannot be one to replace. It was another one when the settings were checked; a link may have

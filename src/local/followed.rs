@@ -20,7 +20,7 @@ use crate::bounded;
 use crate::version::{Version, Versions};
 
 /// There is less to say.
-const LARGEST: usize = 256 * 1024;
+const LARGEST: usize = 2 * 1024 * 1024;
 
 /// So many replacements are owed at most; of more the oldest ones are given up.
 const MOST_OWED: usize = 100;
