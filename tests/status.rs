@@ -630,6 +630,9 @@ fn lines_name_the_configuration_they_belong_to_and_status_shows_its_own() {
     assert!(object["message"].as_str().unwrap().starts_with("DRIFT: "), "{object}");
 }
 
+/// Whose token it is, as an environment file says it.
+const IDENTITY: &str = "VTR_DISPLAY_NAME=devvm-wizard\nVTR_POLICIES=vault-admin,sops-admin\n";
+
 /// A user manager that would start the service like this: the words of `systemctl show`, and what stands in the
 /// environment file.
 fn manager(home: &Sandbox, unit: &str, environment: &str, file: &str) -> [(&'static str, String); 1] {
@@ -651,7 +654,6 @@ fn manager(home: &Sandbox, unit: &str, environment: &str, file: &str) -> [(&'sta
 #[test]
 fn status_looks_at_what_the_service_will_use_and_says_where_the_shell_differs() {
     let server = server();
-    let identity = "VTR_DISPLAY_NAME=devvm-wizard\nVTR_POLICIES=vault-admin,sops-admin\n";
     let look = |file: &str, unset: &[&str], set: &[(&str, &str)], arguments: &[&str]| -> Value {
         let home = renewed(&server);
         let [(name, value)] = manager(&home, "vault-token-renew.service", "", file);
@@ -663,7 +665,7 @@ fn status_looks_at_what_the_service_will_use_and_says_where_the_shell_differs() 
         let run = home.finish(command.args(["status", "--json"]).args(arguments));
         run.object()
     };
-    let of_service = format!("VAULT_ADDR={}\n{identity}", server.address());
+    let of_service = format!("VAULT_ADDR={}\n{IDENTITY}", server.address());
 
     // What only the service knows is what is looked at; and that a run by hand fails, or goes elsewhere, is wrong.
     let status = look(&of_service, &["VAULT_ADDR", "VTR_DISPLAY_NAME", "VTR_POLICIES"], &[], &[]);
@@ -704,11 +706,11 @@ fn status_looks_at_what_the_service_will_use_and_says_where_the_shell_differs() 
     let address = server.address();
     let status = look(&of_service, &[], &[("VAULT_ADDR", address)], &[]);
     assert_eq!(problems(&status, "wrong"), [""; 0], "{status}");
-    let status = look(identity, &[], &[], &["--address", address]);
+    let status = look(IDENTITY, &[], &[], &["--address", address]);
     assert_eq!(problems(&status, "wrong"), [""; 0], "{status}");
 
     // The service cannot use what it finds.
-    let status = look(&format!("VTR_PERIOD=soon\n{identity}"), &[], &[("VAULT_ADDR", address)], &[]);
+    let status = look(&format!("VTR_PERIOD=soon\n{IDENTITY}"), &[], &[("VAULT_ADDR", address)], &[]);
     assert_eq!(problems(&status, "wrong"), ["service_settings"]);
     assert!(problem(&status, "service_settings").0.contains("VTR_PERIOD"), "{status}");
 }
@@ -738,6 +740,19 @@ fn a_further_token_is_looked_at_as_its_own_service_would() {
     let status = run.object();
     let expected = format!("vault-token-renew --config {file} --address {}", server.address());
     assert_eq!(problem(&status, "foreign").1, expected);
+}
+
+#[test]
+fn a_command_names_no_server_that_shell_and_configuration_file_agree_on() {
+    let server = server();
+    let home = renewed(&server);
+    let address = format!("address = \"{}\"\n", server.address());
+    home.write(".config/vault-token-renew/config.toml", address);
+    let [(name, value)] = manager(&home, "vault-token-renew.service", "", IDENTITY);
+    home.put(&server.admin_login().token);
+    let status = home.run_with(&[(name, &value)], &server, &["status", "--json"]).object();
+    assert_eq!(problems(&status, "wrong"), ["foreign"], "{status}");
+    assert_eq!(problem(&status, "foreign").1, "vault-token-renew");
 }
 
 #[test]

@@ -325,7 +325,7 @@ impl Settings {
         let settings = Self {
             identity: identity(flags, &sources, &user, host)?,
             named_token_file: flags.token_file.as_ref().map(|_| token_file.clone()),
-            named_flags: named_flags(flags, environment, shell, &connection),
+            named_flags: named_flags(flags, &sources, shell, &connection),
             named_runtime: shell
                 .filter(|shell| shell.absolute_directory("XDG_RUNTIME_DIR").is_none())
                 .map(Environment::user_runtime_directory),
@@ -403,25 +403,37 @@ fn token_helper(environment: &Environment, home: &Path) -> Result<Option<PathBuf
 }
 
 /// The flags that were given to say where the server is and whose the token. Without them a copied command would mean
-/// another one. The variables of the shell may lead elsewhere, too.
+/// another one; and so it would without server and namespace where the shell's variables, or the lack of them, lead it
+/// elsewhere.
 fn named_flags(
     flags: &SettingsFlags,
-    environment: &Environment,
+    sources: &Sources<'_>,
     shell: Option<&Environment>,
     connection: &ConnectionSettings,
 ) -> Vec<(&'static str, String)> {
     let given = |flag, value: Option<&String>| value.map(|value| (flag, value.trim().to_owned()));
     let policies = flags.policies.iter().map(|policy| ("--policy", policy.trim().to_owned()));
-    let is_known = |name: &str| {
-        let said = |environment: &Environment| environment.official(name).ok().flatten();
-        shell.is_some_and(|shell| said(shell) == said(environment))
+    // What the command finds in that shell. The configuration file is the same.
+    let found = |variable: Result<Option<environment::Variable>>, in_file: Option<&String>| {
+        variable.map(|variable| variable.map(|variable| variable.value).or_else(|| in_file.cloned()))
     };
-    let knows_address = is_known("AGENT_ADDR") && is_known("ADDR");
-    let address = (!knows_address && !connection.is_unaddressed).then(|| connection.address.to_string());
-    let namespace = connection.namespace.clone().filter(|_| !is_known("NAMESPACE"));
-    given("--address", address.as_ref().or(flags.address.as_ref()))
+    let finds_address = shell.is_some_and(|shell| {
+        found(server_variable(shell), sources.file.address.as_ref())
+            .and_then(|address| Address::parse(address.as_deref().unwrap_or(DEFAULT_ADDRESS)))
+            .is_ok_and(|address| address == connection.address)
+    });
+    let finds_namespace = shell.is_some_and(|shell| {
+        found(shell.official("NAMESPACE"), sources.file.namespace.as_ref())
+            .and_then(|namespace| canonical_namespace(&namespace.unwrap_or_default()))
+            .is_ok_and(|namespace| namespace == connection.namespace)
+    });
+    let address = (!finds_address && !connection.is_unaddressed).then(|| connection.address.to_string());
+    // An empty one keeps a shell's out. In a shell that nobody knows there most likely is none.
+    let namespace = connection.namespace.clone().or_else(|| shell.map(|_| String::new()));
+    let namespace = namespace.filter(|_| !finds_namespace);
+    given("--address", flags.address.as_ref().or(address.as_ref()))
         .into_iter()
-        .chain(given("--namespace", namespace.as_ref().or(flags.namespace.as_ref())))
+        .chain(given("--namespace", flags.namespace.as_ref().or(namespace.as_ref())))
         .chain(given("--display-name", flags.display_name.as_ref()))
         .chain(policies)
         .chain(given("--required-policy", flags.required_policy.as_ref()))
@@ -826,9 +838,8 @@ fn connection(
         bail!("{variable} is not supported; give the address of a server");
     }
 
-    // An agent's address beats the server's, as in the official command lines.
     let another = another_name.map(|name| environment.get(name)).transpose()?.flatten();
-    let in_environment = environment.official("AGENT_ADDR")?.or(environment.official("ADDR")?).or(another);
+    let in_environment = server_variable(environment)?.or(another);
     let address =
         sources.given("address", flags.address.as_ref(), in_environment, sources.file.address.as_ref());
     let in_environment = environment.official("NAMESPACE")?;
@@ -865,6 +876,11 @@ fn connection(
         concurrency: usize::try_from(concurrent)?,
         tls: tls(environment, warnings)?,
     })
+}
+
+/// The variable that says where the server is. An agent's address beats the server's, as in the official command lines.
+fn server_variable(environment: &Environment) -> Result<Option<environment::Variable>> {
+    Ok(environment.official("AGENT_ADDR")?.or(environment.official("ADDR")?))
 }
 
 /// A namespace without slashes around it; nothing left means none.

@@ -670,6 +670,51 @@ fn a_command_of_a_service_repeats_what_only_the_service_was_told() {
     assert_eq!((by_hand.named_flags, by_hand.login.own_variables), (vec![], vec![]));
 }
 
+/// A configuration file, variables of the service, those of the shell, and the flags a command needs there.
+type Named<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)]);
+
+#[test]
+fn a_command_for_the_service_names_server_and_namespace_only_where_the_shell_leads_elsewhere() {
+    let configured = "address = \"https://prod:8200\"\nnamespace = \"team1\"\n";
+    let prod = ("VAULT_ADDR", "https://prod:8200");
+    let team1 = ("VAULT_NAMESPACE", "team1");
+    let to_prod = ("--address", "https://prod:8200");
+    let to_team1 = ("--namespace", "team1");
+    let table: &[Named<'_>] = &[
+        ("", &[], &[], &[]),
+        (configured, &[], &[], &[]),
+        // All agree, wherever each has it from.
+        (configured, &[], &[("VAULT_ADDR", "https://prod:8200/"), ("BAO_NAMESPACE", "team1/")], &[]),
+        (configured, &[prod, team1], &[], &[]),
+        ("", &[prod, team1], &[("BAO_ADDR", "https://prod:8200"), team1], &[]),
+        ("", &[("VAULT_AGENT_ADDR", "https://prod:8200")], &[prod], &[]),
+        ("", &[("VAULT_ADDR", DEFAULT_ADDRESS)], &[], &[]),
+        // The shell knows nothing, or something else.
+        ("", &[prod, team1], &[], &[to_prod, to_team1]),
+        (configured, &[], &[("VAULT_ADDR", "https://staging:8200")], &[to_prod]),
+        (configured, &[], &[prod, ("VAULT_AGENT_ADDR", "https://staging:8200")], &[to_prod]),
+        (configured, &[], &[("VAULT_ADDR", "staging")], &[to_prod]),
+        (configured, &[], &[("VAULT_NAMESPACE", "other")], &[to_team1]),
+        // A set but empty one of OpenBao's hides Vault's, and the file counts.
+        (configured, &[], &[("BAO_ADDR", ""), ("VAULT_ADDR", "https://staging:8200")], &[]),
+        ("", &[prod], &[prod, ("VAULT_NAMESPACE", "other")], &[("--namespace", "")]),
+        // Nobody told the service where the server is; a command must not insist on that.
+        ("", &[], &[prod], &[]),
+    ];
+    for (file, of_service, of_shell, expected) in table {
+        let home = if file.is_empty() { Home::new() } else { Home::configured(file) };
+        let at_home = [("HOME", home.path().to_str().unwrap()), ("USER", "wizard")];
+        let environment = |variables: &[(&str, &str)]| -> Environment {
+            Environment::from([&at_home, variables].concat().as_slice())
+        };
+        let (service, shell) = (environment(of_service), environment(of_shell));
+        let (flags, watch) = (SettingsFlags::default(), WatchFlags::default());
+        let settings = Settings::resolve_for(&flags, &watch, &service, Some(&shell), "devvm").unwrap().0;
+        let expected: Vec<_> = expected.iter().map(|&(flag, value)| (flag, value.to_owned())).collect();
+        assert_eq!(settings.named_flags, expected, "{file:?} {of_service:?} {of_shell:?}");
+    }
+}
+
 #[test]
 fn the_login_is_that_of_the_program_that_is_there() {
     let home = Home::new();
