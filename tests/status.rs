@@ -80,7 +80,8 @@ fn a_healthy_token_is_told_with_all_there_is_to_know() {
     assert!(token["ttl"].as_u64().unwrap() > PERIOD - 60, "{token}");
     assert_eq!(status["last_pass"]["outcome"], "renewed");
     assert_eq!(status["last_pass"]["at"], status["last_success"]);
-    assert_eq!(status["last_line"], home.log().trim_end());
+    let line = status["last_line"].as_str().unwrap();
+    assert_eq!(line.split_once(' ').unwrap().1, home.logged().last().unwrap());
     assert_eq!(status["tokens_of_our_name"], json!({"total": 1, "stale": 0}));
     assert_eq!(status["sweep_due"], false);
     assert_eq!((&status["timer"]["state"], &status["linger"]), (&json!("unknown"), &Value::Null));
@@ -361,16 +362,15 @@ fn a_success_too_long_ago_is_wrong_and_a_failure_since_is_noted() {
 }
 
 #[test]
-fn where_no_pass_is_known_to_have_run_that_is_wrong_whatever_the_log_of_all_profiles_says() {
+fn where_no_pass_is_known_to_have_run_that_is_wrong_whatever_a_log_of_all_tokens_says() {
     let server = server();
     let home = Sandbox::holding(&server.mint_ours().token);
     let status = look(&home, &server, &[]);
     assert_eq!(problems(&status, "wrong"), ["never_run"]);
     assert_eq!((&status["last_pass"], &status["last_line"]), (&Value::Null, &Value::Null));
-    let line = format!("2026-11-22T00:03:11+00:00 {RENEWED}");
-    home.write(LOG, format!("{line}\n2026-11-23T00:03:11+00:00 WARN: something\n"));
+    home.write(LOG, format!("2026-11-22T00:03:11+00:00 {RENEWED}\n"));
     let status = look(&home, &server, &[]);
-    assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec!["never_run"], &json!(line)));
+    assert_eq!((problems(&status, "wrong"), &status["last_line"]), (vec!["never_run"], &Value::Null));
 }
 
 #[test]
@@ -628,6 +628,36 @@ fn lines_name_the_configuration_they_belong_to_and_status_shows_its_own() {
     // What a program reads is about one configuration anyway.
     let object = home.run(&server, &["--json", "--config", &work]).expect(1).object();
     assert!(object["message"].as_str().unwrap().starts_with("DRIFT: "), "{object}");
+}
+
+#[test]
+fn status_does_not_tell_the_line_of_another_token_file_as_this_ones() {
+    let server = server();
+    let home = renewed(&server);
+    home.write("other", &server.weak_login().token);
+    fs::set_permissions(home.path().join("other"), PermissionsExt::from_mode(0o600)).unwrap();
+    let other = home.path().join("other").to_str().unwrap().to_owned();
+    let by_flag = ["--token-file", other.as_str()];
+    let by_variable = [("VAULT_TOKEN_PATH", other.as_str())];
+    home.run(&server, &by_flag).expect(1);
+    home.run_with(&by_variable, &server, &[]).expect(1);
+    home.run(&server, &["sweep"]).expect(0);
+    let logged = home.logged();
+    assert_eq!(logged.len(), 4, "all of them write to the same log: {logged:?}");
+
+    let last_line = |status: &Value| -> String {
+        let line = status["last_line"].as_str().expect("a line");
+        line.split_once(' ').expect("a time stamp").1.to_owned()
+    };
+    assert_eq!(last_line(&look(&home, &server, &[])), RENEWED);
+    assert_eq!(last_line(&look(&home, &server, &by_flag)), logged[2]);
+    let status = home.run_with(&by_variable, &server, &["status", "--json"]).object();
+    assert_eq!(last_line(&status), logged[2]);
+    // Nor that of a run before it.
+    fs::remove_file(home.path().join(LOG)).unwrap();
+    home.run(NOWHERE, &by_flag).expect(1);
+    assert_eq!(last_line(&look(&home, &server, &[])), RENEWED);
+    assert_eq!(last_line(&look(&home, &server, &by_flag)), home.logged()[0]);
 }
 
 /// Whose token it is, as an environment file says it.

@@ -22,6 +22,9 @@ pub(crate) struct History {
     /// The last pass.
     #[serde(deserialize_with = "lenient")]
     pub(crate) last_run: Option<LastRun>,
+    /// What it said of itself, as it stands in the log, which several token files may share.
+    #[serde(deserialize_with = "lenient")]
+    pub(crate) last_line: Option<String>,
     /// When a pass last renewed or healed: seconds since 1970, this machine's clock.
     #[serde(deserialize_with = "lenient")]
     pub(crate) last_success: Option<u64>,
@@ -42,6 +45,7 @@ impl History {
         let at = |history: &Self| history.last_run.map(|run| run.at);
         if at(self) < at(earlier) {
             self.last_run = earlier.last_run;
+            self.last_line.clone_from(&earlier.last_line);
             self.contents.clone_from(&earlier.contents);
             self.ends_before_next_run = earlier.ends_before_next_run;
         }
@@ -51,6 +55,7 @@ impl History {
     pub(crate) fn and_a_failure(&self, now: u64) -> Self {
         let mut history = self.clone();
         history.last_run = Some(LastRun { at: now, ending: Ending::Failed });
+        history.last_line = None;
         history.counters.add(Counters { not_renewed: 1, ..Counters::default() });
         history
     }

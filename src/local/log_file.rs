@@ -1,6 +1,6 @@
-//! The log file: lines are appended, and the last one is read again.
+//! The log file, to which lines are appended.
 
-use std::fs::{DirBuilder, Metadata, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -19,30 +19,6 @@ pub(crate) fn append(path: &Path, line: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600).custom_flags(UNWAITING.bits().cast_signed());
     options.open(path)?.write_all(format!("{start}{line}").as_bytes())
-}
-
-/// How much of the end of a log is read for its last line.
-const LAST_PART: u64 = 64 * 1024;
-
-/// What a line begins with, after its time stamp, if it belongs to a configuration of this name.
-pub(crate) fn mark(profile: &str) -> String {
-    format!("[{profile}] ")
-}
-
-/// The last line of a log that is no warning and belongs to a configuration with this `mark`, if there is one. Several
-/// tokens may share a log; the lines of the default configuration bear no mark.
-pub(crate) fn last_line(path: &Path, mark: &str) -> Option<String> {
-    let file = OpenOptions::new().read(true).custom_flags(UNWAITING.bits().cast_signed()).open(path).ok()?;
-    let data = file.metadata().ok().filter(Metadata::is_file)?;
-    let start = data.len().saturating_sub(LAST_PART);
-    let mut end = vec![0; usize::try_from(data.len() - start).ok()?];
-    file.read_exact_at(&mut end, start).ok()?;
-    let text = String::from_utf8_lossy(&end);
-    let is_event = |line: &&str| {
-        let text = line.split_once(' ').and_then(|(_, text)| text.strip_prefix(mark));
-        text.is_some_and(|text| !text.starts_with("WARN: ") && !text.starts_with('['))
-    };
-    text.lines().rev().find(is_event).map(str::to_owned)
 }
 
 /// Whether the last line of a log was cut short, as a full disk does it. A log that cannot be read is taken as

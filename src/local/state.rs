@@ -230,9 +230,16 @@ impl State {
         self.record.history.ends_before_next_run = ends;
     }
 
-    /// Notes the end of a pass at `at` (seconds since 1970), and what it adds to the counters.
-    pub(crate) fn note_pass(&mut self, at: u64, ending: Ending, gains: Counters) -> io::Result<()> {
+    /// Notes the end of a pass at `at` (seconds since 1970), its line, and what it adds to the counters.
+    pub(crate) fn note_pass(
+        &mut self,
+        at: u64,
+        ending: Ending,
+        line: String,
+        gains: Counters,
+    ) -> io::Result<()> {
         self.record.history.last_run = Some(LastRun { at, ending });
+        self.record.history.last_line = Some(line);
         if ending.is_good() {
             self.record.history.last_success = Some(at);
         }
@@ -384,10 +391,10 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
         let (mut state, error) = State::load(directory.path(), file());
         assert!(error.is_some());
-        state.note_pass(1, Ending::Renewed, Counters::default()).unwrap();
+        state.note_pass(1, Ending::Renewed, String::new(), Counters::default()).unwrap();
         assert!(path.is_symlink());
         state.note_mint(&accessor("one")).unwrap();
-        state.note_pass(2, Ending::Healed, Counters::default()).unwrap();
+        state.note_pass(2, Ending::Healed, String::new(), Counters::default()).unwrap();
         assert_eq!(State::load(directory.path(), file()).0.history().last_success, Some(2));
     }
 
@@ -398,7 +405,7 @@ mod tests {
         for odd in [
             r#""history":null"#,
             r#""history":[1]"#,
-            r#""history":{"last_run":{"at":1,"ending":"followed"},"last_success":7}"#,
+            r#""history":{"last_run":{"at":1,"ending":"followed"},"last_line":5,"last_success":7}"#,
             r#""history":{"counters":{"renewed":-1},"last_success":7}"#,
             r#""history":{"counters":null,"seen":{"display_name":"x"},"last_success":7}"#,
             r#""second_look":null,"kept":5,"hook_due":"x","history":{"last_success":7}"#,
@@ -448,15 +455,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let load = || State::load(directory.path(), file()).0;
         let gains = Counters { healed: 1, swept: 2, ..Counters::default() };
-        load().note_pass(100, Ending::Healed, gains).unwrap();
+        load().note_pass(100, Ending::Healed, "HEALED".to_owned(), gains).unwrap();
         let failure = Counters { not_renewed: 1, ..Counters::default() };
-        load().note_pass(200, Ending::Failed, failure).unwrap();
+        load().note_pass(200, Ending::Failed, "FAIL".to_owned(), failure).unwrap();
         load().note_gains(Counters { swept: 3, ..Counters::default() }).unwrap();
         let state = load();
         let record = state.history();
         assert_eq!(record.counters, Counters { healed: 1, swept: 5, not_renewed: 1, ..Counters::default() });
         assert_eq!(record.last_run, Some(LastRun { at: 200, ending: Ending::Failed }));
-        assert_eq!(record.last_success, Some(100));
+        assert_eq!((record.last_line.as_deref(), record.last_success), (Some("FAIL"), Some(100)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::facts::outcome::Outcome;
 use crate::facts::warning::Warning;
 use crate::identity::Minter;
 use crate::local::history::History;
@@ -24,6 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: Clock,
     /// Where warnings go, as they arise.
     pub(crate) warn: &'a dyn Fn(Warning),
+    /// Who puts the end of a run into words. They are remembered, and nothing is done with them here.
+    pub(crate) line: &'a dyn Fn(&Outcome) -> String,
     /// Where the figures go when a run is over, while it still has its lock.
     pub(crate) publish: &'a dyn Fn(&History),
     /// Who hears how far a walk over the accessors is, and of how many.

@@ -342,7 +342,8 @@ fn note(
             state.set_ends_before_next_run(false);
         }
     }
-    warn_unsaved(context, state.note_pass(context.clock.seconds(), ending, gains));
+    let line = (context.line)(outcome);
+    warn_unsaved(context, state.note_pass(context.clock.seconds(), ending, line, gains));
     hook_due
 }
 

@@ -204,6 +204,11 @@ impl<'a> Report<'a> {
         self.event(stage.level(), &watch::stage_text(staying, stage, &self.names), "");
     }
 
+    /// The line of a run, without its time stamp, as it stands in the log.
+    pub(crate) fn line(&self, outcome: &Outcome) -> String {
+        self.marked(&lines::outcome_text(outcome, &self.names))
+    }
+
     /// The end of a run. `held` is what is in the token file now, as far as it is known; `sequel` what comes next,
     /// where that is known.
     pub(crate) fn outcome(
@@ -320,7 +325,7 @@ impl<'a> Report<'a> {
 
     /// Tells it, whatever was told before.
     fn tell(&self, level: Level, text: &str) {
-        let text = &without_tokens(&format!("{}{text}", self.names.mark()));
+        let text = &self.marked(text);
         let stamp = times::stamp_text(self.clock);
         self.append_to_log(&stamp, text);
         let stream = match level {
@@ -337,6 +342,11 @@ impl<'a> Report<'a> {
             Log::File(_) => self.print(stream, &format!("{stamp} {text}")),
             Log::None => self.print(stream, text),
         }
+    }
+
+    /// The text as it leaves the program.
+    fn marked(&self, text: &str) -> String {
+        without_tokens(&format!("{}{text}", self.names.mark()))
     }
 
     /// What is to be added to the text: how often it was kept back in between; none if it was told a short while ago.

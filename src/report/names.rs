@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::escape::{Shown, harmless_text};
 use crate::config::{DEFAULT_TOKEN_FILE, Hint, Login, Settings, SettingsWarning};
-use crate::local::log_file;
 
 /// The names of things on this machine, as people write them.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +62,7 @@ impl Names<'_> {
     /// What a line begins with, so that nobody takes it for another token's. Nothing for the default configuration
     /// file.
     pub(crate) fn mark(&self) -> String {
-        self.profile.map(|profile| log_file::mark(&Shown(profile).to_string())).unwrap_or_default()
+        self.profile.map(|profile| format!("[{}] ", Shown(profile))).unwrap_or_default()
     }
 
     /// A path with the home directory shortened.

@@ -36,8 +36,6 @@ pub(crate) struct Status {
     pub(crate) history: History,
     /// Whether a sweep is waiting to be finished.
     pub(crate) sweep_due: bool,
-    /// The last line of the log that is no warning.
-    pub(crate) last_line: Option<String>,
     /// The units, if there can be any.
     pub(crate) units: Option<Units>,
     /// What the user manager knows of the timer.
@@ -104,8 +102,8 @@ impl Status {
         if let Some(at) = self.history.last_success {
             rows.push(("last good", self.past(at, clock)));
         }
-        if let Some(line) = &self.last_line {
-            rows.push(("log", harmless_text(line)));
+        if let Some(line) = self.last_line(clock) {
+            rows.push(("log", harmless_text(&line)));
         }
         rows.push(("next run", self.next_run(clock)));
         let namesakes = self.view.as_ref().and_then(|view| view.namesakes);
@@ -194,6 +192,13 @@ impl Status {
             Some(run) => format!("{}: {}", self.past(run.at, clock), run.ending.id()),
             None => "unknown".to_owned(),
         }
+    }
+
+    /// What the last run said, as the log has it. It is not read there: which of the lines is about this token file,
+    /// the log does not tell.
+    fn last_line(&self, clock: Clock) -> Option<String> {
+        let (run, line) = (self.history.last_run?, self.history.last_line.as_ref()?);
+        Some(format!("{} {line}", local_text(clock, run.at)))
     }
 
     /// How long the token has, in a cell of a table.
@@ -316,7 +321,7 @@ pub(super) struct StatusObject<'a> {
     token: ContentsObject<'a>,
     last_pass: Option<PassObject>,
     last_success: Option<String>,
-    last_line: Option<&'a str>,
+    last_line: Option<String>,
     timer: TimerObject<'a>,
     watch: Option<WatchObject>,
     linger: Option<bool>,
@@ -408,7 +413,7 @@ impl Status {
                 .last_run
                 .map(|run| PassObject { at: utc_text(run.at), outcome: run.ending.id() }),
             last_success: self.history.last_success.map(utc_text),
-            last_line: self.last_line.as_deref(),
+            last_line: self.last_line(clock),
             timer: TimerObject {
                 unit: self.units.as_ref().map(|units| units.timer.as_str()),
                 state: match self.timer.state {

@@ -115,6 +115,7 @@ impl<'a> Run<'a> {
             minter: around.minter,
             clock: around.clock,
             warn: &|warning| self.report.warn(&warning),
+            line: &|outcome| self.report.line(outcome),
             publish: &|history| self.publish(history),
             progress: &|examined, total| self.report.has_examined(examined, total),
             stop: around.stop,

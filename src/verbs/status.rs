@@ -14,7 +14,6 @@ use crate::facts::outcome::Outcome;
 use crate::facts::view::{End, PolicyTrouble, View};
 use crate::identity::{Dying, Identity, Verdict, expected_lease};
 use crate::local::history::{Contents, Ending, History};
-use crate::local::log_file;
 use crate::local::state::{Due, State};
 use crate::local::timer::{self, Timer, TimerState, Units};
 use crate::local::watching;
@@ -119,6 +118,7 @@ fn look(
         clock: around.clock,
         // What a pass would warn of is among the problems.
         warn: &|_| (),
+        line: &|_| String::new(),
         publish: &|_| (),
         progress: &|examined, total| report.has_examined(examined, total),
         stop: around.stop,
@@ -177,7 +177,6 @@ fn gather(context: &Context<'_>, wishes: &Wishes, runtime: &Path) -> Status {
         glance,
         history,
         sweep_due: state.is_sweep_due(),
-        last_line: log_file::last_line(&settings.log_file, &Names::of(settings).mark()),
         units: settings.units.clone(),
         timer,
         watch,
