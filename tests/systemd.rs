@@ -1446,6 +1446,45 @@ fn a_hook_that_root_has_configured_runs_inside_the_hardened_service() {
 
 #[test]
 #[ignore = "needs root and a user manager; scripts/test runs it"]
+fn status_foresees_that_the_service_refuses_a_hook_of_root_that_does_not_lie_below_etc() {
+    let world = World::installed();
+    let user = &world.user;
+    world.drop_in(SERVICE, "output", TO_FILE);
+    world.strong_login();
+    let refused = || -> Option<Value> {
+        let mut command = user.command(user.path(".local/bin/vault-token-renew"));
+        let output = command.args(["status", "--json"]).env("VAULT_ADDR", world.bao.address()).output();
+        let status: Value = serde_json::from_slice(&output.expect("status").stdout).expect("JSON");
+        let mut problems = status["problems"].as_array().expect("problems").iter();
+        problems.find(|problem| problem["id"] == "service_settings").cloned()
+    };
+    let settings = format!("{IDENTITY}deploy_hook = \"true\"\n");
+    user.write(CONFIG, 0o644, &settings);
+    assert_eq!(refused(), None, "it is the user's own");
+    std::os::unix::fs::chown(user.path(CONFIG), Some(0), None).expect("root's file");
+    let problem = refused().expect("service_settings");
+    assert_eq!(
+        problem["message"],
+        format!(
+            "the service refuses the deploy_hook in ~/{CONFIG}: it is root's, which PrivateUsers=yes hides"
+        )
+    );
+    let remedy = problem["remedy"].as_str().expect("a remedy");
+    assert!(remedy.starts_with("sudo chown \"$(id -un):\" /"), "{remedy}");
+    assert!(!user.systemctl(["start", SERVICE]).status.success());
+    assert!(user.read("output").contains("another user (uid 65534)"), "{}", user.read("output"));
+
+    // The other remedy.
+    let of_root = OfRoot::new(&settings);
+    fs::remove_file(user.path(CONFIG)).expect("no file any more");
+    std::os::unix::fs::symlink(of_root.config(), user.path(CONFIG)).expect("a link");
+    assert_eq!(refused(), None);
+    user.must_systemctl(["start", SERVICE]);
+    world.check_healed();
+}
+
+#[test]
+#[ignore = "needs root and a user manager; scripts/test runs it"]
 fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
     let world = World { user: user_with_sources(), bao: server() };
     let user = &world.user;

@@ -155,8 +155,17 @@ fn is_roots_unseen(path: &Path, owner: u32) -> bool {
         bounded::read_text(Path::new(file), LARGEST).ok()?.trim().parse().ok()
     };
     let map = bounded::read_text(Path::new("/proc/self/uid_map"), LARGEST).unwrap_or_default();
-    let below_etc = path.canonicalize().is_ok_and(|path| path.starts_with("/etc"));
-    below_etc && number("/proc/sys/kernel/overflowuid") == Some(owner) && !has_root(&map)
+    is_below_etc(path) && number("/proc/sys/kernel/overflowuid") == Some(owner) && !has_root(&map)
+}
+
+fn is_below_etc(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path.starts_with("/etc"))
+}
+
+/// Whether a command is taken from the file at `path` only by those who see that it is root's.
+pub(super) fn has_to_be_seen_as_roots(path: &Path) -> bool {
+    let is_roots = path.metadata().is_ok_and(|data| data.uid() == 0);
+    is_roots && !rustix::process::geteuid().is_root() && !is_below_etc(path)
 }
 
 /// Whether a map of users, as in `/proc/self/uid_map`, has one for root.

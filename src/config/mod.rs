@@ -123,6 +123,8 @@ pub(crate) struct Settings {
     pub(crate) metrics_file: Option<PathBuf>,
     /// What runs after the token file was replaced, if anything.
     pub(crate) hook: Option<Hook>,
+    /// Whether it is taken only by a process that sees whose file it stands in.
+    pub(crate) hook_is_roots: bool,
     /// The short name of the configuration file, by which a second token of the same user is told apart.
     pub(crate) profile: String,
     /// The configuration file, whether it is there or not.
@@ -340,6 +342,8 @@ impl Settings {
             sweep: sweep.map_or(Ok(SweepMode::Walk), |given| given.check(sweep_mode))?,
             metrics_file,
             hook: hook(flags, &sources)?,
+            hook_is_roots: hook_command_given(flags, &sources)?.is_some_and(|given| given.in_file)
+                && file::has_to_be_seen_as_roots(&sources.file_path),
             profile: profile(named_config.as_deref()),
             units: units(named_config.as_deref(), &default_config),
             config_file: absolute(&sources.file_path),
@@ -448,10 +452,13 @@ fn login_command(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<
     given.map(|given| given.check(login::login_command)).transpose()
 }
 
+fn hook_command_given(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Given>> {
+    sources.vtr_setting("deploy_hook", flags.deploy_hook.as_ref(), sources.file.deploy_hook.as_ref())
+}
+
 /// What to run after the token file was replaced.
 fn hook(flags: &SettingsFlags, sources: &Sources<'_>) -> Result<Option<Hook>> {
-    let command =
-        sources.vtr_setting("deploy_hook", flags.deploy_hook.as_ref(), sources.file.deploy_hook.as_ref())?;
+    let command = hook_command_given(flags, sources)?;
     let timeout = sources.vtr_setting(
         "hook_timeout",
         flags.hook_timeout.as_ref(),

@@ -95,6 +95,7 @@ mod tests {
             manager: vec![set("A", "manager"), set("B", "manager"), set("C", "manager")],
             unit: vec![set("A", "unit"), set("B", "unit")],
             files: vec![file.path().to_owned(), "/nowhere".into()],
+            hides_root: false,
         };
         let own = Environment::from(&[("HOME", "/home/wizard"), ("VAULT_ADDR", "https://shell")][..]);
         let environment = Environment::of_launch(&launch, &own);

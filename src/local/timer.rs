@@ -111,6 +111,8 @@ pub(crate) struct Launch {
     pub(crate) unit: Vec<(String, String)>,
     /// Files with more of them, which count last.
     pub(crate) files: Vec<PathBuf>,
+    /// Whether it cannot see which files are root's, by `PrivateUsers=yes`.
+    pub(crate) hides_root: bool,
 }
 
 /// How the service `unit` is started; none where there is no user manager, or no such unit.
@@ -118,7 +120,7 @@ pub(crate) fn launch(unit: &str, runtime: &Path) -> Option<Launch> {
     if !runtime.join(MANAGER_SOCKET).exists() {
         return None;
     }
-    let said = show(unit, "LoadState,ExecStart,Environment,EnvironmentFiles", runtime)?;
+    let said = show(unit, "LoadState,ExecStart,Environment,EnvironmentFiles,PrivateUsers", runtime)?;
     let mut command = systemctl(runtime);
     let manager =
         child::output(command.arg("show-environment"), PATIENCE, LONGEST_ANSWER).unwrap_or_default();
@@ -146,6 +148,7 @@ fn understand_launch(said: &str, manager: &str) -> Option<Launch> {
         manager: assignments(manager.lines().flat_map(words).collect()),
         unit: assignments(words(property(said, "Environment").unwrap_or_default())),
         files: files.filter(|file| !file.is_empty()).map(PathBuf::from).collect(),
+        hides_root: property(said, "PrivateUsers") == Some("yes"),
     })
 }
 
@@ -417,7 +420,8 @@ mod tests {
     fn how_a_service_is_started_is_understood() {
         let said = "LoadState=loaded\nEnvironmentFiles=/home/w/.config/v/env (ignore_errors=yes)\n\
             EnvironmentFiles=/etc/more (ignore_errors=no)\nEnvironment=VTR_RETRY_FOR=5m \"A=b c\\\"d\"\n\
-            ExecStart={ path=/home/w/v ; argv[]=/home/w/v --config /home/w/x.toml ; ignore_errors=no ; pid=0 }\n";
+            ExecStart={ path=/home/w/v ; argv[]=/home/w/v --config /home/w/x.toml ; ignore_errors=no ; pid=0 }\n\
+            PrivateUsers=yes\n";
         let manager = "HOME=/home/w\nLANG=$'de DE'\n";
         let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let expected = Launch {
@@ -425,6 +429,7 @@ mod tests {
             manager: vec![set("HOME", "/home/w"), set("LANG", "de DE")],
             unit: vec![set("VTR_RETRY_FOR", "5m"), set("A", "b c\"d")],
             files: vec!["/home/w/.config/v/env".into(), "/etc/more".into()],
+            hides_root: true,
         };
         assert_eq!(understand_launch(said, manager), Some(expected));
         for nothing in ["", "LoadState=not-found\n", "LoadState=loaded\nExecStart=\n"] {

@@ -42,6 +42,8 @@ pub(crate) enum Problem {
         /// Why.
         error: String,
     },
+    /// The service cannot see that the configuration file with the hook is root's, and refuses it.
+    HookRefused(PathBuf),
     /// A run by hand cannot use the settings it finds, and the service can.
     ShellUnusable(String),
     /// The token could not be looked at: no file, no living token, no server.
@@ -229,7 +231,7 @@ impl Problem {
                 (failure.id(), Wrong, Some(status).filter(|status| *status != 1))
             }
             Self::ServiceDiffers(_) => ("service_differs", Wrong, None),
-            Self::ServiceUnusable { .. } => ("service_settings", Wrong, Some(2)),
+            Self::ServiceUnusable { .. } | Self::HookRefused(_) => ("service_settings", Wrong, Some(2)),
             Self::ShellUnusable(_) => ("shell_settings", Wrong, None),
             Self::Unaddressed => ("no_address", Wrong, Some(75)),
             Self::Foreign { .. } => ("foreign", Wrong, Some(3)),
@@ -313,6 +315,10 @@ impl Problem {
             Self::ServiceUnusable { error, .. } => {
                 format!("the service cannot use its settings: {}", Shown(error))
             }
+            Self::HookRefused(file) => format!(
+                "the service refuses the deploy_hook in {}: it is root's, which PrivateUsers=yes hides",
+                names.path(file)
+            ),
             Self::ShellUnusable(error) => {
                 format!("a run by hand in this shell fails, unlike the service: {}", Shown(error))
             }
@@ -496,6 +502,10 @@ impl Problem {
             Self::ServiceUnusable { unit, .. } => {
                 format!("correct it where the unit or its file sets it: {}", start(unit, "cat"))
             }
+            Self::HookRefused(file) => format!(
+                "sudo chown \"$(id -un):\" {}; or have it below /etc, with a link in its place",
+                for_shell(file)
+            ),
             Self::ShellUnusable(_) => {
                 format!("write these settings to {}, which both read", names.config())
             }

@@ -43,16 +43,24 @@ pub(crate) fn viewpoint(
         Settings::resolve_for(&flags, &WatchFlags::default(), &service_environment, shell, host)
     });
     match (of_service, by_hand) {
-        (Ok((mut settings, connection)), Ok(by_hand)) => {
-            let differences = differences((&settings, &connection), (&by_hand.0, &by_hand.1), environment);
-            // What the shell exports is the shell's trouble.
-            let known = settings.warnings.clone();
-            settings.warnings.extend(by_hand.0.warnings.into_iter().filter(|one| !known.contains(one)));
-            let differences = (!differences.is_empty()).then_some(Problem::ServiceDiffers(differences));
-            Ok(Viewpoint { settings, connection, differences: differences.into_iter().collect() })
-        }
-        (Ok((settings, connection)), Err(error)) => {
-            let differences = vec![Problem::ShellUnusable(report::settings_error_text(&error))];
+        (Ok((mut settings, connection)), by_hand) => {
+            let mut differences = match by_hand {
+                Ok(by_hand) => {
+                    let differences =
+                        differences((&settings, &connection), (&by_hand.0, &by_hand.1), environment);
+                    // What the shell exports is the shell's trouble.
+                    let known = settings.warnings.clone();
+                    settings
+                        .warnings
+                        .extend(by_hand.0.warnings.into_iter().filter(|one| !known.contains(one)));
+                    let differs = (!differences.is_empty()).then_some(Problem::ServiceDiffers(differences));
+                    differs.into_iter().collect()
+                }
+                Err(error) => vec![Problem::ShellUnusable(report::settings_error_text(&error))],
+            };
+            if launch.hides_root && settings.hook_is_roots {
+                differences.push(Problem::HookRefused(settings.config_file.clone()));
+            }
             Ok(Viewpoint { settings, connection, differences })
         }
         (Err(error), Ok((settings, connection))) => {
