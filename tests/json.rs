@@ -74,7 +74,7 @@ fn what_goes_wrong_is_in_the_object_and_on_standard_error() {
 
     let outage = home.run(NOWHERE, &["--json"]).expect(1).object();
     assert_fields(&outage, json!({"outcome": "failed", "reason": "unreachable"}));
-    assert!(outage["hint"].as_str().unwrap().contains("--address"), "{outage}");
+    assert!(outage["hint"].as_str().unwrap().contains("VAULT_ADDR"), "{outage}");
     fs::remove_file(home.token_file()).unwrap();
     let missing = home.run(&server, &["--json"]).expect(1).object();
     assert_fields(&missing, json!({"outcome": "failed", "reason": "token_file_missing", "token": null}));

@@ -150,6 +150,9 @@ fn that_no_address_is_configured_is_told_at_once() {
         "{run:?}"
     );
     assert_eq!(complaints.len(), 2, "once: {run:?}");
+    let hint =
+        "write the address of the server to ~/.config/vault-token-renew/config.toml: address = \"https://…\"";
+    assert_eq!(run.hints(), [hint]);
     // Who named an address that happens to be the default is not told so.
     let run = home.run("https://127.0.0.1:8200", &[]).expect(1);
     assert_eq!(run.complaints().len(), 1, "{run:?}");
@@ -160,6 +163,7 @@ fn that_no_address_is_configured_is_told_at_once() {
     };
     let problems = status["problems"].to_string();
     assert!(problems.contains("no address is configured"), "{problems}");
+    assert!(!problems.contains("check that the server is up"), "{problems}");
 }
 
 #[test]

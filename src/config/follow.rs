@@ -19,7 +19,7 @@ use crate::bounded;
 use crate::local::hook::Hook;
 use crate::local::token_file::TokenFile;
 use crate::service::listener::Place;
-use crate::vault::ConnectionSettings;
+use crate::vault::{ConnectionSettings, SaidBy};
 
 /// No table at all.
 const NOTHING: FollowTable = FollowTable {
@@ -84,6 +84,8 @@ pub(crate) struct Verification {
 pub(crate) struct FollowSettings {
     /// With which token it asks.
     pub(crate) token_file: TokenFile,
+    /// Who says so, if it is not the default.
+    pub(crate) token_file_said_by: Option<SaidBy>,
     /// For what.
     pub(crate) asked: Asked,
     /// Which deployment it works for, if somebody said so; for the audit.
@@ -139,7 +141,8 @@ impl FollowSettings {
             .token_variables()
             .map(|name| SettingsWarning::TokenVariableOfAgent(name.to_owned()))
             .collect();
-        let (token_file, log_file) = (grounds.token_file(flags)?, grounds.log_file(flags)?);
+        let (token_file, token_file_said_by) = grounds.token_file(flags)?;
+        let log_file = grounds.log_file(flags)?;
         let state_directory = grounds.state_directory();
         let Grounds { home, named_config, sources, .. } = grounds;
         let connection = connection(flags, &sources, Some(AGENTS_ADDRESS), &mut warnings)?;
@@ -214,6 +217,7 @@ impl FollowSettings {
                 &bounded::read_text(Path::new(ACCOUNTS), MOST_ACCOUNTS).unwrap_or_default(),
             )?,
             token_file: TokenFile::new(token_file),
+            token_file_said_by,
             config_file: absolute(&sources.file_path),
             named_config,
             out,

@@ -121,7 +121,7 @@ impl Login {
             Some(Ok(address)) => address == connection.address,
             Some(Err(_)) => false,
             // The official command lines have the same default. What a service was not told nobody can tell its reader.
-            None if shell.is_none() => connection.is_unaddressed,
+            None if shell.is_none() => connection.is_unaddressed(),
             None => connection.address.to_string() == DEFAULT_ADDRESS,
         };
         if !knows_address {

@@ -27,7 +27,7 @@ use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
 use crate::vault::{
     Address, Candidate, ConnectionSettings, DEFAULT_ADDRESS, Named, NoProxy, Proxy, ProxyRules, Roots,
-    TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
+    SaidBy, TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
@@ -95,8 +95,13 @@ pub(crate) enum SettingsWarning {
     TokenVariableIgnored(String),
     /// The same where somebody else's agent has its token there: it has to go into a file.
     TokenVariableOfAgent(String),
-    /// This variable switched off the check of the server's certificate.
-    VerificationOff(String),
+    /// The check of the server's certificate is switched off.
+    VerificationOff {
+        /// By this variable.
+        switch: String,
+        /// Although this one names authorities to check it with.
+        authorities: Option<String>,
+    },
     /// This file makes the official command line keep its token elsewhere.
     TokenHelper(PathBuf),
 }
@@ -108,6 +113,8 @@ pub(crate) struct Settings {
     pub(crate) identity: Identity,
     /// Where it is kept.
     pub(crate) token_file: TokenFile,
+    /// Who says so, if it is not the default.
+    pub(crate) token_file_said_by: Option<SaidBy>,
     /// Where lines are appended to.
     pub(crate) log_file: PathBuf,
     /// Where lock and state are kept.
@@ -158,6 +165,11 @@ struct Given {
 }
 
 impl Given {
+    /// Who says so.
+    fn said_by(&self) -> SaidBy {
+        if self.in_file { SaidBy::File } else { SaidBy::Name(self.source.clone()) }
+    }
+
     /// Adds the source to an error about the value.
     fn check<T>(&self, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
         parse(&self.value).with_context(|| self.source.clone())
@@ -244,15 +256,17 @@ impl<'a> Grounds<'a> {
         Ok(Self { home, default_config, named_config, sources, state_home })
     }
 
-    /// The token file.
-    fn token_file(&self, flags: &SettingsFlags) -> Result<PathBuf> {
+    /// The token file, and who names it.
+    fn token_file(&self, flags: &SettingsFlags) -> Result<(PathBuf, Option<SaidBy>)> {
         let given = self.sources.given(
             "token_file",
             flags.token_file.as_ref(),
             self.sources.environment.official("TOKEN_PATH")?,
             self.sources.file.token_file.as_ref(),
         );
-        Ok(path(given, &self.home)?.unwrap_or_else(|| self.home.join(DEFAULT_TOKEN_FILE)))
+        let said_by = given.as_ref().map(Given::said_by);
+        let path = path(given, &self.home)?.unwrap_or_else(|| self.home.join(DEFAULT_TOKEN_FILE));
+        Ok((path, said_by))
     }
 
     /// The log file.
@@ -299,7 +313,8 @@ impl Settings {
             .token_variables()
             .map(|name| SettingsWarning::TokenVariableIgnored(name.to_owned()))
             .collect();
-        let (token_file, log_file) = (grounds.token_file(flags)?, grounds.log_file(flags)?);
+        let (token_file, token_file_said_by) = grounds.token_file(flags)?;
+        let log_file = grounds.log_file(flags)?;
         let state_directory = grounds.state_directory();
         let Grounds { home, default_config, named_config, sources, .. } = grounds;
         warnings.extend(token_helper(environment, &home)?.map(SettingsWarning::TokenHelper));
@@ -333,6 +348,7 @@ impl Settings {
                 .map(Environment::user_runtime_directory),
             login: Login::resolve(login_command(flags, &sources)?, environment, shell, &connection),
             token_file: TokenFile::new(token_file),
+            token_file_said_by,
             log_file,
             state_directory,
             retry_for: match retry_for {
@@ -431,7 +447,7 @@ fn named_flags(
             .and_then(|namespace| canonical_namespace(&namespace.unwrap_or_default()))
             .is_ok_and(|namespace| namespace == connection.namespace)
     });
-    let address = (!finds_address && !connection.is_unaddressed).then(|| connection.address.to_string());
+    let address = (!finds_address && !connection.is_unaddressed()).then(|| connection.address.to_string());
     // An empty one keeps a shell's out. In a shell that nobody knows there most likely is none.
     let namespace = connection.namespace.clone().or_else(|| shell.map(|_| String::new()));
     let namespace = namespace.filter(|_| !finds_namespace);
@@ -859,21 +875,23 @@ fn connection(
         sources.vtr_setting("sweep_concurrency", flags.sweep_concurrency.as_ref(), in_file.as_ref())?;
     let concurrent = concurrent.map_or(Ok(DEFAULT_CONCURRENCY), |given| given.check(concurrency))?;
 
-    let is_unaddressed = address.is_none();
+    let said_by = |given: &Option<Given>| given.as_ref().map(Given::said_by);
+    let (address_said_by, namespace_said_by) = (said_by(&address), said_by(&namespace));
     let address = match address {
         Some(given) => given.check(Address::parse)?,
         None => Address::parse(DEFAULT_ADDRESS)?,
     };
-    let name = |name: &str| Ok::<_, anyhow::Error>(environment.official(name)?.map(|variable| variable.name));
+    let name = |name: &str| name_of(environment, name);
     let named = Named {
-        authorities: name("CACERT")?.or(name("CACERT_BYTES")?).or(name("CAPATH")?),
+        address: address_said_by,
+        namespace: namespace_said_by,
+        authorities: authorities_variable(environment)?,
         client_certificate: name("CLIENT_CERT")?,
         server_name: name("TLS_SERVER_NAME")?,
         timeout: name("CLIENT_TIMEOUT")?,
         proxy: None,
     };
     Ok(ConnectionSettings {
-        is_unaddressed,
         proxies: proxies(environment, &address)?,
         address,
         named,
@@ -897,6 +915,17 @@ fn canonical_namespace(text: &str) -> Result<Option<String>> {
         bail!("{text:?} is not a namespace");
     }
     Ok((!namespace.is_empty()).then(|| namespace.to_owned()))
+}
+
+/// The name of a variable of the official command lines, if it is set.
+fn name_of(environment: &Environment, name: &str) -> Result<Option<String>> {
+    Ok(environment.official(name)?.map(|variable| variable.name))
+}
+
+/// The name of the variable that says whom to trust.
+fn authorities_variable(environment: &Environment) -> Result<Option<String>> {
+    let name = |name: &str| name_of(environment, name);
+    Ok(name("CACERT")?.or(name("CACERT_BYTES")?).or(name("CAPATH")?))
 }
 
 fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result<TlsSettings> {
@@ -933,8 +962,9 @@ fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result
         (None, None) => None,
     };
     let skip_verify = switched_on(environment, "SKIP_VERIFY")?;
-    if let Some(name) = &skip_verify {
-        warnings.push(SettingsWarning::VerificationOff(name.clone()));
+    if let Some(switch) = &skip_verify {
+        let authorities = authorities_variable(environment)?;
+        warnings.push(SettingsWarning::VerificationOff { switch: switch.clone(), authorities });
     }
     let server_name = environment.official("TLS_SERVER_NAME")?;
     if let Some(variable) = &server_name {

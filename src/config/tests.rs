@@ -120,6 +120,30 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn who_says_where_the_server_is_is_known_to_hints() {
+    let name = |name: &str| Some(SaidBy::Name(name.to_owned()));
+    let home = Home::configured("address = \"https://file\"\nnamespace = \"file\"\ntoken_file = \"~/file\"");
+    let said_by = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let (settings, connection) = home.resolve(arguments, variables).unwrap();
+        [connection.named.address, connection.named.namespace, settings.token_file_said_by]
+    };
+    assert_eq!(said_by(&[], &[]), [const { Some(SaidBy::File) }; 3]);
+    let variables = [
+        ("BAO_AGENT_ADDR", "https://variable"),
+        ("VAULT_NAMESPACE", "variable"),
+        ("BAO_TOKEN_PATH", "/variable"),
+    ];
+    assert_eq!(
+        said_by(&[], &variables),
+        [name("BAO_AGENT_ADDR"), name("VAULT_NAMESPACE"), name("BAO_TOKEN_PATH")]
+    );
+    let flags = ["--address", "https://flag", "--namespace", "flag", "--token-file", "/flag"];
+    assert_eq!(said_by(&flags, &variables), [name("--address"), name("--namespace"), name("--token-file")]);
+    let (settings, connection) = Home::new().resolve(&[], &[]).unwrap();
+    assert!(connection.is_unaddressed() && settings.token_file_said_by.is_none());
+}
+
+#[test]
 fn every_setting_is_heard_from_each_of_its_sources() {
     let file = r#"
         namespace = "/team1/"
@@ -349,7 +373,8 @@ fn a_token_variable_is_ignored_with_a_warning() {
 #[test]
 fn switching_verification_off_is_warned_of() {
     let (settings, connection) = Home::new().resolve(&[], &[("BAO_SKIP_VERIFY", "T")]).unwrap();
-    assert_eq!(settings.warnings, [SettingsWarning::VerificationOff("BAO_SKIP_VERIFY".to_owned())]);
+    let switch = "BAO_SKIP_VERIFY".to_owned();
+    assert_eq!(settings.warnings, [SettingsWarning::VerificationOff { switch, authorities: None }]);
     assert!(connection.tls.skip_verify);
     let (settings, connection) = Home::new().resolve(&[], &[("VAULT_SKIP_VERIFY", "False")]).unwrap();
     assert_eq!(settings.warnings, []);

@@ -70,7 +70,7 @@ impl Report<'_> {
         };
         if self.event(Level::Error, &text, "")
             && let Kept::Vault(error) = kept
-            && let Some(remedy) = super::remedies::error_remedy(error)
+            && let Some(remedy) = super::remedies::error_remedy(error, &self.names)
         {
             self.hint(&remedy);
         }

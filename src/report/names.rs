@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::escape::{Shown, harmless_text};
 use crate::config::{DEFAULT_TOKEN_FILE, Hint, Login, Settings, SettingsWarning};
+use crate::vault::SaidBy;
 
 /// The names of things on this machine, as people write them.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,8 @@ pub(crate) struct Names<'a> {
     pub(crate) home: &'a Path,
     /// The token file.
     pub(crate) token_file: &'a Path,
+    /// Who says so, if it is not the default.
+    pub(crate) token_file_said_by: Option<&'a SaidBy>,
     /// The configuration file that has to be named in commands, if it is not the default one.
     pub(crate) named_config: Option<&'a Path>,
     /// The configuration file, whether it is there or not.
@@ -38,6 +41,7 @@ impl<'a> Names<'a> {
         Self {
             home: &settings.home,
             token_file: settings.token_file.path(),
+            token_file_said_by: settings.token_file_said_by.as_ref(),
             named_config: settings.named_config.as_deref(),
             config_file: &settings.config_file,
             named_token_file: settings.named_token_file.as_deref(),
@@ -57,6 +61,14 @@ impl Names<'_> {
     /// The configuration file.
     pub(super) fn config(&self) -> String {
         self.path(self.config_file)
+    }
+
+    /// Where a setting is to be corrected.
+    pub(super) fn place(&self, key: &str, said_by: &SaidBy) -> String {
+        match said_by {
+            SaidBy::Name(name) => name.clone(),
+            SaidBy::File => format!("`{key}` in {}", self.config()),
+        }
     }
 
     /// What a line begins with, so that nobody takes it for another token's. Nothing for the default configuration

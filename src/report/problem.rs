@@ -198,8 +198,13 @@ pub(crate) enum Problem {
     LastFailed(LastRun),
     /// The server did not say which token it spoke of.
     Unconfirmed,
-    /// This variable switched off the check of the server's certificate.
-    VerificationOff(String),
+    /// The check of the server's certificate is switched off.
+    VerificationOff {
+        /// By this variable.
+        switch: String,
+        /// Although this one names authorities to check it with.
+        authorities: Option<String>,
+    },
     /// There is no timer.
     NoTimer,
 }
@@ -273,14 +278,15 @@ impl Problem {
             Self::OtherNamespace { .. } => ("other_namespace", Note, None),
             Self::LastFailed(_) => ("last_pass_failed", Note, None),
             Self::Unconfirmed => ("unconfirmed", Note, None),
-            Self::VerificationOff(_) => ("verification_off", Note, None),
+            Self::VerificationOff { .. } => ("verification_off", Note, None),
             Self::NoTimer => ("no_timer", Note, None),
         }
     }
 
-    /// Whether it is that the server cannot be reached.
-    pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Failed(Failure::Vault(Error { kind: ErrorKind::Unreachable(_), .. })))
+    /// Whether it is that the server cannot be reached, and nobody said where it is.
+    pub(crate) fn is_unaddressed(&self) -> bool {
+        let unreachable = |error: &Error| matches!(error.kind, ErrorKind::Unreachable(_));
+        matches!(self, Self::Failed(Failure::Vault(error)) if unreachable(error) && error.named.address.is_none())
     }
 
     /// Its stable name.
@@ -460,8 +466,8 @@ impl Problem {
             Self::Unconfirmed => {
                 "the server's answer does not name the token; is there an agent in between?".to_owned()
             }
-            Self::VerificationOff(name) => {
-                format!("{name} is set: the server's certificate is not verified")
+            Self::VerificationOff { switch, .. } => {
+                format!("{switch} is set: the server's certificate is not verified")
             }
             Self::NoTimer => "there is no timer, so nothing runs by itself".to_owned(),
         }
@@ -496,8 +502,10 @@ impl Problem {
             | Self::PoliciesLacking(_)
             | Self::UseLimited(_)
             | Self::Dying { able: Some(false) | None, .. } => names.recovery_command(),
+            // Which has its own, above this one.
+            Self::Failed(_) if self.is_unaddressed() => return None,
             Self::Failed(failure) => return remedies::failure_remedy(failure, names),
-            Self::Unaddressed => format!("write the address to {}: address = \"https://…\"", names.config()),
+            Self::Unaddressed => remedies::say_where(names),
             Self::ServiceDiffers(differences) => differing_remedy(differences, names),
             Self::ServiceUnusable { unit, .. } => {
                 format!("correct it where the unit or its file sets it: {}", start(unit, "cat"))
@@ -561,7 +569,12 @@ impl Problem {
             }
             Self::OtherNamespace { .. } => "if your token belongs there, name it with --namespace".to_owned(),
             Self::Unconfirmed => "use the address of the server itself".to_owned(),
-            Self::VerificationOff(_) => "name the authority's certificate in VAULT_CACERT instead".to_owned(),
+            Self::VerificationOff { switch, authorities: Some(name) } => {
+                format!("unset {switch}: the certificate is checked with what {name} names then")
+            }
+            Self::VerificationOff { authorities: None, .. } => {
+                "name the authority's certificate in VAULT_CACERT instead".to_owned()
+            }
             Self::NoTimer => "scripts/install, or copy the units; see the README".to_owned(),
         })
     }

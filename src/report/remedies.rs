@@ -33,10 +33,15 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
             names.take_back(names.token_file)
         }
         Failure::TokenFile(ReadError::NotAFile | ReadError::Owner(_) | ReadError::Io(_)) => {
-            Some("name the right file with --token-file, VAULT_TOKEN_PATH or the key token_file".to_owned())
+            Some(match names.token_file_said_by {
+                Some(said_by) => format!("name the right file: {}", names.place("token_file", said_by)),
+                None => {
+                    "name the right file with --token-file, VAULT_TOKEN_PATH or the key token_file".to_owned()
+                }
+            })
         }
         Failure::LockBusy => Some("look for one that hangs: pgrep -af vault-token-renew".to_owned()),
-        Failure::Vault(error) | Failure::Unchecked(error) => error_remedy(error),
+        Failure::Vault(error) | Failure::Unchecked(error) => error_remedy(error, names),
         Failure::Contradiction(Contradiction::NoSuchPolicy(_)) => Some(
             "correct `policies` and `required_policy` in the settings, or have the policy \
                   written"
@@ -86,17 +91,27 @@ pub(super) fn failure_remedy(failure: &Failure, names: &Names<'_>) -> Option<Str
     }
 }
 
-pub(super) fn error_remedy(error: &Error) -> Option<String> {
+/// What to do where nobody has said where the server is.
+pub(super) fn say_where(names: &Names<'_>) -> String {
+    format!("write the address of the server to {}: address = \"https://…\"", names.config())
+}
+
+/// What to do about a call that did not succeed. What is set already is to be corrected where it is set.
+pub(super) fn error_remedy(error: &Error, names: &Names<'_>) -> Option<String> {
     if error.redirected_by.is_some() && error.kind.is_temporary() {
         return Some(
             "check the server's api_addr: it names an address that cannot be reached from here".to_owned(),
         );
     }
+    let address = error.named.address.as_ref().map(|said_by| names.place("address", said_by));
+    let namespace = error.named.namespace.as_ref().map(|said_by| names.place("namespace", said_by));
+    let about_address =
+        |advice: &dyn Fn(&str) -> String| Some(address.as_deref().map_or_else(|| say_where(names), advice));
     let text = match &error.kind {
         ErrorKind::Unreachable(
             Unreachable::Refused | Unreachable::TimedOut | Unreachable::Name(_) | Unreachable::Other(_),
         ) => {
-            "check that the server is up and the address is right (--address, VAULT_ADDR, the key `address`)"
+            return about_address(&|place| format!("check that the server is up and that {place} is right"));
         }
         ErrorKind::Unreachable(Unreachable::ProxyCredentials { .. }) => {
             return Some(match &error.named.proxy {
@@ -136,14 +151,18 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
         ErrorKind::Unclear { .. } => "find out what answers there: the server, or something in front of it",
         ErrorKind::Unserving { .. } => "use the address of a node that serves, or try again later",
         ErrorKind::Elsewhere { .. } => {
-            "check the namespace of the settings (--namespace, VAULT_NAMESPACE): it is not that of the token"
+            return Some(match namespace {
+                Some(place) => format!("check {place}: it is not the namespace of the token"),
+                None => "name the namespace of the token (--namespace, VAULT_NAMESPACE)".to_owned(),
+            });
         }
         ErrorKind::AwaitsApproval => {
             "have the request approved, or use a token that needs no approval for it"
         }
         ErrorKind::Cached => {
-            "use the address of the server itself, or switch off `cache` in the agent or proxy (--address, \
-             VAULT_ADDR)"
+            return about_address(&|place| {
+                format!("set {place} to the server itself, or switch off `cache` in the agent or proxy")
+            });
         }
         ErrorKind::Sealed => "unseal the server; the token file is as it was",
         // Go servers answer plain http on a TLS port with a sentence that says so.
@@ -153,13 +172,20 @@ pub(super) fn error_remedy(error: &Error) -> Option<String> {
             "this port speaks TLS; its address begins with https://"
         }
         ErrorKind::NotVault { .. } | ErrorKind::Redirect { .. } | ErrorKind::Unexpected { .. } => {
-            "check that this is the address of a Vault server, without /v1 and without a login page in front"
+            return about_address(&|place| {
+                format!(
+                    "check that {place} names a Vault server, without /v1 and without a login page in front"
+                )
+            });
         }
         ErrorKind::NotFound { .. } => {
-            "check the address (without /v1) and the namespace (--namespace, VAULT_NAMESPACE)"
+            let namespace = namespace.as_deref().unwrap_or("whether it needs a namespace (--namespace)");
+            return about_address(&|place| format!("check {place} (without /v1), and {namespace}"));
         }
         ErrorKind::AnotherToken => {
-            "an agent substitutes its own token; use the address of the server (--address, VAULT_ADDR)"
+            return about_address(&|place| {
+                format!("an agent substitutes its own token; set {place} to the server itself")
+            });
         }
         ErrorKind::Denied { .. } => match error.call {
             Call::RenewSelf => MAY_RENEW,

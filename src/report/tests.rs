@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::escape::harmless_json;
 use super::lines::outcome_text;
+use super::problem::Problem;
+use super::remedies::{error_remedy, failure_remedy};
 use super::warnings::warning_text;
 use super::*;
 use crate::config::{Hint, Login};
@@ -16,7 +18,8 @@ use crate::local::hook::HookFailure;
 use crate::local::token_file::{LooseMode, ReadError, ReplaceError, ReplaceStep};
 use crate::token::Accessor;
 use crate::vault::{
-    Call, Error, ErrorKind, Interrupted, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+    Call, Error, ErrorKind, Interrupted, Named, Oddity, RedirectRefusal, Said, SaidBy, TlsTrouble,
+    Unreachable,
 };
 
 static LOGIN: LazyLock<Login> = LazyLock::new(|| Login {
@@ -30,6 +33,7 @@ fn names() -> Names<'static> {
     Names {
         home: Path::new("/home/wizard"),
         token_file: Path::new("/home/wizard/.vault-token"),
+        token_file_said_by: None,
         named_config: None,
         config_file: Path::new("/home/wizard/.config/vault-token-renew/config.toml"),
         named_token_file: None,
@@ -348,6 +352,88 @@ fn failures_say_what_on_which_object_and_why() {
     for (failure, expected) in table {
         assert_eq!(line(&Outcome::Failed(failure)), expected);
     }
+}
+
+#[test]
+fn a_hint_names_what_is_set_and_asks_to_set_only_what_is_not() {
+    let name = |name: &str| Some(SaidBy::Name(name.to_owned()));
+    let refused = || ErrorKind::Unreachable(Unreachable::Refused);
+    let elsewhere = || ErrorKind::Elsewhere { message: String::new() };
+    let unfound = || ErrorKind::NotFound { message: String::new() };
+    let empty = || ErrorKind::NotVault { status: 200, oddity: Oddity::Empty };
+    let say_where = "write the address of the server to ~/.config/vault-token-renew/config.toml: address = \
+                     \"https://…\"";
+    let table = [
+        (refused(), None, None, say_where),
+        (refused(), name("BAO_ADDR"), None, "check that the server is up and that BAO_ADDR is right"),
+        (
+            refused(),
+            Some(SaidBy::File),
+            None,
+            "check that the server is up and that `address` in ~/.config/vault-token-renew/config.toml is right",
+        ),
+        (empty(), None, None, say_where),
+        (
+            empty(),
+            name("--address"),
+            None,
+            "check that --address names a Vault server, without /v1 and without a login page in front",
+        ),
+        (
+            unfound(),
+            name("VAULT_ADDR"),
+            None,
+            "check VAULT_ADDR (without /v1), and whether it needs a namespace (--namespace)",
+        ),
+        (
+            unfound(),
+            name("VAULT_ADDR"),
+            name("VAULT_NAMESPACE"),
+            "check VAULT_ADDR (without /v1), and VAULT_NAMESPACE",
+        ),
+        (
+            elsewhere(),
+            name("VAULT_ADDR"),
+            None,
+            "name the namespace of the token (--namespace, VAULT_NAMESPACE)",
+        ),
+        (
+            elsewhere(),
+            name("VAULT_ADDR"),
+            name("BAO_NAMESPACE"),
+            "check BAO_NAMESPACE: it is not the namespace of the token",
+        ),
+        // An agent's address beats the server's, so that VAULT_ADDR would not help.
+        (
+            ErrorKind::AnotherToken,
+            name("VAULT_AGENT_ADDR"),
+            None,
+            "an agent substitutes its own token; set VAULT_AGENT_ADDR to the server itself",
+        ),
+        (
+            ErrorKind::Cached,
+            name("VAULT_ADDR"),
+            None,
+            "set VAULT_ADDR to the server itself, or switch off `cache` in the agent or proxy",
+        ),
+    ];
+    for (kind, address, namespace, expected) in table {
+        let named = Box::new(Named { address, namespace, ..Named::default() });
+        let remedy = error_remedy(&Error { named, ..failed(kind) }, &names());
+        assert_eq!(remedy.as_deref(), Some(expected));
+    }
+    let said_by = SaidBy::Name("VAULT_TOKEN_PATH".to_owned());
+    let named = Names { token_file_said_by: Some(&said_by), ..names() };
+    let remedy = |names| failure_remedy(&Failure::TokenFile(ReadError::NotAFile), &names).unwrap();
+    assert_eq!(remedy(named), "name the right file: VAULT_TOKEN_PATH");
+    assert!(remedy(names()).contains("with --token-file, VAULT_TOKEN_PATH or"));
+    let unverified = |authorities| {
+        let problem = Problem::VerificationOff { switch: "VAULT_SKIP_VERIFY".to_owned(), authorities };
+        problem.remedy(&names()).unwrap()
+    };
+    assert!(unverified(None).contains("VAULT_CACERT"));
+    let checked = "unset VAULT_SKIP_VERIFY: the certificate is checked with what BAO_CACERT names then";
+    assert_eq!(unverified(Some("BAO_CACERT".to_owned())), checked);
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             names.token_file(),
             names.token_file()
         ),
-        Warning::Settings(SettingsWarning::VerificationOff(name)) => {
-            format!("{name} is set: the server's certificate is not verified")
+        Warning::Settings(SettingsWarning::VerificationOff { switch, .. }) => {
+            format!("{switch} is set: the server's certificate is not verified")
         }
         Warning::Settings(SettingsWarning::TokenHelper(file)) => format!(
             "{} sets a token_helper, so a login does not write to {}",

@@ -22,9 +22,22 @@ pub(crate) struct Error {
     pub(crate) named: Box<Named>,
 }
 
+/// Who says what a setting is, for whoever has to correct it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SaidBy {
+    /// This flag or variable.
+    Name(String),
+    /// Its key in the configuration file.
+    File,
+}
+
 /// The variables that are set, by their names, where an error may be about what they hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Named {
+    /// Where the server is. If nobody says so, the default counts.
+    pub(crate) address: Option<SaidBy>,
+    /// The namespace.
+    pub(crate) namespace: Option<SaidBy>,
     /// Who is trusted.
     pub(crate) authorities: Option<String>,
     /// The client certificate.

@@ -50,8 +50,6 @@ const IDLE_AGE: Duration = Duration::from_secs(10);
 pub(crate) struct ConnectionSettings {
     /// The server.
     pub(crate) address: Address,
-    /// Whether nobody said where that is, so that the default counts.
-    pub(crate) is_unaddressed: bool,
     /// The namespace to work in, without slashes around it.
     pub(crate) namespace: Option<String>,
     /// The time a single request may take, its body included.
@@ -69,6 +67,11 @@ pub(crate) struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
+    /// Whether nobody said where the server is, so that the default counts.
+    pub(crate) fn is_unaddressed(&self) -> bool {
+        self.named.address.is_none()
+    }
+
     /// What is named on the way to this place.
     pub(super) fn named(&self, url: &str) -> Named {
         let route = url.parse().map_or(Route::Direct, |uri| self.proxies.route(&uri));

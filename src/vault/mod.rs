@@ -28,7 +28,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 pub(crate) use address::{Address, DEFAULT_ADDRESS};
 pub(crate) use call::{CREATE_ORPHAN_PATH, CREATE_PATH, Call, RENEW_SELF_PATH, REVOKE_ACCESSOR_PATH};
 pub(crate) use error::{
-    Error, ErrorKind, Interrupted, Named, No, Oddity, RedirectRefusal, Said, TlsTrouble, Unreachable,
+    Error, ErrorKind, Interrupted, Named, No, Oddity, RedirectRefusal, Said, SaidBy, TlsTrouble, Unreachable,
 };
 pub(crate) use http::ConnectionSettings;
 pub(crate) use observer::{Exchange, Observer};
@@ -411,7 +411,7 @@ impl<'a> Client<'a> {
                 .flatten()
                 .filter(|pause| until.is_none_or(|until| Instant::now() + *pause < until));
             let settings = self.http.settings();
-            if settings.is_unaddressed && matches!(kind, ErrorKind::Unreachable(_)) {
+            if settings.is_unaddressed() && matches!(kind, ErrorKind::Unreachable(_)) {
                 self.http.observer().has_no_address(&settings.address.to_string());
             }
             let redirected_by = place.is_some().then(|| settings.address.to_string().into());
@@ -597,7 +597,6 @@ mod tests {
     #[test]
     fn a_client_knows_the_secrets_of_its_own_run_only() {
         let settings = ConnectionSettings {
-            is_unaddressed: false,
             address: Address::parse("http://127.0.0.1:1").unwrap(),
             namespace: None,
             timeout: Duration::from_secs(1),

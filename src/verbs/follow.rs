@@ -176,6 +176,7 @@ fn report_of<'a>(
     let names = Names {
         home: &settings.home,
         token_file: settings.token_file.path(),
+        token_file_said_by: settings.token_file_said_by.as_ref(),
         named_config: settings.named_config.as_deref(),
         named_token_file: settings.named_token_file.as_deref(),
         config_file: &settings.config_file,

@@ -128,7 +128,7 @@ fn look(
         earlier: None,
     };
     let mut found = survived(|| gather(&context, wishes, around.runtime))?;
-    if around.connection.is_unaddressed && found.problems.iter().any(Problem::is_unreachable) {
+    if found.problems.iter().any(Problem::is_unaddressed) {
         found.problems.insert(0, Problem::Unaddressed);
     }
     found.problems.extend(differences);
@@ -233,7 +233,9 @@ fn problems(
         SettingsWarning::TokenVariableIgnored(name) | SettingsWarning::TokenVariableOfAgent(name) => {
             Problem::Shadowed(name.clone())
         }
-        SettingsWarning::VerificationOff(name) => Problem::VerificationOff(name.clone()),
+        SettingsWarning::VerificationOff { switch, authorities } => {
+            Problem::VerificationOff { switch: switch.clone(), authorities: authorities.clone() }
+        }
         SettingsWarning::TokenHelper(file) => Problem::TokenHelper(file.clone()),
     }));
     about_the_timer(&mut problems, status, &settings.user, granted(status));
