@@ -1494,12 +1494,13 @@ fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
     let install = ["--binary", "source/program"];
     let timer = || user.properties(TIMER, ["ActiveState", "UnitFileState"]);
     // With a terminal, on which somebody types this.
-    let typing = |text: &str| {
+    let typing_with = |variables: &str, text: &str| {
         let mut command = user.command("sh");
-        let install = "source/scripts/install --binary source/program";
+        let install = format!("{variables} source/scripts/install --binary source/program");
         let line = format!("printf '{text}' | script --quiet --return --command '{install}' /dev/null");
         command.args(["-c", &line]).output().expect("script (apt-get install bsdutils)")
     };
+    let typing = |text: &str| typing_with("", text);
 
     // Without a terminal it prints what to write. The settings of a shell are not those of the service.
     let mut command = user.command("source/scripts/install");
@@ -1536,12 +1537,18 @@ fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
     assert_eq!(timer(), ["inactive", "disabled"]);
 
     // What the program refuses is asked again; what it accepts is written, for the owner alone, and the timer runs.
-    let output = typing("token-x\\nvault-admin\\n\\nvault-admin, sops-admin\\n");
+    let output = typing(
+        "token-x\\nvault-admin\\n\\n\\nvault-admin\\nvault:8200\\n\\nvault-admin, sops-admin\\nhttp://[::1]:8200\\n",
+    );
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("token-x") && said.contains("write"), "{said}");
+    assert!(said.contains("it has no scheme; did you mean https://vault:8200?"), "{said}");
+    assert!(!said.contains("No address of a server is configured"), "{said}");
     assert!(said.contains("wrote ~/.config/vault-token-renew/config.toml"), "{said}");
-    let written = format!("display_name = \"{name}\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n");
+    let written = format!(
+        "address = \"http://[::1]:8200\"\ndisplay_name = \"{name}\"\npolicies = [\"vault-admin\", \"sops-admin\"]\n"
+    );
     assert_eq!(user.read(CONFIG), written);
     assert_eq!(user.mode(CONFIG), 0o600);
     assert_eq!(timer(), ["active", "enabled"]);
@@ -1550,6 +1557,26 @@ fn scripts_install_asks_whose_token_it_is_before_it_starts_the_timer() {
     world.must_script("install", &install);
     world.must_script("uninstall", &[]);
     assert_eq!(user.read(CONFIG), written);
+
+    // The address of the shell is proposed; what the service finds elsewhere is not asked for; and it may come later.
+    let identity = format!("display_name = \"{name}\"\npolicies = [\"vault-admin\"]\n");
+    let addressed = format!("address = \"https://shell:8200\"\n{identity}");
+    for (env, variables, typed, expected, is_configured) in [
+        ("", "BAO_ADDR=https://shell:8200 VAULT_ADDR=https://x:1", "\\nvault-admin\\n\\n", &addressed, true),
+        ("", "VAULT_ADDR=https://x:1", "\\nvault-admin\\nhttps://shell:8200\\n", &addressed, true),
+        ("", "", "\\nvault-admin\\n\\n", &identity, false),
+        ("VAULT_ADDR=https://file:8200\n", "VAULT_ADDR=https://x:1", "\\nvault-admin\\n", &identity, true),
+    ] {
+        fs::remove_file(user.path(CONFIG)).expect("no file any more");
+        user.write(".config/vault-token-renew/env", 0o600, env);
+        let output = typing_with(variables, typed);
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(&user.read(CONFIG), expected, "{said}");
+        assert_eq!(!said.contains("No address of a server is configured"), is_configured, "{said}");
+        world.must_script("uninstall", &[]);
+    }
+    fs::remove_file(user.path(".config/vault-token-renew/env")).expect("no file any more");
 
     // A file that is there is the user's, even if it says nothing of this.
     user.write(CONFIG, 0o600, "address = \"http://127.0.0.1:1\"\n");
