@@ -1,6 +1,5 @@
 //! Settings, then the verb; nothing runs here.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,19 +7,15 @@ use anyhow::{Context as _, Result, bail};
 use crate::cli::{CommandLine, StatusFlags, Verb};
 use crate::clock::Clock;
 use crate::config::follow::FollowSettings;
-use crate::config::{self, Environment, FollowFlags, Settings, SettingsFlags, SweepMode, WatchFlags};
-use crate::identity::Minter;
-use crate::local::machine::{MACHINE_ID, machine};
+use crate::config::{self, Environment, FollowFlags, Settings, SweepMode, WatchFlags};
 use crate::pass::Work;
-use crate::report::overview::Entry;
 use crate::report::streams::{OfProcess, Unhurried};
 use crate::report::{self, Format, Paint, Volume};
-use crate::stop::Stop;
-use crate::vault::ConnectionSettings;
 use crate::verbs::follow::{self, follow, follow_once};
 use crate::verbs::once::{Manner, once};
-use crate::verbs::status::{Wishes, look_at, status};
-use crate::verbs::surroundings::{Pace, Surroundings};
+use crate::verbs::overview::overview;
+use crate::verbs::status::{Wishes, status};
+use crate::verbs::surroundings::{Process, Surroundings, minter};
 use crate::verbs::viewpoint::{Viewpoint, viewpoint};
 use crate::verbs::watch::{Household, watch};
 
@@ -63,7 +58,12 @@ fn act(
             }
             Ok(once(around, Work::Sweep, manner))
         }),
-        Some(Verb::Status(flags)) if flags.all => overview(command, flags, process),
+        Some(Verb::Status(flags)) if flags.all => {
+            if command.settings.config.is_some() || command.settings.are_explicit() {
+                bail!("status --all looks at each configuration as it is; name none, and no settings")
+            }
+            Ok(overview(&command.settings, &wishes(flags, environment)?, manner, process))
+        }
         Some(Verb::Status(flags)) => {
             let wishes = wishes(flags, environment)?;
             let Viewpoint { settings, connection, differences } =
@@ -73,72 +73,6 @@ fn act(
         Some(Verb::Watch(flags)) => watching(command, flags, environment, streams, clock, host),
         Some(Verb::Follow(flags)) => following(command, flags, environment, streams, clock),
     }
-}
-
-/// What this process has, whatever it was asked for.
-#[derive(Clone, Copy)]
-struct Process<'a> {
-    environment: &'a Environment,
-    streams: &'a OfProcess,
-    clock: Clock,
-    host: &'a str,
-}
-
-impl Process<'_> {
-    /// Does something with these settings, once.
-    fn within<T>(
-        self,
-        settings: &Settings,
-        connection: &ConnectionSettings,
-        work: impl FnOnce(&Surroundings<'_>) -> T,
-    ) -> T {
-        work(&Surroundings {
-            settings,
-            connection,
-            streams: self.streams,
-            clock: self.clock,
-            minter: &minter(settings, self.host),
-            runtime: &self.environment.user_runtime_directory(),
-            stop: &Stop::default(),
-            pace: Pace::of_one_run(settings, connection),
-            repeats: None,
-            earlier: None,
-        })
-    }
-}
-
-/// `status --all`
-fn overview(command: &CommandLine, flags: &StatusFlags, process: Process<'_>) -> Result<u8> {
-    if command.settings.config.is_some() || command.settings.are_explicit() {
-        bail!("status --all looks at each configuration as it is; name none, and no settings")
-    }
-    let (manner, wishes) = (manner(command), wishes(flags, process.environment)?);
-    let entry = |config: PathBuf| {
-        let flags = SettingsFlags { config: Some(config.clone()), ..command.settings.clone() };
-        // The default one need not be there.
-        let flags = if config.exists() { flags } else { command.settings.clone() };
-        match viewpoint(&flags, process.environment, process.host) {
-            Ok(Viewpoint { settings, connection, differences }) => {
-                let found = process.within(&settings, &connection, |around| {
-                    look_at(around, differences, &wishes, manner).map_err(|failure| failure.id().to_owned())
-                });
-                let profile = settings.profile.clone();
-                Entry { profile, config, found: found.map(|status| Box::new((settings, status))) }
-            }
-            Err(error) => {
-                let profile = config::profile_of(&flags, process.environment);
-                Entry { profile, config, found: Err(report::settings_error_text(&error)) }
-            }
-        }
-    };
-    let entries: Vec<Entry> = config::all_configs(process.environment).into_iter().map(entry).collect();
-    let wrong = entries.iter().find(|entry| !entry.is_healthy());
-    let status = match wrong {
-        Some(entry) if manner.detailed_exitcode => entry.detailed_exit_status(),
-        wrong => u8::from(wrong.is_some()),
-    };
-    let told = (manner.format, manner.volume);
-    Ok(report::overview::overview(&entries, process.clock, process.streams, told, wishes.paint, status))
 }
 
 fn watching(
@@ -160,10 +94,6 @@ fn watching(
     let resolve = move || Settings::resolve(&asked, &flags, &environment, &host);
     let (settings, streams) = (Arc::new(settings), unhurried(streams)?);
     Ok(watch(Household { resolve, settings, connection, minter, streams, clock, runtime, manner }))
-}
-
-fn minter(settings: &Settings, host: &str) -> Minter {
-    Minter { machine: machine(Path::new(MACHINE_ID)), host: host.to_owned(), user: settings.user.clone() }
 }
 
 /// The verb that needs no identity.

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Environment, Settings};
 use crate::identity::Minter;
 use crate::local::history::History;
 use crate::local::lock::LONGEST_WAIT;
+use crate::local::machine::{MACHINE_ID, machine};
 use crate::pass::LONGEST_WALK;
 use crate::report::Repeats;
-use crate::report::streams::Streams;
+use crate::report::streams::{OfProcess, Streams};
 use crate::stop::Stop;
 use crate::vault::{ConnectionSettings, Patience};
 
@@ -58,4 +59,45 @@ impl Pace {
         let patience = Patience { request: connection.timeout, retry_for: settings.retry_for, in_all: None };
         Self { patience, walk: LONGEST_WALK, wait: LONGEST_WAIT, comes_again: None }
     }
+}
+
+/// What this process has, whatever it was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Process<'a> {
+    /// Its variables.
+    pub(crate) environment: &'a Environment,
+    /// Where its lines go.
+    pub(crate) streams: &'a OfProcess,
+    /// This machine's clock.
+    pub(crate) clock: Clock,
+    /// This machine's name.
+    pub(crate) host: &'a str,
+}
+
+impl Process<'_> {
+    /// Does something with these settings, once.
+    pub(crate) fn within<T>(
+        self,
+        settings: &Settings,
+        connection: &ConnectionSettings,
+        work: impl FnOnce(&Surroundings<'_>) -> T,
+    ) -> T {
+        work(&Surroundings {
+            settings,
+            connection,
+            streams: self.streams,
+            clock: self.clock,
+            minter: &minter(settings, self.host),
+            runtime: &self.environment.user_runtime_directory(),
+            stop: &Stop::default(),
+            pace: Pace::of_one_run(settings, connection),
+            repeats: None,
+            earlier: None,
+        })
+    }
+}
+
+/// Where and for whom tokens are minted.
+pub(crate) fn minter(settings: &Settings, host: &str) -> Minter {
+    Minter { machine: machine(Path::new(MACHINE_ID)), host: host.to_owned(), user: settings.user.clone() }
 }
