@@ -5,13 +5,21 @@
 
 mod support;
 
+use std::env;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::sandbox::{Run, Sandbox};
-use support::{DISPLAY_NAME, OUR_NAME, USER, ours, server, what_was_said, with, without};
+use support::stay::Stay;
+use support::{DISPLAY_NAME, OUR_NAME, USER, ours, server, wait_until, what_was_said, with, without};
 
 /// What a check says that has to fail.
 #[track_caller]
@@ -147,4 +155,45 @@ fn what_is_not_one_object_with_the_status_of_the_run_is_no_answer_in_json() {
     }
     complaint(|| run(good).quiet());
     complaint(|| run(good).expect(0));
+}
+
+/// Set where this is the test process that is going to be killed.
+const VICTIM: &str = "VTR_TEST_VICTIM";
+
+#[test]
+fn what_a_test_has_started_goes_with_it_when_it_is_killed() {
+    if env::var_os(VICTIM).is_some() {
+        let server = server();
+        let home = Sandbox::holding(&server.mint_ours().token);
+        let watch = Stay::start(&home, &server, &[], &[]);
+        watch.wait_for("OK renewed ", 1);
+        let mut told = std::io::stderr();
+        writeln!(told, "\nstarted {} {}", server.address(), watch.pid()).unwrap();
+        loop {
+            thread::park();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut victim = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "what_a_test_has_started_goes_with_it_when_it_is_killed", "--nocapture"])
+        .env(VICTIM, "1")
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(victim.stderr.take().unwrap()).lines();
+    let started = said.map(Result::unwrap).find(|line| line.starts_with("started "));
+    let started = started.expect("the other process started its server and its watch");
+    let [_, address, watch] = started.split(' ').collect::<Vec<_>>()[..] else { panic!("{started}") };
+    let address = address.strip_prefix("http://").unwrap();
+    // A zombie, which waits for somebody to reap it, has none.
+    let watch = Path::new("/proc").join(watch).join("exe");
+    assert!(TcpStream::connect(address).is_ok() && watch.exists());
+
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let killed = Instant::now();
+    wait_until("both are gone", || TcpStream::connect(address).is_err() && !watch.exists());
+    assert!(killed.elapsed() < Duration::from_secs(2), "after {:?}", killed.elapsed());
 }

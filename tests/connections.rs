@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use support::openbao::binary_path;
 use support::sandbox::Sandbox;
 use support::scripted::{Reply, Request, Scripted};
+use support::tie::Tie;
 use support::{FILE_TOKEN, OUR_NAME, RENEWED, count, healthy, renewal, told_of};
 
 /// How many are tried at the same time.
@@ -180,6 +181,7 @@ impl Wanted {
 /// The listeners of OpenSSL's. They end with this value.
 struct Listeners {
     child: Child,
+    _tie: Tie,
     ports: Vec<u16>,
 }
 
@@ -201,10 +203,11 @@ impl Listeners {
             .stdout(Stdio::piped())
             .spawn()
             .expect("python3");
+        let tie = Tie::to(&child);
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let ports = serde_json::from_str(&line).expect("the ports of the listeners");
-        Self { child, ports }
+        Self { child, _tie: tie, ports }
     }
 }
 

@@ -4,11 +4,13 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use super::openbao::OpenBao;
+use super::tie::Tie;
 use super::wait_until;
 
 /// An agent or a proxy of OpenBao in front of a server. It ends when dropped.
 pub struct Between {
     process: Child,
+    _tie: Tie,
     address: String,
     _home: tempfile::TempDir,
 }
@@ -36,7 +38,8 @@ impl Between {
             .stderr(log)
             .spawn()
             .unwrap();
-        let this = Self { process, address: format!("http://127.0.0.1:{port}"), _home: home };
+        let address = format!("http://127.0.0.1:{port}");
+        let this = Self { _tie: Tie::to(&process), process, address, _home: home };
         wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         this
     }

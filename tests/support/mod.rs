@@ -37,6 +37,7 @@ pub mod scene;
 pub mod scripted;
 pub mod stay;
 pub mod strace;
+pub mod tie;
 pub mod user_manager;
 pub mod vault_mock;
 

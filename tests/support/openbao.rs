@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::tie::Tie;
+
 /// How long a server may take to get ready. It needs 0.3 s on an idle machine; many tests start theirs at the same
 /// time, on few cores.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -42,6 +44,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct OpenBao {
     server: Child,
+    _tie: Tie,
     home: TempDir,
     port: u16,
     address: String,
@@ -130,7 +133,7 @@ impl OpenBao {
             .unwrap_or_else(|error| panic!("{}: cannot be started: {error}", binary_path().display()));
         let address = format!("http://127.0.0.1:{port}");
         // From here on Drop kills the server, whatever panics below.
-        let mut this = Self { server, home, port, address, root_token };
+        let mut this = Self { _tie: Tie::to(&server), server, home, port, address, root_token };
         loop {
             // A 200 for the root token, which only our child knows, proves that the listener is ours: another
             // test's server on this port would answer 403 while our child ends with "address already in use".

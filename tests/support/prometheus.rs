@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::tie::Tie;
+
 /// How long an exporter may take to listen, and to answer. Measured: 0.1 s, 0.01 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -124,6 +126,7 @@ pub fn series(text: &str) -> BTreeMap<String, f64> {
 #[derive(Debug)]
 pub struct NodeExporter {
     exporter: Child,
+    _tie: Tie,
     address: String,
     home: TempDir,
 }
@@ -150,7 +153,7 @@ impl NodeExporter {
             .spawn()
             .expect("node_exporter");
         // From here on Drop stops it, whatever panics below.
-        let mut this = Self { exporter, address: String::new(), home };
+        let mut this = Self { _tie: Tie::to(&exporter), exporter, address: String::new(), home };
         let deadline = Instant::now() + PATIENCE;
         while this.address.is_empty() {
             let ended = this.exporter.try_wait().expect("state of node_exporter");
@@ -201,6 +204,7 @@ impl Drop for NodeExporter {
 #[derive(Debug)]
 pub struct Prometheus {
     server: Child,
+    _tie: Tie,
     address: SocketAddr,
     home: TempDir,
 }
@@ -234,7 +238,7 @@ impl Prometheus {
             .stderr(log)
             .spawn()
             .expect("prometheus");
-        let mut this = Self { server, address: port, home };
+        let mut this = Self { _tie: Tie::to(&server), server, address: port, home };
         let deadline = Instant::now() + PATIENCE;
         while !this.log().contains("Server is ready to receive web requests") {
             let ended = this.server.try_wait().expect("state of Prometheus");

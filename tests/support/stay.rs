@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::sandbox::{PROGRAM, Run, Sandbox};
 use super::scripted::{Reply, Request, Scripted};
+use super::tie::Tie;
 use super::{PATIENCE, healthy, wait_until};
 
 /// A person calls this at once: what is promised of a process that is told to stop.
@@ -25,6 +26,7 @@ pub struct Stay<'a> {
     home: &'a Sandbox,
     verb: &'static str,
     child: Option<Child>,
+    _tie: Tie,
 }
 
 impl<'a> Stay<'a> {
@@ -50,7 +52,7 @@ impl<'a> Stay<'a> {
         let patient = [("VAULT_CLIENT_TIMEOUT", "60s"), ("VTR_RETRY_FOR", "30s")];
         let child = home.start_of(starter, arguments, address, &[&patient[..], variables].concat());
         let verb = if arguments.contains(&"follow") { "follow" } else { "watch" };
-        Self { home, verb, child: Some(child) }
+        Self { home, verb, _tie: Tie::to(&child), child: Some(child) }
     }
 
     /// Its number.

@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::tie::Tie;
+
 /// How long manager, units and processes may take for anything. Measured: 0.2 s for the start of a manager.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -69,7 +71,7 @@ pub struct UserManager {
     uid: u32,
     gid: u32,
     home: PathBuf,
-    manager: Option<Child>,
+    manager: Option<(Child, Tie)>,
     run_lock: Option<File>,
 }
 
@@ -164,7 +166,8 @@ impl UserManager {
             .stderr(log)
             .spawn()
             .expect("sh for the user manager");
-        self.manager = Some(manager);
+        let tie = Tie::to(&manager);
+        self.manager = Some((manager, tie));
 
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -173,7 +176,7 @@ impl UserManager {
             if state == "running" || state == "degraded" {
                 return;
             }
-            let ended = self.manager.as_mut().and_then(|manager| manager.try_wait().ok().flatten());
+            let ended = self.manager.as_mut().and_then(|(manager, _)| manager.try_wait().ok().flatten());
             assert!(
                 ended.is_none() && Instant::now() < deadline,
                 "the user manager is {state}, {ended:?}:\n{}",
@@ -190,7 +193,7 @@ impl UserManager {
 
     /// The process of the manager.
     pub fn manager_pid(&self) -> u32 {
-        self.manager.as_ref().expect("a manager").id()
+        self.manager.as_ref().expect("a manager").0.id()
     }
 
     /// The user's home, an absolute path.
@@ -352,7 +355,7 @@ impl UserManager {
 
 impl Drop for UserManager {
     fn drop(&mut self) {
-        if let Some(manager) = &mut self.manager {
+        if let Some((manager, _)) = &mut self.manager {
             // At once: whatever it would do on the way out belongs to a user who is about to vanish.
             let _ = manager.kill();
             let _ = manager.wait();
