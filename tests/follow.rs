@@ -6,7 +6,8 @@
 mod support;
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -533,8 +534,11 @@ fn signatures_are_good_with_the_value_and_for_a_while_with_the_one_before() {
     let browser =
         [("Origin", "https://evil.example.org"), ("X-Timestamp", &*time), ("X-Agent-Signature", &*good)];
     assert_eq!(post(address, "/verify", &browser, BODY).status, 403);
-    assert_eq!(post(address, "/health", &[], BODY).status, 405);
-    assert_eq!(get(address, "/verify").status, 404);
+    let wrong = [post(address, "/health", &[], BODY), get(address, "/verify")];
+    for (page, allowed) in wrong.iter().zip(["GET, HEAD", "POST"]) {
+        let says = page.head.lines().any(|line| line == format!("Allow: {allowed}"));
+        assert!(page.status == 405 && says, "{page:?}");
+    }
     world.put("second-key-0123456789");
     stay.wait_for("Token rotated", 1);
     assert_eq!([ask("first-key-0123456789", 0).status, ask("second-key-0123456789", 0).status], [204, 204]);
@@ -544,8 +548,49 @@ fn signatures_are_good_with_the_value_and_for_a_while_with_the_one_before() {
     // Off by default.
     fs::remove_file(world.home.path().join(LOG)).unwrap();
     let stay = world.start(&[], &[&QUICK[..], &["--listen", "127.0.0.1:0"]].concat());
-    assert_eq!(post(place(&stay), "/verify", &[], BODY).status, 405);
+    assert_eq!(post(place(&stay), "/verify", &[], BODY).status, 404);
     stay.stop();
+}
+
+#[test]
+fn it_ends_at_once_however_much_it_is_asked() {
+    let world = World::new();
+    world.put("asked-without-end-0123456789");
+    let stay = world.start(&[], &["--listen", "127.0.0.1:0", "--verify"]);
+    stay.wait_for("Token fetched", 1);
+    let address = place(&stay);
+    let body = vec![b'x'; 1024 * 1024];
+    let head = format!(
+        "POST /verify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nX-Timestamp: {}\r\n\
+         X-Agent-Signature: {}\r\n\r\n",
+        body.len(),
+        now(),
+        "0".repeat(64)
+    );
+    // Dropped when this ends, however it does: then the others end, too.
+    let (goes_on, count) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
+    let flood: Vec<_> = (0..16)
+        .map(|_| {
+            let (goes_on, count) = (Arc::downgrade(&goes_on), Arc::clone(&count));
+            let (head, body) = (head.clone(), body.clone());
+            thread::spawn(move || {
+                while goes_on.strong_count() > 0 {
+                    let Ok(mut stream) = TcpStream::connect(address) else { return };
+                    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                    let mut answer = String::new();
+                    if stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 401 ") {
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            })
+        })
+        .collect();
+    wait_until("it is busy", || count.load(Ordering::SeqCst) > 50);
+    stay.stop();
+    drop(goes_on);
+    for caller in flood {
+        caller.join().unwrap();
+    }
 }
 
 #[test]

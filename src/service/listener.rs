@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-pub(crate) use request::{Method, Request};
+pub(crate) use request::{Allowed, Method, Request};
 use request::{Refusal, Whom};
 pub(crate) use socket::Place;
 use socket::{Socket, Stream};
@@ -39,6 +39,10 @@ const MOST_DRAINED: usize = 4 * 1024 * 1024;
 /// So many callers are let in before somebody looks at signals again.
 const MOST_AT_ONCE: usize = 64;
 
+/// How long one turn may take, or whoever has to be heard meanwhile (a signal) is heard too late: looking at what
+/// somebody has brought costs time.
+const LONGEST_TURN: Duration = Duration::from_millis(20);
+
 /// How long nobody is let in where the system has no room for one more.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
@@ -55,10 +59,8 @@ pub(crate) struct Page {
 
 /// What there is to see behind the door. Nothing here may wait.
 pub(crate) trait Pages {
-    /// Whether something may be brought there (`POST`).
-    fn takes_posts(&self, _path: &str) -> bool {
-        false
-    }
+    /// What may be done at this path; nothing where there is nothing to see.
+    fn allowed(&self, path: &str) -> Option<Allowed>;
 
     /// What a caller gets to see.
     fn page(&self, request: &Request<'_>) -> Option<Page>;
@@ -132,18 +134,22 @@ impl Listener {
         ends.chain(self.closed_until).min().map(|end| end.saturating_duration_since(now))
     }
 
-    /// Does what can be done without waiting. `pages` is asked for the page of each request; where it has none, there
-    /// is none.
+    /// Does what can be done without waiting, and no more than a turn allows: who is left then is ready, and so is
+    /// whoever polls. `pages` is asked for the page of each request; where it has none, there is none.
     pub(crate) fn serve(&mut self, pages: &dyn Pages) {
         let now = Instant::now();
+        let is_over = || now.elapsed() >= LONGEST_TURN;
         self.closed_until = self.closed_until.filter(|&until| until > now);
         let (whom, exchange) = (self.socket.whom(), self.exchange);
+        // Whoever came first is served first, and leaves.
         self.callers.retain_mut(|caller| {
-            caller.step(whom, pages);
+            if !is_over() {
+                caller.step(whom, pages);
+            }
             now.duration_since(caller.came) < exchange && !matches!(caller.state, State::Gone)
         });
         for _ in 0..MOST_AT_ONCE {
-            if self.closed_until.is_some() {
+            if self.closed_until.is_some() || is_over() {
                 return;
             }
             match self.socket.accept() {
@@ -166,12 +172,26 @@ impl Listener {
             return;
         }
         if self.callers.len() >= MOST_CALLERS {
-            // One who has not even asked makes room first.
-            let is_reading =
-                |caller: &Caller| matches!(caller.state, State::Reading(_) | State::ReadingBody(..));
-            self.callers.remove(self.callers.iter().position(is_reading).unwrap_or(0));
+            let callers = self.callers.iter().enumerate();
+            let least = callers.min_by_key(|(_, caller)| caller.state.claim()).map(|(place, _)| place);
+            self.callers.remove(least.unwrap_or(0));
         }
         self.callers.push(caller);
+    }
+}
+
+impl State {
+    /// By which of them makes room where there is none: the least first, and among equals the oldest.
+    fn claim(&self) -> u8 {
+        match self {
+            Self::Gone => 0,
+            // It has its answer.
+            Self::Draining(_) => 1,
+            // It has not even asked.
+            Self::Reading(_) => 2,
+            Self::ReadingBody(..) => 3,
+            Self::Writing(_) => 4,
+        }
     }
 }
 
@@ -198,7 +218,7 @@ impl Caller {
                     Ok(true) => {
                         let (head, body) = read.split_at_checked(*begin).unwrap_or((read, &[]));
                         let body = body.get(..end.saturating_sub(*begin)).unwrap_or_default();
-                        let request = Request::parse(head, whom, &|path| pages.takes_posts(path));
+                        let request = Request::parse(head, whom, &|path| pages.allowed(path));
                         let request = request.map(|request| request.with_body(body));
                         self.state = State::Writing(reply(request, pages));
                         true
@@ -229,7 +249,7 @@ impl Caller {
 
 /// What comes after a head that is complete: the answer, or first the body.
 fn after_head(read: Vec<u8>, whom: Whom, pages: &dyn Pages, stream: &mut Stream) -> State {
-    let request = Request::parse(&read, whom, &|path| pages.takes_posts(path));
+    let request = Request::parse(&read, whom, &|path| pages.allowed(path));
     let length = request.as_ref().map_err(|refusal| *refusal).and_then(Request::body_length);
     let begin = end_of_head(&read);
     match (request, length, begin) {
@@ -337,12 +357,13 @@ fn drain(stream: &mut Stream, drained: &mut usize) -> io::Result<()> {
 /// The whole answer, as it goes over the wire.
 fn reply(request: Result<Request<'_>, Refusal>, pages: &dyn Pages) -> Vec<u8> {
     let with_body = !request.as_ref().is_ok_and(|request| request.method == Method::Head);
+    let refuse = |refusal: Refusal| plain(refusal.status(), refusal.words());
     let (page, allow) = match request {
-        Ok(request) => (pages.page(&request).unwrap_or_else(|| plain(404, "not found")), ""),
-        Err(refusal) => {
-            let allow = if refusal == Refusal::Method { "Allow: GET, HEAD\r\n" } else { "" };
-            (plain(refusal.status(), refusal.words()), allow)
+        Ok(request) => (pages.page(&request).unwrap_or_else(|| refuse(Refusal::Nowhere)), String::new()),
+        Err(refusal @ Refusal::Method(allowed)) => {
+            (refuse(refusal), format!("Allow: {}\r\n", allowed.methods()))
         }
+        Err(refusal) => (refuse(refusal), String::new()),
     };
     let Page { status, content_type, body } = page;
     // RFC 9110, section 8.6: no length where there never is a body.

@@ -389,7 +389,7 @@ impl Doorkeeper {
 mod tests {
     use std::sync::mpsc::RecvTimeoutError;
 
-    use super::listener::{Page, Request};
+    use super::listener::{Allowed, Page, Request};
     use super::*;
 
     /// A duty that tells its causes, and takes what is to come of them from elsewhere.
@@ -417,6 +417,10 @@ mod tests {
     }
 
     impl Pages for Changes {
+        fn allowed(&self, _: &str) -> Option<Allowed> {
+            None
+        }
+
         fn page(&self, _: &Request<'_>) -> Option<Page> {
             None
         }

@@ -30,7 +30,7 @@ use crate::report::names::Names;
 use crate::report::streams::{Streams, Unhurried};
 use crate::report::watch::{Stage, Staying};
 use crate::report::{Log, Repeats, Report};
-use crate::service::listener::{Listener, Page, Pages, Request};
+use crate::service::listener::{Allowed, Listener, Page, Pages, Request};
 use crate::service::{self, Cause, Door, Duty, End, Next, Signals, Turn};
 use crate::stop::Stop;
 use crate::vault::{Client, ConnectionSettings, Observer, Patience};
@@ -457,8 +457,8 @@ impl Door for Entrance<'_> {
 }
 
 impl Pages for Entrance<'_> {
-    fn takes_posts(&self, path: &str) -> bool {
-        self.live.verifies(path)
+    fn allowed(&self, path: &str) -> Option<Allowed> {
+        self.live.allowed(path)
     }
 
     fn page(&self, request: &Request<'_>) -> Option<Page> {

@@ -4,6 +4,7 @@ mod aside;
 pub(crate) mod follow;
 pub(crate) mod once;
 pub(crate) mod overview;
+mod pages;
 mod seat;
 pub(crate) mod status;
 pub(crate) mod surroundings;

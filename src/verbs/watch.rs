@@ -19,6 +19,7 @@ use anyhow::Result;
 
 use super::aside::Aside;
 use super::once::{Manner, Run};
+use super::pages;
 use super::seat::Place;
 use super::surroundings::{Pace, Surroundings};
 use crate::clock::Clock;
@@ -37,7 +38,7 @@ use crate::report::streams::Unhurried;
 use crate::report::watch::{Stage, Staying, standing_text};
 use crate::report::{Log, Repeats, Report};
 use crate::secret::Fingerprint;
-use crate::service::listener::{Listener, Page, Pages, Request};
+use crate::service::listener::{Allowed, Listener, Page, Pages, Request};
 use crate::service::{self, Cause, Door, Duty, End, FLOOR, Moment, Next, Signals, Turn, patience};
 use crate::stop::Stop;
 use crate::vault::{ConnectionSettings, Patience};
@@ -350,6 +351,10 @@ impl Door for Entrance<'_> {
 }
 
 impl Pages for Entrance<'_> {
+    fn allowed(&self, path: &str) -> Option<Allowed> {
+        pages::allowed(path)
+    }
+
     fn page(&self, request: &Request<'_>) -> Option<Page> {
         self.live.page(request.path)
     }

@@ -33,6 +33,25 @@ pub(crate) enum Method {
     Post,
 }
 
+/// What may be done at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// To look.
+    Looking,
+    /// To have something looked at.
+    Posting,
+}
+
+impl Allowed {
+    /// The value of the header that says so.
+    pub(super) fn methods(self) -> &'static str {
+        match self {
+            Self::Looking => "GET, HEAD",
+            Self::Posting => "POST",
+        }
+    }
+}
+
 /// Whom a request may be meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whom {
@@ -52,8 +71,10 @@ pub(super) enum Refusal {
     TooLong,
     /// It speaks a version of HTTP that is not spoken here.
     Version,
-    /// It wants more than to look.
-    Method,
+    /// There is nothing at its path.
+    Nowhere,
+    /// It wants something else than what may be done there.
+    Method(Allowed),
     /// It does not say how long its body is.
     Length,
     /// Its body is longer than any that is looked at.
@@ -71,7 +92,8 @@ impl Refusal {
             Self::Malformed => 400,
             Self::TooLong => 431,
             Self::Version => 505,
-            Self::Method => 405,
+            Self::Nowhere => 404,
+            Self::Method(_) => 405,
             Self::Length => 411,
             Self::BodyTooLong => 413,
             Self::Host | Self::Origin => 403,
@@ -84,7 +106,9 @@ impl Refusal {
             Self::Malformed => "this is not an HTTP request",
             Self::TooLong => "the head of the request is too long",
             Self::Version => "HTTP/1.0 and HTTP/1.1 only",
-            Self::Method => "GET and HEAD only",
+            Self::Nowhere => "not found",
+            Self::Method(Allowed::Looking) => "GET and HEAD only",
+            Self::Method(Allowed::Posting) => "POST only",
             Self::Length => "a body needs a Content-Length",
             Self::BodyTooLong => "the body of the request is too long",
             Self::Host => "the Host header has to be 127.0.0.1, [::1], localhost or the address itself",
@@ -94,11 +118,11 @@ impl Refusal {
 }
 
 impl<'a> Request<'a> {
-    /// Reads the head of a request. Only where `takes_posts` says so may it bring something.
+    /// Reads the head of a request. `allowed` says what may be done at a path; nothing where there is none.
     pub(super) fn parse(
         head: &'a [u8],
         whom: Whom,
-        takes_posts: &dyn Fn(&str) -> bool,
+        allowed: &dyn Fn(&str) -> Option<Allowed>,
     ) -> Result<Self, Refusal> {
         let mut headers = [EMPTY_HEADER; MOST_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
@@ -126,11 +150,11 @@ impl<'a> Request<'a> {
         if named(parsed.headers, "origin").next().is_some() {
             return Err(Refusal::Origin);
         }
-        let method = match method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" if takes_posts(path) => Method::Post,
-            _ => return Err(Refusal::Method),
+        let method = match (allowed(path).ok_or(Refusal::Nowhere)?, method) {
+            (Allowed::Looking, "GET") => Method::Get,
+            (Allowed::Looking, "HEAD") => Method::Head,
+            (Allowed::Posting, "POST") => Method::Post,
+            (allowed, _) => return Err(Refusal::Method(allowed)),
         };
         let headers = parsed.headers.iter().map(|header| (header.name, header.value)).collect();
         Ok(Self { method, path, body: &[], headers })
@@ -214,7 +238,11 @@ mod tests {
     const HERE: Whom = Whom::ThisMachine(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn parsed(head: &str) -> Result<Request<'_>, Refusal> {
-        Request::parse(head.as_bytes(), HERE, &|path| path == "/verify")
+        Request::parse(head.as_bytes(), HERE, &|path| match path {
+            "/verify" => Some(Allowed::Posting),
+            "/nowhere" => None,
+            _ => Some(Allowed::Looking),
+        })
     }
 
     fn with_host(host: &str) -> Result<(), Refusal> {
@@ -239,9 +267,13 @@ mod tests {
         assert!(parsed("GET / HTTP/1.0\r\n\r\n").is_ok(), "there was no Host yet");
         assert!(parsed("GET / HTTP/1.1\nHost: localhost\n\n").is_ok());
         for (line, refusal) in [
-            ("PUT /health", Refusal::Method),
-            ("OPTIONS *", Refusal::Method),
-            ("CONNECT localhost:80", Refusal::Method),
+            ("PUT /health", Refusal::Method(Allowed::Looking)),
+            ("GET /verify", Refusal::Method(Allowed::Posting)),
+            ("HEAD /verify", Refusal::Method(Allowed::Posting)),
+            ("GET /nowhere", Refusal::Nowhere),
+            ("POST /nowhere", Refusal::Nowhere),
+            ("OPTIONS *", Refusal::Method(Allowed::Looking)),
+            ("CONNECT localhost:80", Refusal::Method(Allowed::Looking)),
             ("GET ftp://localhost/", Refusal::Malformed),
             ("GET http://evil.example.org/health", Refusal::Host),
             ("GET http://localhost@evil.example.org/", Refusal::Host),
@@ -250,7 +282,7 @@ mod tests {
         ] {
             assert_eq!(parsed(&head(line)), Err(refusal), "{line}");
         }
-        assert_eq!(parsed(&head("POST /health")), Err(Refusal::Method));
+        assert_eq!(parsed(&head("POST /health")), Err(Refusal::Method(Allowed::Looking)));
         for (headers, length) in [
             ("Content-Length: 5", Ok(5)),
             ("Content-Length: 0", Ok(0)),
@@ -308,10 +340,10 @@ mod tests {
         assert!(at("127.0.0.2", "127.0.0.2:9105") && at("127.0.0.2", "localhost") && at("::1", "[::1]"));
         assert!(!at("127.0.0.2", "127.0.0.3:9105") && !at("127.0.0.2", "127.0.0.2.evil.example.org"));
         let elsewhere = b"GET / HTTP/1.1\r\nHost: devvm.example.org\r\n\r\n";
-        let none = |_: &str| false;
-        assert!(Request::parse(elsewhere, Whom::Anybody, &none).is_ok());
+        let looking = |_: &str| Some(Allowed::Looking);
+        assert!(Request::parse(elsewhere, Whom::Anybody, &looking).is_ok());
         let from_a_page = b"GET / HTTP/1.1\r\nHost: devvm\r\nOrigin: https://evil.example.org\r\n\r\n";
-        assert_eq!(Request::parse(from_a_page, Whom::Anybody, &none), Err(Refusal::Origin));
+        assert_eq!(Request::parse(from_a_page, Whom::Anybody, &looking), Err(Refusal::Origin));
     }
 
     proptest! {
@@ -320,7 +352,7 @@ mod tests {
             "GET /health HTTP/1.1\r\nHost: 127.0.0.1:9105\r\nAccept: */*\r\n\r\n",
             "HEAD http://[::1]:80/metrics?x=y HTTP/1.0\r\nHost: [::1]\r\nOrigin: null\r\n\r\n",
         ])) {
-            if let Ok(request) = Request::parse(&head, HERE, &|_| true) {
+            if let Ok(request) = Request::parse(&head, HERE, &|_| Some(Allowed::Posting)) {
                 prop_assert!(!request.path.contains(['?', '#', ' ', '\r', '\n']));
             }
         }

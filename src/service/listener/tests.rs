@@ -28,8 +28,12 @@ struct Served {
 struct House;
 
 impl Pages for House {
-    fn takes_posts(&self, path: &str) -> bool {
-        path == "/count"
+    fn allowed(&self, path: &str) -> Option<Allowed> {
+        match path {
+            "/count" => Some(Allowed::Posting),
+            "/health" | "/large" => Some(Allowed::Looking),
+            _ => None,
+        }
     }
 
     fn page(&self, request: &Request<'_>) -> Option<Page> {
@@ -189,6 +193,68 @@ fn two_hundred_half_requests_keep_nobody_out() {
     let mut youngest = held.into_iter().next_back().unwrap();
     youngest.write_all(b"TP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(status(&rest(&mut youngest)), 503);
+}
+
+#[test]
+fn who_has_an_answer_makes_room_for_who_has_none() {
+    let served = Served::on_loopback();
+    let mut half = served.connect();
+    half.write_all(b"GET /health HT").unwrap();
+    let mut body = served.connect();
+    body.write_all(b"POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nx").unwrap();
+    // They read their answers, and do not leave.
+    let answered = |_| {
+        let mut stream = served.connect();
+        stream.write_all(HEALTH.as_bytes()).unwrap();
+        assert_eq!(status(&rest(&mut stream)), 503);
+        stream
+    };
+    let held: Vec<TcpStream> = (0..40).map(answered).collect();
+    half.write_all(b"TP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(status(&rest(&mut half)), 503);
+    body.write_all(b"y").unwrap();
+    assert_eq!(status(&rest(&mut body)), 200);
+    drop(held);
+}
+
+#[test]
+fn a_turn_is_short_however_much_there_is_to_look_at_and_nobody_is_forgotten() {
+    /// Looking takes a while, and is counted.
+    struct Slow(AtomicUsize);
+    impl Pages for Slow {
+        fn allowed(&self, _: &str) -> Option<Allowed> {
+            Some(Allowed::Looking)
+        }
+
+        fn page(&self, _: &Request<'_>) -> Option<Page> {
+            thread::sleep(LONGEST_TURN / 2);
+            self.0.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+    }
+    let mut listener = Listener::open(&any_port()).unwrap();
+    let Place::Tcp(address) = listener.place() else { panic!("{:?}", listener.place()) };
+    let slow = Slow(AtomicUsize::new(0));
+    let mut callers: Vec<_> = (0..MOST_CALLERS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(HEALTH.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let (mut seen, mut turns) = (0, 0);
+    while seen < MOST_CALLERS {
+        // Whoever is left is ready, so this comes back at once.
+        poll(&mut listener.poll_fds(), Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).unwrap();
+        listener.serve(&slow);
+        let count = slow.0.load(Ordering::SeqCst);
+        assert!(count - seen <= 3, "{} in one turn", count - seen);
+        (seen, turns) = (count, turns + 1);
+        assert!(turns < 1_000);
+    }
+    for caller in &mut callers {
+        assert_eq!(status(&rest(caller)), 404);
+    }
 }
 
 #[test]

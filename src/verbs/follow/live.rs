@@ -15,11 +15,10 @@ use crate::report::follow::{Counts, Held, health_page, metrics_page};
 use crate::report::metrics::Labels;
 use crate::report::watch::METRICS;
 use crate::secret::Followed;
-use crate::service::listener::{Method, Page, Request};
+use crate::service::listener::{Allowed, Method, Page, Request};
 use crate::service::{Deadline, Moment};
+use crate::verbs::pages;
 use crate::version::Version;
-
-const JSON: &str = "application/json";
 
 /// So many values before the current one are kept at most: of a secret that is rotated faster than anybody can read it,
 /// the last ones.
@@ -167,9 +166,10 @@ impl Live {
         self.now().before.retain(|(_, until)| !until.is_past());
     }
 
-    /// Whether signatures may be brought there.
-    pub(super) fn verifies(&self, path: &str) -> bool {
-        self.verification.is_some() && path == VERIFY
+    /// What may be done at this path.
+    pub(super) fn allowed(&self, path: &str) -> Option<Allowed> {
+        let posting = self.verification.filter(|_| path == VERIFY).map(|_| Allowed::Posting);
+        posting.or_else(|| pages::allowed(path))
     }
 
     /// What there is for this request, and why a signature was refused, if it was.
@@ -189,12 +189,12 @@ impl Live {
             counts: &now.counts,
         };
         match (request.path, request.method) {
-            ("/health", _) => {
+            (pages::HEALTH, _) => {
                 let (is_well, body) = health_page(held, seconds);
                 let status = if is_well { 200 } else { 503 };
-                Some((Page { status, content_type: JSON, body }, None))
+                Some((Page { status, content_type: pages::JSON, body }, None))
             }
-            ("/metrics", _) => {
+            (pages::METRICS, _) => {
                 let labels = Labels { profile: &self.profile, user: &self.user };
                 let body = metrics_page(held, labels, seconds);
                 Some((Page { status: 200, content_type: METRICS, body }, None))

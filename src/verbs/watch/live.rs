@@ -11,8 +11,7 @@ use crate::report::metrics::Labels;
 use crate::report::watch::{METRICS, Standing, Verdict, health_page, metrics_page};
 use crate::service::Deadline;
 use crate::service::listener::Page;
-
-const JSON: &str = "application/json";
+use crate::verbs::pages;
 
 /// All there is to know.
 #[derive(Debug)]
@@ -72,11 +71,11 @@ impl Live {
             next_run: after.next_run,
         };
         match path {
-            "/health" => {
+            pages::HEALTH => {
                 let (is_well, body) = health_page(standing);
-                Some(Page { status: if is_well { 200 } else { 503 }, content_type: JSON, body })
+                Some(Page { status: if is_well { 200 } else { 503 }, content_type: pages::JSON, body })
             }
-            "/metrics" => {
+            pages::METRICS => {
                 let labels = Labels { profile: &self.profile, user: &self.user };
                 let body = metrics_page(standing, labels, self.clock.seconds());
                 Some(Page { status: 200, content_type: METRICS, body })
