@@ -114,6 +114,9 @@ fn following(
     if manner.format == Format::Json {
         bail!("follow prints no JSON; --listen answers with it at /health");
     }
+    if let Some(flag) = command.settings.not_of_follow() {
+        bail!("--{flag} is no flag of follow, which mints, renews and sweeps nothing");
+    }
     let (settings, connection) = FollowSettings::resolve(&command.settings, flags, environment)?;
     if flags.once {
         return Ok(follow_once(&settings, &connection, streams, clock, manner));

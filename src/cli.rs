@@ -12,7 +12,9 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 
-use crate::config::{FollowFlags, MAY_BE_ON_PURPOSE, SETTINGS_HEADING, SettingsFlags, WatchFlags};
+use crate::config::{
+    FollowFlags, MAY_BE_ON_PURPOSE, NOT_OF_FOLLOW, NOT_OF_WATCH, SETTINGS_HEADING, SettingsFlags, WatchFlags,
+};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -43,10 +45,28 @@ impl CommandLine {
     pub(crate) fn of_process() -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let wants_little = arguments.iter().any(|argument| argument == "-h");
-        let command = if wants_little { in_short(Self::command()) } else { Self::command() };
+        let command = if wants_little { in_short(Self::offered()) } else { Self::offered() };
         let matches = command.try_get_matches_from(arguments);
         let parsed = matches.and_then(|matches| Self::from_arg_matches(&matches));
         parsed.map_err(|error| misplaced(&error).unwrap_or(error))
+    }
+}
+
+impl CommandLine {
+    /// The command line as help and completions show it: global flags stand below each verb, but for those that say
+    /// nothing to it. They are still understood there, so that they are refused with a reason.
+    fn offered() -> clap::Command {
+        let mut command = Self::command();
+        command.build();
+        let without = |verb: clap::Command, flags: &[&str]| {
+            verb.mut_args(|flag| {
+                let is_foreign = flag.get_long().is_some_and(|name| flags.contains(&name));
+                if is_foreign { flag.hide(true) } else { flag }
+            })
+        };
+        command
+            .mut_subcommand("watch", |verb| without(verb, &NOT_OF_WATCH))
+            .mut_subcommand("follow", |verb| without(verb, &NOT_OF_FOLLOW))
     }
 }
 
@@ -68,7 +88,7 @@ fn in_short(command: clap::Command) -> clap::Command {
 fn misplaced(error: &clap::Error) -> Option<clap::Error> {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
     let name = flag.strip_prefix("--").filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
-    let mut command = CommandLine::command();
+    let mut command = CommandLine::offered();
     let knows = |verb: &&clap::Command| verb.get_arguments().any(|known| known.get_long() == Some(name));
     let verb = command.get_subcommands().find(knows)?.get_name().to_owned();
     let message = format!("{flag} is a flag of `{verb}`: vault-token-renew {verb} {flag}");
@@ -194,8 +214,8 @@ Exit status:
   1  another follow keeps this file, or its address is in use; with --once, not
      fetched
   2  wrong arguments or settings
-  With --detailed-exitcode: 75 instead of 1 if trying again may help; with --once
-  10 if the file was replaced, 0 if not.
+  With --detailed-exitcode: 75 instead of 1 if trying again may help; and with
+  --once 10 if the file was replaced, 0 if not.
 
 Example:
   vault-token-renew follow --mount secret --path agent/token --out ~/agent-token

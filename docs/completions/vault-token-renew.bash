@@ -58,7 +58,7 @@ _vault__token__renew() {
 
     case "${cmd}" in
         vault__token__renew)
-            opts="-q -v -h -V --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help --version status sweep watch follow help"
+            opts="-q -v -h -V --dry-run --json --quiet --verbose --detailed-exitcode --config --address --namespace --token-file --display-name --policy --required-policy --period --log-file --retry-for --sweep --sweep-concurrency --metrics-file --deploy-hook --hook-timeout --login-command --help --version status sweep help watch follow"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

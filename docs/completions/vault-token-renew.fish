@@ -43,7 +43,7 @@ remembered\t''
 off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l sweep-concurrency -d 'Parallel lookups, at most [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
-complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l deploy-hook -d 'Command to run after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l deploy-hook -d 'Command to run after the file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -l dry-run -d 'Change nothing; show what would happen'
@@ -55,9 +55,9 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s h -
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -s V -l version -d 'Print version'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "status" -d 'Show whose token it is, how long it lives and what is wrong'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "sweep" -d 'Revoke stale tokens of your name now; keep the one in the token file'
+complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "watch" -d 'Stay: renew at half the TTL, notice a login within seconds'
 complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "follow" -d 'Stay: keep a file equal to a field of a KV secret'
-complete -c vault-token-renew -n "__fish_vault_token_renew_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l min-ttl -d 'Fail if the token has less left than this' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l ignore -d 'Leave out what is so on purpose: timer_off, …' -r -f -a "last_pass_failed\t''
 linger_off\t''
@@ -102,7 +102,7 @@ remembered\t''
 off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l sweep-concurrency -d 'Parallel lookups, at most [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l deploy-hook -d 'Command to run after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l deploy-hook -d 'Command to run after the file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand status" -l offline -d 'Make no requests; report what the last run recorded'
@@ -128,7 +128,7 @@ remembered\t''
 off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l sweep-concurrency -d 'Parallel lookups, at most [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l deploy-hook -d 'Command to run after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l deploy-hook -d 'Command to run after the file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l dry-run -d 'Change nothing; show what would happen'
@@ -137,6 +137,11 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand swee
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -s v -l verbose -d 'Print a line for each request, too'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -l detailed-exitcode -d 'Report the outcome in the exit status'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand sweep" -s h -l help -d 'Print help'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "status" -d 'Show whose token it is, how long it lives and what is wrong'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "sweep" -d 'Revoke stale tokens of your name now; keep the one in the token file'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "watch" -d 'Stay: renew at half the TTL, notice a login within seconds'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "follow" -d 'Stay: keep a file equal to a field of a KV secret'
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l max-interval -d 'Longest wait between two runs [default: 24h]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l listen -d 'Serve /health and /metrics there (or unix:PATH)' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l config -d 'Configuration file' -r -F
@@ -154,7 +159,7 @@ remembered\t''
 off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l sweep-concurrency -d 'Parallel lookups, at most [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l deploy-hook -d 'Command to run after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l deploy-hook -d 'Command to run after the file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand watch" -l listen-unprotected -d 'Allow --listen on an address that others can reach'
@@ -191,7 +196,7 @@ remembered\t''
 off\t''"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l sweep-concurrency -d 'Parallel lookups, at most [default: 16]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l metrics-file -d 'Write metrics for Prometheus to this file' -r -F
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l deploy-hook -d 'Command to run after the token file was replaced' -r -f -a "(__fish_complete_command)"
+complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l deploy-hook -d 'Command to run after the file was replaced' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l hook-timeout -d 'Time limit of the hook [default: 30s]' -r -f
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l login-command -d 'How you log in, for the commands it prints' -r -f -a "(__fish_complete_command)"
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l once -d 'Fetch once and exit, for a timer'
@@ -203,8 +208,3 @@ complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand foll
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -s v -l verbose -d 'Print a line for each request, too'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -l detailed-exitcode -d 'Report the outcome in the exit status'
 complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand follow" -s h -l help -d 'Print help'
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "status" -d 'Show whose token it is, how long it lives and what is wrong'
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "sweep" -d 'Revoke stale tokens of your name now; keep the one in the token file'
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "watch" -d 'Stay: renew at half the TTL, notice a login within seconds'
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "follow" -d 'Stay: keep a file equal to a field of a KV secret'
-complete -c vault-token-renew -n "__fish_vault_token_renew_using_subcommand help; and not __fish_seen_subcommand_from status sweep watch follow help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
@@ -20,13 +20,6 @@ const DATE: &str = "2026-11-26";
 /// Set to anything, the files are written instead of compared.
 const WRITE: &str = "VTR_TEST_WRITE_DOCUMENTS";
 
-/// The command line, with its global flags handed down to the verbs.
-fn command() -> Command {
-    let mut command = CommandLine::command();
-    command.build();
-    command
-}
-
 /// The first line of what a command is about, and the rest.
 fn about(command: &Command) -> (String, String) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -35,7 +28,7 @@ fn about(command: &Command) -> (String, String) {
 }
 
 fn man_page() -> String {
-    let command = command();
+    let command = CommandLine::offered();
     let (name, description) = about(&command);
     let man = Man::new(command.clone().about(name).long_about(description.clone()));
     let version = env!("CARGO_PKG_VERSION");
@@ -110,7 +103,7 @@ fn usages(command: &Command) -> Vec<String> {
 /// What clap_complete 4.6 generates, with what it leaves to mend.
 fn completion(shell: Shell, mends: &[(&str, &str)]) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut CommandLine::command(), "vault-token-renew", &mut script);
+    clap_complete::generate(shell, &mut CommandLine::offered(), "vault-token-renew", &mut script);
     let mut script = String::from_utf8(script).unwrap();
     for (generated, mended) in mends {
         assert!(
@@ -185,7 +178,7 @@ fn man_page_and_completions_are_those_of_the_command_line() {
 /// What `--help` prints, with the name of the verb in front.
 fn helps() -> Vec<(String, String)> {
     use clap::Parser as _;
-    let command = command();
+    let command = CommandLine::offered();
     let names = [String::new()].into_iter().chain(verbs(&command).map(|verb| verb.get_name().to_owned()));
     let help = |verb: String| {
         let words = ["vault-token-renew", &verb, "--help"].into_iter().filter(|word| !word.is_empty());

@@ -64,7 +64,7 @@ pub(crate) struct SettingsFlags {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) metrics_file: Option<String>,
 
-    /// Command to run after the token file was replaced
+    /// Command to run after the file was replaced
     #[arg(long, global = true, value_name = "CMD", value_hint = ValueHint::CommandString)]
     pub(crate) deploy_hook: Option<String>,
 
@@ -83,6 +83,39 @@ impl SettingsFlags {
         let said =
             [&self.address, &self.namespace, &self.token_file, &self.display_name, &self.required_policy];
         said.into_iter().any(Option::is_some) || !self.policies.is_empty()
+    }
+}
+
+/// Flags that are global and say nothing to `follow`, which asks for a secret and mints, renews and sweeps nothing.
+pub(crate) const NOT_OF_FOLLOW: [&str; 10] = [
+    "dry-run",
+    "json",
+    "display-name",
+    "policy",
+    "required-policy",
+    "period",
+    "retry-for",
+    "sweep",
+    "sweep-concurrency",
+    "metrics-file",
+];
+
+/// The same for `watch`.
+pub(crate) const NOT_OF_WATCH: [&str; 1] = ["dry-run"];
+
+impl SettingsFlags {
+    /// One of the flags that say nothing to `follow`, if it was given all the same.
+    pub(crate) fn not_of_follow(&self) -> Option<&'static str> {
+        let given = [
+            ("display-name", self.display_name.is_some()),
+            ("policy", !self.policies.is_empty()),
+            ("required-policy", self.required_policy.is_some()),
+            ("period", self.period.is_some()),
+            ("retry-for", self.retry_for.is_some()),
+            ("sweep", self.sweep.is_some()),
+            ("sweep-concurrency", self.sweep_concurrency.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::file::{DurationText, FollowTable};
 use super::flags::{FollowFlags, SettingsFlags};
-use super::watch::{place, socket_of};
+use super::watch::{is_overridden, place, socket_of};
 use super::{
     ACCOUNTS, Environment, Given, Grounds, Login, MOST_ACCOUNTS, SettingsWarning, absolute, check_files,
     connection, duration, hook, login_command, path, profile, text, user, wait,
@@ -18,6 +18,7 @@ use super::{
 use crate::bounded;
 use crate::local::hook::Hook;
 use crate::local::token_file::TokenFile;
+use crate::local::watching::{self, Kind};
 use crate::service::listener::Place;
 use crate::vault::{ConnectionSettings, SaidBy};
 
@@ -170,10 +171,16 @@ impl FollowSettings {
         )?;
         let out = path(given("out", follow.out.as_ref(), table.out.as_ref()), &home)?
             .ok_or_else(|| anyhow!("--out is missing: which file is to hold the field?"))?;
-        if out.is_dir() {
-            bail!("out: {} is a directory", out.display());
-        }
         let audit_log = path(given("audit_log", follow.audit_log.as_ref(), table.audit_log.as_ref()), &home)?;
+        for (name, file) in [("out", Some(&out)), ("audit_log", audit_log.as_ref())] {
+            if let Some(file) = file.filter(|file| file.is_dir()) {
+                bail!("{name}: {} is a directory", file.display());
+            }
+        }
+        if shell.is_none() && is_overridden(follow.listen.as_ref(), table.listen.as_ref()) {
+            let key = format!("{}: follow.listen", sources.file_path.display());
+            warnings.push(SettingsWarning::ListenOverridden(key));
+        }
         let unprotected = follow.listen_unprotected || table.listen_unprotected.unwrap_or(false);
         let listen = given("listen", follow.listen.as_ref(), table.listen.as_ref())
             .map(|given| given.check(|text| place(text, unprotected, &home)))
@@ -192,8 +199,13 @@ impl FollowSettings {
         if verifies {
             check_oracle(listen.as_ref())?;
         }
-        let others =
-            [("out", Some(&out)), ("audit_log", audit_log.as_ref()), ("listen", socket_of(listen.as_ref()))];
+        let seat = watching::beside(&TokenFile::new(out.clone()).real(), Kind::Follow);
+        let others = [
+            ("out", Some(&out)),
+            ("audit_log", audit_log.as_ref()),
+            ("listen", socket_of(listen.as_ref())),
+            ("lock file of follow", Some(&seat)),
+        ];
         check_files(&sources.file_path, &token_file, &log_file, &others, &state_directory)?;
         let interval = given("interval", follow.interval.as_ref(), text(table.interval.as_ref()));
         let settings = Self {

@@ -25,13 +25,16 @@ use crate::identity::{DEFAULT_POLICY, Identity, ROOT_POLICY, stored_name};
 use crate::local::hook::{Hook, NAME_SETTING};
 use crate::local::timer::Units;
 use crate::local::token_file::TokenFile;
+use crate::local::watching::{self, Kind};
 use crate::vault::{
     Address, Candidate, ConnectionSettings, DEFAULT_ADDRESS, Named, NoProxy, Proxy, ProxyRules, Roots,
     SaidBy, TlsSettings, client_certificate, roots_from_directory, roots_from_file, roots_from_pem,
 };
 pub(crate) use environment::Environment;
 use file::{DurationText, FileSettings};
-pub(crate) use flags::{FollowFlags, MAY_BE_ON_PURPOSE, SETTINGS_HEADING, SettingsFlags, WatchFlags};
+pub(crate) use flags::{
+    FollowFlags, MAY_BE_ON_PURPOSE, NOT_OF_FOLLOW, NOT_OF_WATCH, SETTINGS_HEADING, SettingsFlags, WatchFlags,
+};
 pub(crate) use login::{Hint, Login};
 use paths::check_path;
 pub(crate) use watch::WatchSettings;
@@ -104,6 +107,8 @@ pub(crate) enum SettingsWarning {
     },
     /// This file makes the official command line keep its token elsewhere.
     TokenHelper(PathBuf),
+    /// The unit says where to listen, and this key of a configuration file says something else.
+    ListenOverridden(String),
 }
 
 /// Everything a run needs to know, checked.
@@ -334,6 +339,11 @@ impl Settings {
         let metrics_file = path(metrics_file, &home)?;
         let watch =
             WatchSettings::resolve(watch_flags, sources.file.watch.as_ref(), &sources.file_path, &home)?;
+        let in_file = sources.file.watch.as_ref().and_then(|table| table.listen.as_ref());
+        if shell.is_none() && watch::is_overridden(watch_flags.listen.as_ref(), in_file) {
+            let key = format!("{}: watch.listen", sources.file_path.display());
+            warnings.push(SettingsWarning::ListenOverridden(key));
+        }
         let others = [("metrics_file", metrics_file.as_ref()), ("watch.listen", watch.socket())];
         check_files(&sources.file_path, &token_file, &log_file, &others, &state_directory)?;
         // Who is in no such file, but in a directory of the network, has a name in the environment.
@@ -386,7 +396,8 @@ fn check_files(
     if config.metadata().map_or(true, |data| data.is_file()) {
         files.push(("configuration file", config));
     }
-    files.extend([("token_file", token_file), ("log_file", log_file)]);
+    let seat = watching::beside(&TokenFile::new(token_file.clone()).real(), Kind::Watch);
+    files.extend([("token_file", token_file), ("log_file", log_file), ("lock file of watch", &seat)]);
     let others = others.iter().filter_map(|(name, file)| Some((*name, (*file)?)));
     files.extend(others.clone());
     for (place, (one, path)) in files.iter().enumerate() {
@@ -792,6 +803,10 @@ pub(crate) fn min_ttl(text: &str) -> Result<u64> {
 fn path(given: Option<Given>, home: &Path) -> Result<Option<PathBuf>> {
     let Some(given) = given else { return Ok(None) };
     let read = |value: &str| {
+        // Not to be repeated: it may be a key.
+        if value.contains("-----BEGIN") {
+            bail!("it holds PEM, and names no file");
+        }
         let path = match value.strip_prefix("~/") {
             Some(rest) => home.join(rest),
             None => PathBuf::from(value),
@@ -929,6 +944,15 @@ fn authorities_variable(environment: &Environment) -> Result<Option<String>> {
 }
 
 fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result<TlsSettings> {
+    let paths = ["CACERT", "CAPATH", "CLIENT_CERT", "CLIENT_KEY"].map(|name| environment.official(name));
+    for variable in
+        paths.into_iter().chain(["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| environment.get(name)))
+    {
+        // Not to be repeated: one of them is a secret.
+        if let Some(variable) = variable?.filter(|variable| variable.value.contains("-----BEGIN")) {
+            bail!("{} holds PEM; write that to a file, and set {0} to its path", variable.name);
+        }
+    }
     // The order of precedence is Vault's.
     let roots = if let Some(variable) = environment.official("CACERT")? {
         Roots::Given(roots_from_file(Path::new(&variable.value)).context(variable.name)?)
@@ -945,12 +969,6 @@ fn tls(environment: &Environment, warnings: &mut Vec<SettingsWarning>) -> Result
         }
     };
     let pair = (environment.official("CLIENT_CERT")?, environment.official("CLIENT_KEY")?);
-    for variable in [&pair.0, &pair.1].into_iter().flatten() {
-        // Not to be repeated: one of them is a secret.
-        if variable.value.trim_start().starts_with("-----BEGIN") {
-            bail!("{} holds PEM; write that to a file, and set {0} to its path", variable.name);
-        }
-    }
     let client = match pair {
         (Some(certificate), Some(key)) => {
             let names = format!("{}, {}", certificate.name, key.name);

@@ -69,6 +69,12 @@ impl WatchSettings {
     }
 }
 
+/// Whether the configuration file says where to listen, and counts for nothing. Whoever types a flag means that; a unit
+/// has one whatever its owner has written.
+pub(super) fn is_overridden(flag: Option<&String>, in_file: Option<&String>) -> bool {
+    flag.zip(in_file).is_some_and(|(flag, in_file)| flag.trim() != in_file.trim())
+}
+
 /// The socket in the file system, if that is the place.
 pub(super) fn socket_of(place: Option<&Place>) -> Option<&PathBuf> {
     match place {

@@ -135,7 +135,7 @@ fn found(path: &Path) -> Option<Watching> {
 }
 
 /// The hidden file beside `file`: `.vault-token.watch`.
-fn beside(file: &Path, kind: Kind) -> PathBuf {
+pub(crate) fn beside(file: &Path, kind: Kind) -> PathBuf {
     let name = file.file_name().unwrap_or_default();
     let mut hidden = OsString::from(if name.as_encoded_bytes().starts_with(b".") { "" } else { "." });
     hidden.push(name);

@@ -31,6 +31,10 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             names.path(file),
             names.token_file()
         ),
+        Warning::Settings(SettingsWarning::ListenOverridden(key)) => format!(
+            "{key} is not used, because ExecStart= in the unit says --listen; to listen elsewhere, change that with \
+             `systemctl --user edit`"
+        ),
         Warning::SettingsKept(error) => {
             format!("the settings cannot be read, keeping the last good ones: {}", errors::chain_text(error))
         }

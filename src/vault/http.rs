@@ -100,6 +100,8 @@ pub(super) struct Question<'a> {
 
 /// What came back.
 pub(super) struct Answer {
+    /// What was asked for, below `/v1/`.
+    pub(super) path: String,
     /// The status; never a redirect.
     pub(super) status: u16,
     /// The content type, if it named one.
@@ -269,6 +271,7 @@ impl<'a> Http<'a> {
         let bytes = if is_compressed { decompressed(bytes, question.limit) } else { Ok(bytes) };
         let bytes = bytes.map_err(|oddity| ErrorKind::NotVault { status: parts.status.as_u16(), oddity })?;
         let answer = Answer {
+            path: question.path.to_owned(),
             status: parts.status.as_u16(),
             content_type: text_header(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default(),
             retry_after: text_header(&parts.headers, RETRY_AFTER.as_str())

@@ -62,7 +62,8 @@ pub(crate) enum FieldTrouble {
 impl Client<'_> {
     /// In which mount the secret at `path` (mount and path, as somebody wrote them) is, and of which kind that is. Who
     /// may read the secret may ask this. Where the word `data` stands between the two it belongs to neither, if it
-    /// `may_hold_data`. None if that mount is no KV store.
+    /// `may_hold_data` and the store has versions: in one without, an agent that wrote it there wrote it into the path.
+    /// None if that mount is no KV store.
     pub(crate) fn kv_place(
         &self,
         token: &Token,
@@ -86,7 +87,7 @@ impl Client<'_> {
         let below = below.filter(|below| !below.is_empty());
         let below = below.ok_or_else(|| self.shape(call, &answer, "another mount than that of the path"))?;
         let below = match below.strip_prefix("data/") {
-            Some(rest) if may_hold_data => rest,
+            Some(rest) if may_hold_data && kind == KvKind::Two => rest,
             Some(_) | None => below,
         };
         Ok(Some(KvPlace { mount: mount.to_owned(), path: below.to_owned(), kind }))

@@ -208,9 +208,11 @@ impl<'a> Client<'a> {
         let data = envelope.data.ok_or_else(|| self.shape(call, &answer, "no data"))?;
         let is_batch = data.kind() == Some("batch");
         match &data.id {
-            Some(id) if !token.is(id) => Err(self.error(call, ErrorKind::AnotherToken)),
+            Some(id) if !token.is(id) => Err(self.error(call, &answer.path, ErrorKind::AnotherToken)),
             // An agent that puts its own token in the place of ours takes both out. Every server says who it means.
-            None if !data.names_accessor() && !is_batch => Err(self.error(call, ErrorKind::AnotherToken)),
+            None if !data.names_accessor() && !is_batch => {
+                Err(self.error(call, &answer.path, ErrorKind::AnotherToken))
+            }
             id => {
                 let confirmed = id.is_some();
                 Ok(SelfLookup { info: TokenInfo::from(data).without(&self.secrets), confirmed })
@@ -232,7 +234,7 @@ impl<'a> Client<'a> {
         let about_another = auth.client_token.is_some_and(|named| !token.is(&named))
             || matches!((&named, accessor), (Some(named), Some(accessor)) if named != accessor);
         if about_another {
-            return Err(self.error(call, ErrorKind::AnotherToken));
+            return Err(self.error(call, &answer.path, ErrorKind::AnotherToken));
         }
         Ok(Renewal::Renewed {
             lease: auth.lease_duration,
@@ -375,7 +377,7 @@ impl<'a> Client<'a> {
             Ok(body) => body,
             Err(error) => {
                 let kind = ErrorKind::Unreachable(Unreachable::Other(error.to_string()));
-                return Err(self.error(call, kind));
+                return Err(self.error(call, path, kind));
             }
         };
         let limit = if call == Call::Accessors { LISTING_LIMIT } else { ANSWER_LIMIT };
@@ -385,7 +387,7 @@ impl<'a> Client<'a> {
         // Of what is not under way yet only the revocation of what would be stranded is worth the moment that is left.
         if self.stop.is_raised() && call != Call::RevokeSelf {
             let kind = ErrorKind::Unreachable(Unreachable::Other("told to stop".to_owned()));
-            return Err(self.error(call, kind));
+            return Err(self.error(call, path, kind));
         }
         let started = Instant::now();
         let mut attempt = 0;
@@ -444,7 +446,7 @@ impl<'a> Client<'a> {
             } else {
                 not_json(answer, &self.secrets)
             };
-            self.error(call, ErrorKind::NotVault { status: answer.status, oddity })
+            self.error(call, &answer.path, ErrorKind::NotVault { status: answer.status, oddity })
         })
     }
 
@@ -458,19 +460,19 @@ impl<'a> Client<'a> {
     ) -> Result<Auth, Error> {
         match auth {
             Some(auth) => Ok(auth),
-            None if is_wrapped => Err(self.error(call, ErrorKind::AwaitsApproval)),
+            None if is_wrapped => Err(self.error(call, &answer.path, ErrorKind::AwaitsApproval)),
             None => Err(self.shape(call, answer, "no auth")),
         }
     }
 
     fn shape(&self, call: Call, answer: &Answer, what: &str) -> Error {
         let oddity = Oddity::Shape(what.to_owned());
-        self.error(call, ErrorKind::NotVault { status: answer.status, oddity })
+        self.error(call, &answer.path, ErrorKind::NotVault { status: answer.status, oddity })
     }
 
-    fn error(&self, call: Call, kind: ErrorKind) -> Error {
+    fn error(&self, call: Call, path: &str, kind: ErrorKind) -> Error {
         let settings = self.http.settings();
-        let url = settings.address.join(call.route().1);
+        let url = settings.address.join(path);
         Error { call, named: Box::new(settings.named(&url)), url, redirected_by: None, kind }
     }
 
@@ -619,6 +621,7 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer {
+            path: String::new(),
             status,
             content_type: "application/json".to_owned(),
             retry_after: None,
@@ -776,8 +779,9 @@ mod tests {
             "<html><body>Bad Gateway</body></html>",
         ])) {
             let content_type = if html { "text/html" } else { "application/json" }.to_owned();
+            let path = String::new();
             let answer =
-                Answer { status, content_type, retry_after: None, is_cached: false, body: body.into() };
+                Answer { path, status, content_type, retry_after: None, is_cached: false, body: body.into() };
             let _ = refusal(&answer);
             let _ = not_json(&answer, &sent());
             if let Ok(Envelope { data: Some(data), .. }) =

@@ -229,14 +229,18 @@ fn problems(
     if let Some(glance) = status.glance.filter(|glance| glance.is_loose() && glance.is_own()) {
         problems.push(Problem::LooseMode(glance.mode));
     }
-    problems.extend(settings.warnings.iter().map(|warning| match warning {
-        SettingsWarning::TokenVariableIgnored(name) | SettingsWarning::TokenVariableOfAgent(name) => {
-            Problem::Shadowed(name.clone())
-        }
-        SettingsWarning::VerificationOff { switch, authorities } => {
-            Problem::VerificationOff { switch: switch.clone(), authorities: authorities.clone() }
-        }
-        SettingsWarning::TokenHelper(file) => Problem::TokenHelper(file.clone()),
+    problems.extend(settings.warnings.iter().filter_map(|warning| {
+        Some(match warning {
+            SettingsWarning::TokenVariableIgnored(name) | SettingsWarning::TokenVariableOfAgent(name) => {
+                Problem::Shadowed(name.clone())
+            }
+            SettingsWarning::VerificationOff { switch, authorities } => {
+                Problem::VerificationOff { switch: switch.clone(), authorities: authorities.clone() }
+            }
+            SettingsWarning::TokenHelper(file) => Problem::TokenHelper(file.clone()),
+            // Of a unit alone, and nobody asks in one.
+            SettingsWarning::ListenOverridden(_) => return None,
+        })
     }));
     about_the_timer(&mut problems, status, &settings.user, granted(status));
     problems.extend(about_the_sweep(state, settings.sweep));
