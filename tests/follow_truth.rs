@@ -319,6 +319,24 @@ fn a_hook_that_was_cut_off_is_run_by_the_next_process() {
     }
 }
 
+#[test]
+fn a_hook_that_ends_its_own_process_does_not_go_on_for_ever() {
+    let world = World::new();
+    world.put("its-hook-ends-everything-0123456789");
+    let begun = world.home.path().join("begun");
+    let hook = format!("echo x >> {}; kill -TERM $PPID; sleep 5", begun.display());
+    let arguments = world.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--once"]).collect();
+    let run = || world.home.run_with(&[("VTR_DEPLOY_HOOK", &hook)], &world.server, &arguments);
+    for count in 1..=3 {
+        assert!(run().stderr.contains("the deploy hook was killed"), "{count}");
+    }
+    let warned = "WARN: the deploy hook was cut off 3 times, and is not run again; does it end this process?";
+    assert_eq!(run().expect(0).complaint(), warned);
+    run().expect(0).stderr.is_empty().then_some(()).expect("nothing is left");
+    assert_eq!(fs::read_to_string(&begun).unwrap().lines().count(), 3);
+}
+
 /// Whether any thread of the process has a child.
 fn has_child(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

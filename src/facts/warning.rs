@@ -87,6 +87,8 @@ pub(crate) enum Warning {
     },
     /// The deploy hook did not do its work.
     Hook(HookFailure),
+    /// It was begun so often, and this process ended each time before it did.
+    HookGivenUp(u8),
     /// Others could read the token file.
     LooseMode(LooseMode),
     /// The server did not say which token it speaks of.

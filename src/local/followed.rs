@@ -88,8 +88,10 @@ pub(crate) struct Owed {
     pub(crate) is_told: bool,
     /// Whether there is one in the audit.
     pub(crate) is_audited: bool,
-    /// Whether the hook was run.
+    /// Whether the hook was run to its end.
     pub(crate) is_hooked: bool,
+    /// How often it was begun.
+    pub(crate) hooks_begun: u8,
 }
 
 impl Owed {
@@ -183,6 +185,7 @@ impl Ledger {
                 is_told: false,
                 is_audited,
                 is_hooked: false,
+                hooks_begun: 0,
             });
         })
     }

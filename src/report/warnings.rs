@@ -86,6 +86,11 @@ pub(super) fn warning_text(warning: &Warning, names: &Names<'_>) -> String {
             format!("the metrics file {} cannot be written: {}", names.path(path), io_text(error))
         }
         Warning::Hook(failure) => format!("the deploy hook {}", failures::hook_text(failure)),
+        Warning::HookGivenUp(count) => {
+            format!(
+                "the deploy hook was cut off {count} times, and is not run again; does it end this process?"
+            )
+        }
         Warning::LooseMode(LooseMode { mode, tightened }) => format!(
             "{} had mode {mode:04o}, so other users could read the token; {}",
             names.token_file(),

@@ -48,6 +48,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// So many beats without a good fetch, and what is held is not to be trusted any more.
 const BEATS: u32 = 3;
 
+/// So often a hook is begun that never comes to its end: one that ends this very process would go on for ever.
+const MOST_HOOKS: u8 = 3;
+
 /// The exit status of a process that could not begin, or broke down.
 const FAILED: u8 = 1;
 
@@ -320,16 +323,32 @@ fn run_hook(
     stop: &Stop,
     report: &Report<'_>,
 ) {
+    // Of those before it, it is run for the last one.
+    let note = |done: &dyn Fn(&mut Owed)| {
+        let settled = ledger.settle(|other| {
+            if other.number <= owed.number {
+                done(other);
+            }
+        });
+        noted(settings, settled, report);
+    };
+    if owed.hooks_begun >= MOST_HOOKS {
+        report.warn(&Warning::HookGivenUp(owed.hooks_begun));
+        return note(&|other| other.is_hooked = true);
+    }
     let version = owed.replacement.new.map(|version| version.number);
     let event = Event::Rotated { file: &settings.out, version };
+    if !stop.is_raised() {
+        // Before it is begun: nothing of this process may be left a moment later.
+        note(&|other| other.hooks_begun = other.hooks_begun.saturating_add(1));
+    }
     let ran = hook.run(&event, HookOutput::Out, stop, || ());
     let is_put_off = matches!(ran, Err(HookFailure::PutOff | HookFailure::Stopped));
     if let Err(failure) = ran {
         report.warn(&Warning::Hook(failure));
     }
     if !is_put_off {
-        // Of those before it, it was run for the last one.
-        noted(settings, ledger.settle(|other| other.is_hooked |= other.number <= owed.number), report);
+        note(&|other| other.is_hooked = true);
     }
 }
 
