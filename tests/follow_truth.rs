@@ -213,6 +213,45 @@ fn a_token_file_that_others_can_read_is_told() {
     assert_eq!(run.complaint(), line);
 }
 
+#[test]
+fn it_asks_with_the_token_that_is_in_the_file_at_that_moment() {
+    let world = World::new();
+    world.put("asked-with-the-first-token-0123456789");
+    let stay = world.start(&[], &QUICK);
+    stay.wait_for("Token fetched", 1);
+    let first = world.home.token();
+    let second = world.server.mint(world.server.root_token(), json!({ "policies": ["agent"] })).token;
+    fs::remove_file(world.home.token_file()).unwrap();
+    let lines = stay.wait_for("FAIL: Failed to fetch token from Vault: no token to ask with: ", 1);
+    assert!(lines[0].ends_with("no such file; ~/agent-token keeps what it holds"), "{lines:?}");
+    land(&world.home.token_file(), &second);
+    world.server.as_root("POST", "auth/token/revoke", Some(json!({ "token": first })));
+    world.put("asked-with-the-second-token-0123456789");
+    stay.wait_for("Token rotated", 1);
+    assert_eq!(world.held(), "asked-with-the-second-token-0123456789");
+    stay.stop();
+}
+
+#[test]
+fn before_the_first_try_health_says_that_there_was_none() {
+    let world = World::new();
+    let server = Scripted::start(|_, _| Reply::Hang);
+    let arguments = [&SLOW[..], &["--listen", "127.0.0.1:0"]].concat();
+    for (held, expected) in [("", (503, "failed")), ("left-by-an-earlier-one-0123456789", (200, "degraded"))]
+    {
+        land(&world.out(), held);
+        let asked = server.requests().len();
+        let stay = world.start_at(server.address(), &[], &arguments);
+        wait_until("it asks", || server.requests().len() > asked);
+        let (status, page) = health(place(&stay));
+        assert_eq!((status, page["status"].as_str()), (expected.0, Some(expected.1)), "{held}");
+        assert_eq!([&page["last_refresh_ok"], &page["last_refresh_age_seconds"]], [&Value::Null; 2]);
+        assert_eq!(page["token_age_seconds"].is_null(), held.is_empty(), "{page}");
+        stay.stop();
+        fs::remove_file(world.home.path().join(LOG)).unwrap();
+    }
+}
+
 // --- from one process to the next
 
 #[test]
